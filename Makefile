@@ -1,0 +1,58 @@
+# Headway: the few verbs. Everything runs in .venv, made from the locked versions in locks/.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo demo-check test check bench image lock proto clean
+
+help:            ## Show these verbs
+	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+install: $(STAMP) ## Create .venv with the locked versions of everything
+
+$(STAMP): pyproject.toml locks/dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Headway needs Python 3.11 or newer; choose one with: make PYTHON=python3.11 ...")'
+	@echo "Installing the locked packages into $(VENV) (about two minutes, once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)   ## Train a base and a head on real digits, serve both, classify ten held-out digits, keep serving
+	@$(BIN)/python scripts/demo.py
+
+demo-check: $(STAMP) ## The demo, then exit: 0 only if at least nine of ten digits are right
+	@$(BIN)/python scripts/demo.py --check
+
+test: $(STAMP)   ## Every test: unit, integration, e2e, architecture, docs, k8s
+	@$(BIN)/python -m pytest
+
+check: $(STAMP)  ## Lint, types, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(STAMP)  ## Measure the served line: throughput, latency and CPU per request
+	@$(BIN)/python benchmarks/serving.py
+
+image:           ## Build the three container images: gateway, model-server, training
+	docker build --target gateway -t headway/gateway .
+	docker build --target model-server -t headway/model-server .
+	docker build --target training -t headway/training .
+
+lock: $(STAMP)   ## Choose new versions for locks/ from pyproject.toml
+	@for extra in dev gateway training; do \
+	  constraint=""; [ $$extra = dev ] || constraint="-c locks/dev.lock"; \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	    --extra $$extra $$constraint pyproject.toml -o locks/$$extra.lock || exit 1; \
+	done
+
+proto: $(STAMP)  ## Regenerate the wire messages from serving/headway_serving/wire/messages.proto
+	@$(BIN)/python -m grpc_tools.protoc -I serving/headway_serving/wire --python_out=serving/headway_serving/wire \
+	  --pyi_out=serving/headway_serving/wire messages.proto
+
+clean:           ## Remove what the verbs made
+	rm -rf $(VENV) .demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,159 @@
+"""What a model version says of itself: labels, geometry, base, metrics, golden samples and provenance.
+
+The manifest travels inside the SavedModel (signature ``manifest``) and beside it (``assets.extra/manifest.json``), the
+same JSON in both. It names the model but not the version: the version is the directory's name, given at publishing.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+from headway_contract.errors import InvalidManifest
+from headway_contract.preprocessing import ImageSpec
+
+MANIFEST_SCHEMA = 1
+"""The schema written today. A reader that does not know a manifest's schema must not admit the version."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class BaseReference:
+    """The base a head was trained on: model name, version, and the digest of that version's files."""
+
+    model: str
+    version: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of pictures labelled right, 0 to 1, with its 95 % Wilson interval and the number of pictures."""
+
+    value: float
+    low: float
+    high: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class GoldenSample:
+    """One picture with the answer the model gave when it was exported.
+
+    ``image``: encoded picture as it would be posted. ``label``: its true label. ``scores``: float per class, in the
+    order of the labels. A host that answers otherwise does not run this model as it was exported.
+    """
+
+    image: bytes
+    label: str
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the weights come from: enough to train them again."""
+
+    created: str
+    """UTC time of the export, ISO 8601."""
+    seed: int
+    recipe: Mapping[str, Any]
+    """The whole recipe, every field with the value used."""
+    data_digest: str
+    """SHA-256 over the pixels and labels of every split."""
+    packages: Mapping[str, str]
+    git_commit: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelManifest:
+    """A model version's description of itself.
+
+    ``kind``: ``base`` or ``head``. ``form``: ``standalone`` (the graph takes pictures). ``labels``: one per class, in
+    the order of the scores. ``weights_digest``: SHA-256 over the names and values of all variables.
+    Raises :class:`InvalidManifest` when a field is impossible.
+    """
+
+    model: str
+    kind: str
+    labels: tuple[str, ...]
+    image: ImageSpec
+    test_accuracy: Accuracy
+    weights_digest: str
+    provenance: Provenance
+    parameters: int
+    trainable_parameters: int
+    base: BaseReference | None = None
+    form: str = "standalone"
+    golden: tuple[GoldenSample, ...] = field(default=())
+    schema: int = MANIFEST_SCHEMA
+
+    def __post_init__(self) -> None:
+        _require(self.schema == MANIFEST_SCHEMA, f"schema {self.schema!r} is unknown to this release")
+        _require(self.kind in ("base", "head"), f"kind must be base or head, not {self.kind!r}")
+        _require(self.form == "standalone", f"form must be standalone, not {self.form!r}")
+        _require(len(self.labels) >= 2, f"labels must name at least two classes, not {len(self.labels)}")
+        _require(all(isinstance(label, str) and label for label in self.labels), "labels must be non-empty texts")
+        _require(len(set(self.labels)) == len(self.labels), "labels must differ from each other")
+        _require((self.kind == "head") == (self.base is not None), "a head names its base, a base names none")
+        for sample in self.golden:
+            _require(sample.label in self.labels, f"golden sample: {sample.label!r} is not one of the labels")
+            _require(len(sample.scores) == len(self.labels), "golden sample: one score per label is needed")
+
+    def to_json(self) -> str:
+        """Return the manifest as JSON with sorted keys: equal manifests give equal texts."""
+        mapping = asdict(self)
+        mapping["golden"] = [
+            {**asdict(sample), "image": base64.b64encode(sample.image).decode("ascii")} for sample in self.golden
+        ]
+        return json.dumps(mapping, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "ModelManifest":
+        """Read what :meth:`to_json` wrote. Raises :class:`InvalidManifest` with the field that is wrong.
+
+        Unknown keys are ignored, so that a later release may add facts; what changes the meaning of the pixels
+        (:class:`ImageSpec`) is strict, and a changed meaning of the manifest itself has another ``schema``.
+        """
+        try:
+            mapping = json.loads(text)
+        except ValueError as error:
+            raise InvalidManifest(f"manifest: not JSON: {error}") from error
+        _require(isinstance(mapping, dict), "not a JSON object")
+        _require(mapping.get("schema") == MANIFEST_SCHEMA, f"schema {mapping.get('schema')!r} is unknown")
+        image = mapping.get("image")
+        _require(isinstance(image, dict), "image must be an object")
+        base = mapping.get("base")
+        try:
+            values = {
+                **mapping,
+                "labels": tuple(mapping["labels"]),
+                "image": ImageSpec.from_mapping(image),
+                "test_accuracy": _read(Accuracy, mapping["test_accuracy"]),
+                "provenance": _read(Provenance, mapping["provenance"]),
+                "base": None if base is None else _read(BaseReference, base),
+                "golden": tuple(_read_golden(sample) for sample in mapping.get("golden", ())),
+            }
+            return _read(cls, values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidManifest(f"manifest: missing or malformed field: {error}") from error
+
+
+def _read(kind: type[_T], mapping: Mapping[str, Any]) -> _T:
+    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]  # every caller passes a dataclass
+    return kind(**{key: value for key, value in mapping.items() if key in known})
+
+
+def _read_golden(mapping: Mapping[str, Any]) -> GoldenSample:
+    try:
+        image = base64.b64decode(mapping["image"], validate=True)
+    except binascii.Error as error:
+        raise InvalidManifest(f"golden sample: the picture is not base64: {error}") from error
+    return GoldenSample(image=image, label=mapping["label"], scores=tuple(map(float, mapping["scores"])))
+
+
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise InvalidManifest(f"manifest: {problem}")

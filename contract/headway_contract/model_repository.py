@@ -1,0 +1,182 @@
+"""The repository of published versions: ``<root>/<model>/<version>/``, the layout TensorFlow Serving reads.
+
+A version is written under ``<root>/.staging`` (same file system, invisible to model servers, which only look into
+``<root>/<model>``), flushed, and renamed into place: a reader sees a whole version or none. A published version never
+changes; ``assets.extra/SHA256SUMS`` (``sha256sum -c`` reads it) says what it must contain.
+"""
+
+import contextlib
+import hashlib
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from headway_contract.durable_files import sync_directory, sync_tree
+from headway_contract.errors import (
+    ModelMissing,
+    RepositoryError,
+    VersionDamaged,
+    VersionExists,
+    VersionMissing,
+)
+from headway_contract.model_manifest import ModelManifest
+
+MANIFEST_FILE = Path("assets.extra/manifest.json")
+CHECKSUMS_FILE = Path("assets.extra/SHA256SUMS")
+
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
+_STALE_STAGING_SECONDS = 24 * 3600
+
+
+def check_model_name(name: str) -> str:
+    """Return ``name`` if it can be a model's name, else raise :class:`RepositoryError`.
+
+    A name is a folder, a URL segment and a metric label: letters, digits, ``.``, ``_`` and ``-``, 63 at most.
+    """
+    if not _MODEL_NAME.fullmatch(name):
+        raise RepositoryError(
+            f"{name!r} cannot be a model's name: use 1 to 63 letters, digits, '.', '_' or '-', "
+            "beginning with a letter or digit"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class ModelRepository:
+    """Reads and extends one repository. Safe for concurrent publishers and readers on one file system."""
+
+    root: Path
+
+    def models(self) -> tuple[str, ...]:
+        """Names of the models that have at least one version, sorted; empty if the root does not exist."""
+        if not self.root.is_dir():
+            return ()
+        names = [path.name for path in self.root.iterdir() if path.is_dir() and _MODEL_NAME.fullmatch(path.name)]
+        return tuple(sorted(name for name in names if self.versions(name)))
+
+    def versions(self, model: str) -> tuple[int, ...]:
+        """Published versions of ``model``, oldest first; empty if there are none."""
+        folder = self.root / check_model_name(model)
+        if not folder.is_dir():
+            return ()
+        return tuple(
+            sorted(int(path.name) for path in folder.iterdir() if _VERSION.fullmatch(path.name) and path.is_dir())
+        )
+
+    def latest(self, model: str) -> int:
+        """The newest version of ``model``. Raises :class:`ModelMissing`."""
+        versions = self.versions(model)
+        if not versions:
+            known = ", ".join(self.models()) or "none"
+            raise ModelMissing(f"model {model!r} has no version in repository {self.root} (models there: {known})")
+        return versions[-1]
+
+    def path(self, model: str, version: int) -> Path:
+        """The directory of one version. Raises :class:`ModelMissing` or :class:`VersionMissing`."""
+        self.latest(model)
+        path = self.root / model / str(version)
+        if not path.is_dir():
+            known = ", ".join(map(str, self.versions(model)))
+            raise VersionMissing(f"model {model!r} has no version {version} in {self.root} (versions there: {known})")
+        return path
+
+    def manifest(self, model: str, version: int) -> ModelManifest:
+        """Read a version's manifest. Raises also :class:`InvalidManifest` and :class:`RepositoryError`."""
+        path = self.path(model, version) / MANIFEST_FILE
+        try:
+            return ModelManifest.from_json(path.read_bytes())
+        except OSError as error:
+            raise RepositoryError(f"{path} cannot be read: {error}; was it exported by Headway?") from error
+
+    def digest(self, model: str, version: int) -> str:
+        """SHA-256 that names the version's whole content: the digest of its checksum list."""
+        path = self.path(model, version) / CHECKSUMS_FILE
+        try:
+            return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise RepositoryError(f"{path} cannot be read: {error}; was it exported by Headway?") from error
+
+    def verify(self, model: str, version: int) -> None:
+        """Compare every file with the published checksums. Raises :class:`VersionDamaged` naming what differs."""
+        path = self.path(model, version)
+        self.digest(model, version)
+        expected = (path / CHECKSUMS_FILE).read_text(encoding="utf-8")
+        found = _checksums(path)
+        if found != expected:
+            differing = sorted({line[66:] for line in set(found.splitlines()) ^ set(expected.splitlines())})
+            raise VersionDamaged(f"{path} differs from what was published: {', '.join(differing)}")
+
+    @contextlib.contextmanager
+    def staging(self, model: str) -> Iterator[Path]:
+        """Give an empty directory to write a version of ``model`` into; :meth:`publish` it, or it is removed.
+
+        Left-overs of runs that were killed more than a day ago are removed on the way.
+        """
+        area = self.root / ".staging"
+        area.mkdir(parents=True, exist_ok=True)
+        for left_over in area.iterdir():
+            if time.time() - left_over.stat().st_mtime > _STALE_STAGING_SECONDS:
+                shutil.rmtree(left_over, ignore_errors=True)
+        directory = Path(tempfile.mkdtemp(prefix=f"{check_model_name(model)}-", dir=area))
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def publish(self, model: str, staged: Path, version: int | None = None) -> int:
+        """Make a staged directory the next version of ``model`` (or the given one) and return its number.
+
+        Writes the checksums, flushes everything, then renames: all or nothing. Raises :class:`VersionExists` if
+        ``version`` is there already, :class:`RepositoryError` if ``staged`` holds no manifest of ``model``.
+        """
+        self._check_staged(model, staged)
+        # Readable by the model server's user; mkdtemp made it private.
+        staged.chmod(0o755)
+        (staged / CHECKSUMS_FILE).write_text(_checksums(staged), encoding="utf-8")
+        sync_tree(staged)
+        folder = self.root / model
+        folder.mkdir(exist_ok=True)
+        while True:
+            number = self._next_number(folder) if version is None else version
+            try:
+                # rename(2) refuses a directory that is not empty: of two publishers one wins, the other tries again.
+                staged.rename(folder / str(number))
+            except OSError as error:
+                if not (folder / str(number)).exists():
+                    raise
+                if version is not None:
+                    raise VersionExists(f"{folder / str(number)} is published; publish under another number") from error
+            else:
+                sync_directory(folder)
+                return number
+
+    @staticmethod
+    def _next_number(folder: Path) -> int:
+        # Whatever bears a number is counted, a stray file too: the next version must not collide with it.
+        return max((int(path.name) for path in folder.iterdir() if _VERSION.fullmatch(path.name)), default=0) + 1
+
+    def _check_staged(self, model: str, staged: Path) -> None:
+        try:
+            manifest = ModelManifest.from_json((staged / MANIFEST_FILE).read_bytes())
+        except OSError as error:
+            raise RepositoryError(f"{staged} holds no {MANIFEST_FILE}: {error}") from error
+        if manifest.model != check_model_name(model):
+            raise RepositoryError(f"the manifest names model {manifest.model!r}, not {model!r}")
+
+
+def _checksums(directory: Path) -> str:
+    """Return one ``<sha256>  <relative path>`` line per file, sorted by path; the list itself is left out."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    lines = []
+    for path in files:
+        name = path.relative_to(directory).as_posix()
+        if name == CHECKSUMS_FILE.as_posix():
+            continue
+        with path.open("rb") as stream:
+            lines.append(f"{hashlib.file_digest(stream, 'sha256').hexdigest()}  {name}")
+    return "\n".join(lines) + "\n"

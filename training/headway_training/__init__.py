@@ -1,0 +1,1 @@
+"""Trains a base image classifier, transfers it to new tasks as heads, and publishes both as SavedModels."""
