@@ -51,8 +51,8 @@ lock: $(STAMP)   ## Choose new versions for locks/ from pyproject.toml
 	done
 
 proto: $(STAMP)  ## Regenerate the wire messages from serving/headway_serving/wire/messages.proto
-	@$(BIN)/python -m grpc_tools.protoc -I serving/headway_serving/wire --python_out=serving/headway_serving/wire \
-	  --pyi_out=serving/headway_serving/wire messages.proto
+	@$(BIN)/python -m grpc_tools.protoc -I serving --python_out=serving --pyi_out=serving \
+	  serving/headway_serving/wire/messages.proto
 
 clean:           ## Remove what the verbs made
 	rm -rf $(VENV) .demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

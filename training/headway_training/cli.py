@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headway_contract.durable_files import write_atomically
-from headway_contract.errors import ContractError, ModelMissing
-from headway_contract.model_repository import ModelRepository
-from headway_contract.preprocessing import encode_png
 from pydantic import BaseModel
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from headway_contract.durable_files import write_atomically
+from headway_contract.errors import ContractError, ModelMissing
+from headway_contract.model_repository import ModelRepository
+from headway_contract.preprocessing import encode_png
 from headway_training.errors import TrainingError
 from headway_training.recipe import Recipe, base_version, builtin_recipes, load_recipe, recipe_text
 

@@ -9,10 +9,10 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from headway_contract.preprocessing import ImageSpec, to_model_input
 from numpy.typing import NDArray
 from PIL import Image
 
+from headway_contract.preprocessing import ImageSpec, to_model_input
 from headway_training.errors import InvalidRecipe
 from headway_training.recipe import DataRecipe
 

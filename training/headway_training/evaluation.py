@@ -3,8 +3,9 @@
 import math
 
 import numpy as np
-from headway_contract.model_manifest import Accuracy
 from numpy.typing import NDArray
+
+from headway_contract.model_manifest import Accuracy
 
 _Z_95 = 1.959963984540054
 """Two-sided 95 % quantile of the standard normal distribution."""

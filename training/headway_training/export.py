@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from headway_contract.model_manifest import ModelManifest
-from headway_contract.model_repository import MANIFEST_FILE, ModelRepository
 from numpy.typing import NDArray
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from headway_contract.model_manifest import ModelManifest
+from headway_contract.model_repository import MANIFEST_FILE, ModelRepository
 from headway_training.errors import ExportRefused
 
 FEATURES_FILE = Path("assets.extra/features.keras")

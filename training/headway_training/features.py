@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from headway_contract.durable_files import write_atomically
 from numpy.typing import NDArray
+
+from headway_contract.durable_files import write_atomically
 
 _BATCH = 256
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+
 from headway_contract.preprocessing import ImageSpec
 
 

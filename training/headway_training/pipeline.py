@@ -15,12 +15,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from headway_contract.model_manifest import Accuracy, BaseReference, GoldenSample, ModelManifest, Provenance
-from headway_contract.model_repository import ModelRepository
-from headway_contract.preprocessing import ImageSpec, encode_png
 from numpy.typing import NDArray
 from rich.console import Console
 
+from headway_contract.model_manifest import Accuracy, BaseReference, GoldenSample, ModelManifest, Provenance
+from headway_contract.model_repository import ModelRepository
+from headway_contract.preprocessing import ImageSpec, encode_png
 from headway_training import datasets, evaluation, export, features, fitting, head, networks
 from headway_training.errors import TrainingError
 from headway_training.recipe import Recipe, base_version, recipe_mapping

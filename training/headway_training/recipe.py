@@ -11,11 +11,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
 from headway_contract.errors import InvalidManifest, RepositoryError
 from headway_contract.model_repository import ModelRepository, check_model_name
 from headway_contract.preprocessing import ImageSpec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
 from headway_training.errors import InvalidRecipe
 
 

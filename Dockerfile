@@ -1,0 +1,82 @@
+# Three images from one file: `docker build --target gateway|model-server|training .` (`make image` builds all).
+ARG PYTHON_TAG=3.11-slim
+# The same as in k8s/images/kustomization.yaml; a test compares them.
+ARG TENSORFLOW_SERVING_TAG=2.20.0
+
+
+FROM python:${PYTHON_TAG} AS wheel
+WORKDIR /source
+COPY locks/dev.lock locks/
+# The build backend and what it needs, at the locked versions: each entry of the lock runs to the first line that does
+# not end in a backslash. pip refuses the list if anything is missing from it.
+RUN sed -n -E '/^(hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers)==/,/[^\\]$/p' locks/dev.lock > build.lock \
+ && pip install --no-cache-dir --require-hashes -r build.lock
+COPY pyproject.toml README.md ./
+COPY contract contract
+COPY training training
+COPY serving serving
+COPY client client
+RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
+
+
+FROM python:${PYTHON_TAG} AS gateway-packages
+RUN python -m venv --without-pip /opt/headway
+COPY locks/gateway.lock /locks/
+RUN pip --python /opt/headway/bin/python install --no-cache-dir --require-hashes -r /locks/gateway.lock
+COPY --from=wheel /wheels /wheels
+RUN pip --python /opt/headway/bin/python install --no-cache-dir --no-deps /wheels/*.whl
+
+
+FROM python:${PYTHON_TAG} AS training-packages
+RUN python -m venv --without-pip /opt/headway
+COPY locks/training.lock /locks/
+RUN pip --python /opt/headway/bin/python install --no-cache-dir --require-hashes -r /locks/training.lock
+COPY --from=wheel /wheels /wheels
+RUN pip --python /opt/headway/bin/python install --no-cache-dir --no-deps /wheels/*.whl
+
+
+# The HTTP gateway. Needs HEADWAY_MODEL_SERVER and a routes.json at HEADWAY_ROUTES_FILE.
+FROM python:${PYTHON_TAG} AS gateway
+COPY --from=gateway-packages /opt/headway /opt/headway
+ENV PATH=/opt/headway/bin:${PATH} \
+    PYTHONUNBUFFERED=1 \
+    HEADWAY_HOST=0.0.0.0 \
+    HEADWAY_PORT=8080 \
+    HEADWAY_ROUTES_FILE=/etc/headway/routes.json
+# A number, so that Kubernetes can see that it is not root.
+USER 10001:10001
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['HEADWAY_PORT'] + '/livez', timeout=2)"]
+CMD ["headway-gateway"]
+
+
+# TensorFlow Serving with Headway's flags. Needs the model repository at /models; mount over /etc/headway to say what is
+# loaded from it.
+FROM tensorflow/serving:${TENSORFLOW_SERVING_TAG} AS model-server
+COPY k8s/base/config/models.config k8s/base/config/monitoring.config /etc/headway/
+USER 10001:10001
+EXPOSE 8500 8501
+# The image has no HTTP client, but its bash can open a port; the port opens when the models are loaded.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8500"]
+# Replaces the image's shell script, which would be PID 1 and keep SIGTERM from the server.
+ENTRYPOINT ["tensorflow_model_server"]
+CMD ["--port=8500", \
+     "--rest_api_port=8501", \
+     "--model_config_file=/etc/headway/models.config", \
+     "--model_config_file_poll_wait_seconds=5", \
+     "--file_system_poll_wait_seconds=5", \
+     "--grpc_channel_arguments=grpc.max_connection_age_ms=30000", \
+     "--enable_grpc_healthcheck_service=true", \
+     "--monitoring_config_file=/etc/headway/monitoring.config"]
+
+
+# The `headway` command with everything that training needs: docker run ... train RECIPE --repository /models
+FROM python:${PYTHON_TAG} AS training
+COPY --from=training-packages /opt/headway /opt/headway
+# HOME holds caches, and this user has no other folder to write to.
+ENV PATH=/opt/headway/bin:${PATH} \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp
+USER 10001:10001
+ENTRYPOINT ["headway"]
+CMD ["--help"]

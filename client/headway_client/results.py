@@ -1,0 +1,75 @@
+"""What the gateway answers, as frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headway_client.errors import NoPrediction
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One class and its calibrated probability, 0..1."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The predictions for one image, best first. `index` is the image's place in the request, from 0."""
+
+    index: int
+    predictions: tuple[Prediction, ...]
+
+    @property
+    def top(self) -> Prediction:
+        """The best prediction. Raises NoPrediction if none reached `min_confidence`."""
+        if not self.predictions:
+            raise NoPrediction(
+                f"no class reached min_confidence for image {self.index}; lower it, or read .predictions"
+            )
+        return self.predictions[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The answer to one request: which version answered, and one Result per image in the order sent.
+
+    `arm` is the arm of the traffic split that answered (`stable`, `canary`, ...), None if it is not said.
+    `top`, `label` and `score` are short cuts for a request with one image; they raise NoPrediction if it had
+    several, or if no class reached `min_confidence`.
+    """
+
+    model: str
+    version: int
+    arm: str | None
+    results: tuple[Result, ...]
+    request_id: str
+
+    @property
+    def top(self) -> Prediction:
+        """The best prediction of the only image."""
+        if len(self.results) != 1:
+            raise NoPrediction(f"this answer holds {len(self.results)} images; read .results[i].top of each")
+        return self.results[0].top
+
+    @property
+    def label(self) -> str:
+        """The best class of the only image."""
+        return self.top.label
+
+    @property
+    def score(self) -> float:
+        """The probability, 0..1, of the best class of the only image."""
+        return self.top.score
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A served model: its stable version (None before there is one), all versions, labels and classes."""
+
+    name: str
+    stable: int | None
+    versions: tuple[int, ...]
+    labels: Mapping[str, int]
+    classes: tuple[str, ...]

@@ -1,0 +1,98 @@
+"""Every metric of the gateway, named in this one file.
+
+Label values come from the route table and the catalogue, never from what a client typed: an unknown model or version
+is counted as ``unknown``, so a scan of random names makes no new series.
+"""
+
+import importlib.metadata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from headway_serving.core.routing import Route
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_VERSION_LABELS = ("model", "version", "arm")
+_UNKNOWN = "unknown"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_STAGE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One classification request as it ended.
+
+    ``model``: None if no such model is routed. ``route``: None if the request failed before a version that exists was
+    chosen. ``code``: ``ok`` or the problem's code. ``seconds``: from request to answer.
+    """
+
+    model: str | None
+    route: Route | None
+    code: str
+    images: int
+    seconds: float
+    stage_seconds: Mapping[str, float]
+
+
+class PrometheusMetrics:
+    """Counts what requests did. The registry is an argument, so that tests read their own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._requests = Counter(
+            "headway_requests", "Classification requests by outcome: ok or the problem's code",
+            (*_VERSION_LABELS, "code"), registry=registry,
+        )  # fmt: skip
+        self._images = Counter("headway_images", "Pictures answered", _VERSION_LABELS, registry=registry)
+        self._seconds = Histogram(
+            "headway_request_seconds", "Seconds from request to answer, all outcomes",
+            _VERSION_LABELS, buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._stage_seconds = Histogram(
+            "headway_stage_seconds", "Seconds in one stage: read, decode, manifest, preprocess, predict, rank",
+            (*_VERSION_LABELS, "stage"), buckets=_STAGE_SECONDS, registry=registry,
+        )  # fmt: skip
+        self.in_flight = Gauge(
+            "headway_requests_in_flight", "Classification requests being worked on", registry=registry
+        )
+        self._routes_valid = Gauge(
+            "headway_routes_valid", "1 if the routes file as it is now is in force, 0 if the last good one is",
+            registry=registry,
+        )  # fmt: skip
+        build = Gauge("headway_build_info", "Always 1; the version of the gateway", ("version",), registry=registry)
+        build.labels(importlib.metadata.version("headway")).set(1)
+        # Finding a labelled child by its texts costs more than counting: each one is looked up once.
+        self._children: dict[tuple[str, ...], Any] = {}
+
+    def watch_routes(self, problem: Callable[[], str | None]) -> None:
+        """Report at every scrape whether the routes file is in force."""
+        self._routes_valid.set_function(lambda: 0.0 if problem() else 1.0)
+
+    def observe(self, observation: Observation) -> None:
+        """Count one request."""
+        route = observation.route
+        if route is None:
+            labels = (observation.model or _UNKNOWN, _UNKNOWN, _UNKNOWN)
+        else:
+            labels = (route.model, str(route.version), route.arm.value)
+        self._child("requests", self._requests, (*labels, observation.code)).inc()
+        self._child("seconds", self._seconds, labels).observe(observation.seconds)
+        if observation.code == "ok":
+            self._child("images", self._images, labels).inc(observation.images)
+        for stage, seconds in observation.stage_seconds.items():
+            self._child("stage", self._stage_seconds, (*labels, stage)).observe(seconds)
+
+    def exposition(self) -> bytes:
+        """The page that Prometheus scrapes, of type :data:`CONTENT_TYPE`."""
+        return generate_latest(self._registry)
+
+    def _child(self, kind: str, metric: Counter | Histogram, labels: tuple[str, ...]) -> Any:
+        key = (kind, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child

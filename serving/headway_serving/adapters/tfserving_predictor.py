@@ -1,0 +1,109 @@
+"""The gateway's model server: TensorFlow Serving's gRPC protocol behind the core's protocols."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from headway_serving.core.errors import (
+    DeadlineExceeded,
+    IncompatibleModel,
+    ModelUnavailable,
+    PredictionFailed,
+    ServingError,
+    VersionNotFound,
+)
+from headway_serving.core.routing import Route
+from headway_serving.wire import codec, rpc
+from headway_serving.wire import messages_pb2 as messages
+
+_STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
+
+# The one table of foreign errors. NOT_FOUND is not in it: its meaning depends on who chose the version.
+_ERRORS: Mapping[grpc.StatusCode, type[ServingError]] = {
+    grpc.StatusCode.UNAVAILABLE: ModelUnavailable,
+    grpc.StatusCode.CANCELLED: ModelUnavailable,
+    grpc.StatusCode.ABORTED: ModelUnavailable,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ModelUnavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.INVALID_ARGUMENT: PredictionFailed,
+    grpc.StatusCode.FAILED_PRECONDITION: PredictionFailed,
+    grpc.StatusCode.OUT_OF_RANGE: PredictionFailed,
+    grpc.StatusCode.ALREADY_EXISTS: PredictionFailed,
+    grpc.StatusCode.UNIMPLEMENTED: PredictionFailed,
+    grpc.StatusCode.INTERNAL: PredictionFailed,
+    grpc.StatusCode.DATA_LOSS: PredictionFailed,
+    grpc.StatusCode.UNKNOWN: PredictionFailed,
+    grpc.StatusCode.PERMISSION_DENIED: PredictionFailed,
+    grpc.StatusCode.UNAUTHENTICATED: PredictionFailed,
+}
+
+
+class TfServingPredictor:
+    """Predictions, manifests and states from one model server, or from the replicas behind one name.
+
+    Safe for use by many threads; the channel connects when first used and again after a loss.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._channel = rpc.open_channel(target)
+        self._stub = rpc.ModelServerStub(self._channel)
+
+    def predict(self, route: Route, pixels: NDArray[np.uint8], timeout: float) -> NDArray[np.float32]:
+        """``uint8[N, H, W, C]`` -> ``float32[N, K]`` with one Predict. Raises a ``ServingError``."""
+        request = codec.image_request(route.model, route.version, pixels)
+        response = self._call(self._stub.predict, request, route, timeout)
+        try:
+            return codec.scores_of(response, len(pixels))
+        except codec.MalformedAnswer as error:
+            raise IncompatibleModel(f"{route.model} version {route.version}: {error}") from error
+
+    def manifest_json(self, route: Route, timeout: float) -> bytes:
+        """The version's manifest as it is inside the SavedModel. Raises a ``ServingError``."""
+        request = codec.manifest_request(route.model, route.version)
+        try:
+            return codec.manifest_of(self._call(self._stub.predict, request, route, timeout))
+        except (codec.MalformedAnswer, PredictionFailed) as error:
+            raise IncompatibleModel(
+                f"{route.model} version {route.version} does not describe itself: {error}; export it with Headway"
+            ) from error
+
+    def version_states(self, model: str, timeout: float) -> dict[int, str]:
+        """State of each version the model server knows, newest first; empty for a model it does not know."""
+        request = messages.GetModelStatusRequest()
+        request.model_spec.name = model
+        try:
+            response = self._stub.get_model_status(request, timeout=timeout)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return {}
+            raise self._translated(error) from error
+        return {item.version: _STATES.get(item.state, "UNKNOWN") for item in response.model_version_status}
+
+    def close(self) -> None:
+        """Close the channel; calls in flight are cancelled."""
+        self._channel.close()
+
+    def _call(self, method: Callable[..., Any], request: Any, route: Route, timeout: float) -> Any:
+        try:
+            return method(request, timeout=timeout)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise self._translated(error) from error
+            if route.reason == "version":
+                raise VersionNotFound(f"model {route.model!r} has no version {route.version} loaded") from error
+            raise ModelUnavailable(
+                f"version {route.version} of model {route.model!r} gets traffic but is not loaded"
+            ) from error
+
+    def _translated(self, error: grpc.RpcError) -> ServingError:
+        kind = _ERRORS.get(error.code(), PredictionFailed)
+        if kind is ModelUnavailable:
+            # gRPC's own text names addresses and sockets, which are no client's business.
+            return ModelUnavailable("the model server cannot answer now; try again in a moment")
+        if kind is DeadlineExceeded:
+            return DeadlineExceeded("the model server did not answer within the request's time")
+        return kind(f"the model server answered {error.code().name}: {error.details()}")

@@ -1,0 +1,1 @@
+"""What serving decides, without any framework: routing, classification, ranking, and the errors it raises."""

@@ -1,0 +1,68 @@
+"""What the serving core raises; each class has a stable ``code`` that reaches clients.
+
+::
+
+    ServingError
+     ├── InvalidRequest            invalid_request      the request cannot be answered as it stands
+     ├── ModelNotFound             model_not_found      no such model is routed
+     ├── VersionNotFound           version_not_found    the model server has no such version
+     ├── LabelNotFound             label_not_found      the model's routes name no such label
+     ├── IncompatibleModel         incompatible_model   the version does not describe itself as this release needs
+     ├── DeadlineExceeded          deadline_exceeded    the answer did not come in time
+     ├── ModelUnavailable          model_unavailable    the model server is away, starting or restarting
+     └── PredictionFailed          prediction_failed    the model server refused or failed to run the model
+"""
+
+
+class ServingError(Exception):
+    """Base of the tree; its text says what, where and what to do."""
+
+    code = "internal_error"
+
+
+class InvalidRequest(ServingError):
+    """The request cannot be answered as it stands."""
+
+    code = "invalid_request"
+
+
+class ModelNotFound(ServingError):
+    """No such model is routed."""
+
+    code = "model_not_found"
+
+
+class VersionNotFound(ServingError):
+    """The model server has no such version of the model."""
+
+    code = "version_not_found"
+
+
+class LabelNotFound(ServingError):
+    """The model's routes name no such label."""
+
+    code = "label_not_found"
+
+
+class IncompatibleModel(ServingError):
+    """The version has no manifest, or one that this release does not understand."""
+
+    code = "incompatible_model"
+
+
+class DeadlineExceeded(ServingError):
+    """The answer did not come within the request's time."""
+
+    code = "deadline_exceeded"
+
+
+class ModelUnavailable(ServingError):
+    """The model server is away, starting or restarting; try again soon."""
+
+    code = "model_unavailable"
+
+
+class PredictionFailed(ServingError):
+    """The model server refused or failed to run the model."""
+
+    code = "prediction_failed"

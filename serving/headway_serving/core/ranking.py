@@ -1,0 +1,26 @@
+"""Scores -> the predictions that are shown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A label and its score, a probability of 0 to 1."""
+
+    label: str
+    score: float
+
+
+def rank(
+    scores: NDArray[np.float32], labels: Sequence[str], top_k: int, min_confidence: float
+) -> tuple[Prediction, ...]:
+    """The ``top_k`` highest of ``scores`` (``float32[K]``, one per label) that reach ``min_confidence``, best first.
+
+    ``top_k`` is capped at K; equal scores keep the labels' order.
+    """
+    order = np.argsort(-scores, kind="stable")[:top_k]
+    return tuple(Prediction(labels[index], float(scores[index])) for index in order if scores[index] >= min_confidence)

@@ -1,0 +1,115 @@
+"""Which version of a model answers a request.
+
+Order: pinned version > label > sticky weighted arm > stable. The weighted arm is chosen by a hash of the routing key:
+no state, the same on every replica, and raising the weight only ever moves keys from stable to candidate.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from headway_serving.core.errors import LabelNotFound, ModelNotFound
+
+_HASH_RANGE = 2**64
+
+
+class Arm(StrEnum):
+    """The part a version plays in the traffic of its model."""
+
+    STABLE = "stable"
+    CANDIDATE = "candidate"
+    PINNED = "pinned"
+    """Asked for by version or label, and neither stable nor candidate."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A version on trial and the share of keys it gets, 0 to 1."""
+
+    version: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class ModelRoutes:
+    """Where one model's traffic goes. ``labels`` name versions; ``stable`` and ``candidate`` always mean the arms."""
+
+    stable: int
+    candidate: Candidate | None = None
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Route:
+    """The version that answers, its arm, and why it was chosen: ``version``, ``label``, ``weight`` or ``stable``."""
+
+    model: str
+    version: int
+    arm: Arm
+    reason: str
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What a request asks for by its path: a version, a label, or neither."""
+
+    version: int | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class RouteTable:
+    """The routes of all models at one moment; never changed, only replaced."""
+
+    models: Mapping[str, ModelRoutes]
+
+    def of(self, model: str) -> ModelRoutes:
+        """The routes of one model. Raises :class:`ModelNotFound` naming the models there are."""
+        try:
+            return self.models[model]
+        except KeyError:
+            known = ", ".join(sorted(self.models)) or "none"
+            raise ModelNotFound(f"no model is named {model!r}; models served: {known}") from None
+
+    def choose(self, model: str, pin: Pin, key: str) -> Route:
+        """The route of one request; ``key`` makes the weighted choice sticky.
+
+        Raises :class:`ModelNotFound` or :class:`LabelNotFound`. A pinned version is not checked here: whether it
+        exists is the model server's to say.
+        """
+        routes = self.of(model)
+        if pin.version is not None:
+            return Route(model, pin.version, _arm(routes, pin.version), "version")
+        if pin.label is not None:
+            version = _labelled(model, routes, pin.label)
+            return Route(model, version, _arm(routes, version), "label")
+        candidate = routes.candidate
+        if candidate is None:
+            return Route(model, routes.stable, Arm.STABLE, "stable")
+        if position(model, key) < candidate.weight:
+            return Route(model, candidate.version, Arm.CANDIDATE, "weight")
+        return Route(model, routes.stable, Arm.STABLE, "weight")
+
+
+def position(model: str, key: str) -> float:
+    """Where a key stands between 0 (included) and 1 (excluded), uniformly and independently for each model."""
+    digest = hashlib.blake2b(f"{model}\0{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / _HASH_RANGE
+
+
+def _arm(routes: ModelRoutes, version: int) -> Arm:
+    if version == routes.stable:
+        return Arm.STABLE
+    if routes.candidate is not None and version == routes.candidate.version:
+        return Arm.CANDIDATE
+    return Arm.PINNED
+
+
+def _labelled(model: str, routes: ModelRoutes, label: str) -> int:
+    labels = {**routes.labels, "stable": routes.stable}
+    if routes.candidate is not None:
+        labels["candidate"] = routes.candidate.version
+    if label not in labels:
+        raise LabelNotFound(f"model {model!r} has no label {label!r}; its labels: {', '.join(sorted(labels))}")
+    return labels[label]

@@ -1,0 +1,1 @@
+"""The HTTP gateway: Flask endpoints that translate, and the functions that compose the process."""

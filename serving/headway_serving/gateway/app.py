@@ -1,0 +1,59 @@
+"""Composes the Flask application from its parts; nothing here reads the environment or starts anything."""
+
+from dataclasses import dataclass
+
+from flask import Flask
+from werkzeug.routing import BaseConverter
+
+from headway_contract.preprocessing import DecodeLimits
+from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
+from headway_serving.adapters.route_file import RouteFile
+from headway_serving.adapters.tfserving_predictor import TfServingPredictor
+from headway_serving.core.catalog import Catalog
+from headway_serving.core.classification import Classifier
+from headway_serving.gateway import (
+    classify_endpoints,
+    error_responses,
+    health_endpoints,
+    model_endpoints,
+    request_context,
+)
+from headway_serving.settings import GatewaySettings
+
+
+class NameConverter(BaseConverter):
+    """One segment of a path up to a colon, as in ``/v1/models/NAME:classify``."""
+
+    regex = "[^/:]+"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the application is made of."""
+
+    routes: RouteFile
+    server: TfServingPredictor
+    metrics: PrometheusMetrics
+
+
+def create_app(parts: Parts, settings: GatewaySettings) -> Flask:
+    """The gateway as a WSGI application."""
+    app = Flask("headway")
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
+    app.url_map.converters["name"] = NameConverter
+    # Room for every picture and a few fields beside them.
+    app.config["MAX_FORM_PARTS"] = settings.max_images + 16
+    catalog = Catalog(parts.server)
+    classifier = Classifier(
+        routes=parts.routes.table,
+        catalog=catalog,
+        predictor=parts.server,
+        limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels),
+    )
+    request_context.install(app)
+    error_responses.install(app)
+    app.register_blueprint(classify_endpoints.blueprint(classifier, catalog, parts.metrics, settings))
+    app.register_blueprint(model_endpoints.blueprint(parts.routes, catalog, parts.server))
+    app.register_blueprint(health_endpoints.blueprint(parts.routes, catalog, parts.server, parts.metrics))
+    return app

@@ -1,0 +1,139 @@
+"""Every error -> one ``application/problem+json`` answer (RFC 9457), by one table."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException
+
+from headway_contract.errors import ImageTooLarge, InvalidImage, UnsupportedImage
+from headway_serving.core import errors
+from headway_serving.core.classification import InvalidImageInRequest
+
+_log = logging.getLogger(__name__)
+
+
+class UnsupportedMediaType(errors.ServingError):
+    """The body is in none of the forms that are read."""
+
+    code = "unsupported_media_type"
+
+
+class EmptyBody(errors.ServingError):
+    """The request has no body, or the body has no picture."""
+
+    code = "empty_body"
+
+
+class TooManyImages(errors.ServingError):
+    """The request has more pictures than the limit allows."""
+
+    code = "too_many_images"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an error looks like from outside. ``retry_after``: seconds, for a state that passes."""
+
+    status: int
+    code: str
+    title: str
+    retry_after: int | None = None
+
+
+PROBLEMS: Mapping[type[Exception], Problem] = {
+    UnsupportedImage: Problem(415, "unsupported_image", "Not a picture in an accepted format"),
+    ImageTooLarge: Problem(413, "image_too_large", "Picture too large"),
+    InvalidImage: Problem(422, "invalid_image", "Picture cannot be read"),
+    UnsupportedMediaType: Problem(415, "unsupported_media_type", "Body in a form that is not read"),
+    EmptyBody: Problem(400, "empty_body", "No picture in the request"),
+    TooManyImages: Problem(413, "too_many_images", "Too many pictures in one request"),
+    errors.InvalidRequest: Problem(400, "invalid_request", "Request cannot be answered as it stands"),
+    errors.ModelNotFound: Problem(404, "model_not_found", "No such model"),
+    errors.VersionNotFound: Problem(404, "version_not_found", "No such version"),
+    errors.LabelNotFound: Problem(404, "label_not_found", "No such label"),
+    errors.IncompatibleModel: Problem(502, "incompatible_model", "Model does not describe itself"),
+    errors.PredictionFailed: Problem(502, "prediction_failed", "Model could not be run"),
+    errors.ModelUnavailable: Problem(503, "model_unavailable", "Model not available now", retry_after=1),
+    errors.DeadlineExceeded: Problem(504, "deadline_exceeded", "No answer in time"),
+}
+"""Each error that an endpoint may raise. A class that is not here is answered as its nearest listed parent."""
+
+_HTTP_PROBLEMS: Mapping[int, tuple[str, str]] = {
+    400: ("invalid_request", "Request cannot be answered as it stands"),
+    404: ("not_found", "No such page"),
+    405: ("method_not_allowed", "Method not allowed here"),
+    408: ("request_timeout", "Request did not arrive in time"),
+    413: ("payload_too_large", "Request body too large"),
+    414: ("uri_too_long", "URL too long"),
+    415: ("unsupported_media_type", "Body in a form that is not read"),
+    431: ("headers_too_large", "Headers too large"),
+}
+_INTERNAL = Problem(500, "internal_error", "Something went wrong on our side")
+
+
+def install(app: Flask) -> None:
+    """Answer every exception of ``app`` with a problem."""
+
+    @app.errorhandler(Exception)
+    def _any(error: Exception) -> Response:
+        return problem_response(error)
+
+
+def problem_of(error: Exception) -> Problem:
+    """The row of an error: its own class's, or its nearest parent's; an unknown error is internal."""
+    if isinstance(error, InvalidImageInRequest):
+        return problem_of(error.reason)
+    if isinstance(error, HTTPException):
+        status = error.code or 500
+        code, title = _HTTP_PROBLEMS.get(status, (f"http_{status}", error.name))
+        return Problem(status, code, title)
+    for kind in type(error).__mro__:
+        if kind in PROBLEMS:
+            return PROBLEMS[kind]
+    return _INTERNAL
+
+
+def problem_response(error: Exception) -> Response:
+    """The answer to an error; an internal one is logged with its traceback and shown without."""
+    problem = problem_of(error)
+    if problem is _INTERNAL:
+        _log.exception("request %s failed", g.get("request_id"), exc_info=error)
+        detail = "the error was logged under this request_id"
+    elif isinstance(error, HTTPException):
+        detail = _http_detail(error)
+    else:
+        detail = str(error)
+    headers = {} if problem.retry_after is None else {"Retry-After": str(problem.retry_after)}
+    return problem_body(problem, detail, headers)
+
+
+def problem_body(problem: Problem, detail: str, headers: Mapping[str, str]) -> Response:
+    """A problem document as a response."""
+    body = {
+        "type": f"urn:headway:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": detail,
+        "code": problem.code,
+        "request_id": g.get("request_id", ""),
+    }
+    response = Response(
+        json.dumps(body, ensure_ascii=False) + "\n", problem.status, mimetype="application/problem+json"
+    )
+    response.headers.update(headers)
+    return response
+
+
+def _http_detail(error: HTTPException) -> str:
+    if error.code == 404:
+        return f"nothing is at {request.path}; pictures go to POST /v1/models/MODEL:classify"
+    if error.code == 405 and getattr(error, "valid_methods", None):
+        return f"{request.path} takes {', '.join(sorted(error.valid_methods))}"  # type: ignore[attr-defined]
+    if error.code == 413:
+        return (
+            f"the request is over the limit of {current_app.config['MAX_CONTENT_LENGTH']:,} bytes; send fewer pictures"
+        )
+    return error.description or error.name

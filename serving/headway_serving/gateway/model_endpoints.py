@@ -1,0 +1,71 @@
+"""``GET /v1/models`` and ``GET /v1/models/{model}``: what is served, and what each model says of itself."""
+
+import json
+from typing import Any
+
+from flask import Blueprint, Response
+
+from headway_contract.model_manifest import ModelManifest
+from headway_serving.adapters.route_file import RouteFile
+from headway_serving.adapters.tfserving_predictor import TfServingPredictor
+from headway_serving.core.catalog import Catalog
+from headway_serving.core.errors import ServingError
+from headway_serving.core.routing import ModelRoutes, Pin, RouteTable
+
+_TIMEOUT_SECONDS = 2.0
+
+
+def blueprint(routes: RouteFile, catalog: Catalog, server: TfServingPredictor) -> Blueprint:
+    """The two listing routes. While the model server is away they still say what is routed."""
+    endpoints = Blueprint("models", __name__)
+
+    @endpoints.get("/v1/models")
+    def models() -> Response:
+        table = routes.table()
+        return _json({"models": [_describe(name, table) for name in sorted(table.models)]})
+
+    @endpoints.get("/v1/models/<name:model>")
+    def model(model: str) -> Response:
+        return _json(_describe(model, routes.table()))
+
+    def _describe(name: str, table: RouteTable) -> dict[str, Any]:
+        routed = table.of(name)
+        try:
+            states = server.version_states(name, _TIMEOUT_SECONDS)
+            manifest = catalog.manifest(table.choose(name, Pin(label="stable"), ""), _TIMEOUT_SECONDS)
+        except ServingError as error:
+            return {**_routing(name, routed), "versions": [], "states": {}, "classes": [], "unavailable": str(error)}
+        return {
+            **_routing(name, routed),
+            "versions": sorted(version for version, state in states.items() if state == "AVAILABLE"),
+            "states": {str(version): state for version, state in sorted(states.items())},
+            **_self_description(manifest),
+        }
+
+    return endpoints
+
+
+def _routing(name: str, routed: ModelRoutes) -> dict[str, Any]:
+    candidate = routed.candidate
+    return {
+        "name": name,
+        "stable": routed.stable,
+        "candidate": None if candidate is None else {"version": candidate.version, "weight": candidate.weight},
+        "labels": dict(routed.labels),
+    }
+
+
+def _self_description(manifest: ModelManifest) -> dict[str, Any]:
+    """What the stable version's manifest says, without golden samples and provenance."""
+    accuracy, base = manifest.test_accuracy, manifest.base
+    return {
+        "classes": list(manifest.labels),
+        "kind": manifest.kind,
+        "base": None if base is None else {"model": base.model, "version": base.version},
+        "image": manifest.image.to_mapping(),
+        "test_accuracy": {"value": accuracy.value, "low": accuracy.low, "high": accuracy.high},
+    }
+
+
+def _json(body: dict[str, Any]) -> Response:
+    return Response(json.dumps(body, ensure_ascii=False) + "\n", mimetype="application/json")

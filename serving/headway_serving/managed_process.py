@@ -1,0 +1,76 @@
+"""A child process that is started again when it dies, and stopped with all that it has started."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 10.0
+_HEALTHY_SECONDS = 30.0
+"""A child that lived this long is started again at once; one that dies sooner waits twice as long each time."""
+
+
+class ManagedProcess:
+    """One child in a process group of its own, so that a terminal's Ctrl-C reaches only the supervisor."""
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.name = name
+        self._command = list(command)
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._pause = 0.0
+        self._start_again_at: float | None = None
+
+    def start(self) -> None:
+        """Start the child. Raises OSError if it cannot be run."""
+        self._process = subprocess.Popen(self._command, env=self._environment, start_new_session=True)
+        self._started_at = time.monotonic()
+        self._start_again_at = None
+
+    def exit_code(self) -> int | None:
+        """The exit code of a child that has ended, else None."""
+        return None if self._process is None else self._process.poll()
+
+    def revive(self) -> None:
+        """Start the child again if it has ended, after a pause that grows while it keeps dying; never blocks."""
+        code = self.exit_code()
+        if code is None:
+            return
+        now = time.monotonic()
+        if self._start_again_at is None:
+            # What the child has started must not outlive it: it would hold the port.
+            self._signal_group(signal.SIGKILL)
+            lived_well = now - self._started_at > _HEALTHY_SECONDS
+            self._pause = 0.0 if lived_well else min(max(_FIRST_PAUSE_SECONDS, self._pause * 2), _LONGEST_PAUSE_SECONDS)
+            self._start_again_at = now + self._pause
+            sys.stderr.write(f"headway serve: the {self.name} ended with {_described(code)}; starting it again\n")
+        if now >= self._start_again_at:
+            self.start()
+
+    def stop(self, grace_seconds: float) -> None:
+        """Ask the child to end, wait up to ``grace_seconds`` for it to finish its work, then end it."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(grace_seconds)
+            except subprocess.TimeoutExpired:
+                sys.stderr.write(f"headway serve: the {self.name} did not end within {grace_seconds:g} s; killing it\n")
+        self._signal_group(signal.SIGKILL)
+        self._process.wait()
+
+    def _signal_group(self, number: int) -> None:
+        assert self._process is not None
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return
+
+
+def _described(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,184 @@
+"""TensorProto messages to numpy arrays and back, with the leniency of TensorFlow's own reader.
+
+Reading: `tensor_content` counts before the typed field; surplus values are dropped, missing ones repeat the
+last one, none at all means zeros; values in another dtype's field are not seen. Writing: typed fields
+(`float_val`, ...), or `tensor_content` where that was asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+_STRING = 7
+_MAX_BYTES = (1 << 31) - 1
+"""No tensor can be longer on the wire; a short message that claims a larger one is not expanded."""
+
+
+@dataclass(frozen=True)
+class _Field:
+    """The numpy dtype of a DataType number, its typed field, and the dtype of that field's own values."""
+
+    dtype: np.dtype[Any]
+    name: str
+    stored: np.dtype[Any]
+
+
+def _field(dtype: Any, name: str, stored: Any = None) -> _Field:
+    return _Field(np.dtype(dtype), name, np.dtype(dtype if stored is None else stored))
+
+
+_FIELDS: dict[int, _Field] = {
+    1: _field(np.float32, "float_val"),
+    2: _field(np.float64, "double_val"),
+    3: _field(np.int32, "int_val"),
+    4: _field(np.uint8, "int_val"),
+    5: _field(np.int16, "int_val"),
+    6: _field(np.int8, "int_val"),
+    8: _field(np.complex64, "scomplex_val", np.float32),
+    9: _field(np.int64, "int64_val"),
+    10: _field(np.bool_, "bool_val"),
+    14: _field(ml_dtypes.bfloat16, "half_val", np.uint16),
+    17: _field(np.uint16, "int_val"),
+    18: _field(np.complex128, "dcomplex_val", np.float64),
+    19: _field(np.float16, "half_val", np.uint16),
+    22: _field(np.uint32, "uint32_val"),
+    23: _field(np.uint64, "uint64_val"),
+}
+_NUMBERS = {field.dtype: number for number, field in _FIELDS.items()}
+
+
+class TensorFormatError(ValueError):
+    """A TensorProto that describes no tensor, or one of a dtype that cannot be exchanged."""
+
+
+def decode(proto: Any) -> Array:
+    """Return the array a TensorProto message describes; strings become an object array of bytes.
+
+    Raises TensorFormatError for an unknown dtype, a shape with unknown or negative dimensions, or a
+    `tensor_content` of the wrong length.
+    """
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+        raise TensorFormatError(f"the shape {shape} is not that of a tensor")
+    count = math.prod(shape)
+    if proto.dtype == _STRING:
+        return _decode_strings(proto, count).reshape(shape)
+    field = _FIELDS.get(proto.dtype)
+    if field is None:
+        raise TensorFormatError(f"dtype {proto.dtype} is not supported")
+    if count * field.dtype.itemsize > _MAX_BYTES:
+        raise TensorFormatError(f"a tensor of shape {shape} is too large")
+    if proto.tensor_content:
+        return _decode_content(proto.tensor_content, field.dtype, count).reshape(shape)
+    return _decode_values(getattr(proto, field.name), field, count).reshape(shape)
+
+
+def encode(array: Array, proto: Any, *, as_content: bool) -> None:
+    """Write `array` (numbers, or bytes in an object array) into an empty TensorProto message.
+
+    Raises TensorFormatError for a dtype that cannot be exchanged.
+    """
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if array.dtype == np.object_:
+        proto.dtype = _STRING
+        _encode_strings(array.ravel().tolist(), proto, as_content=as_content)
+        return
+    number = _NUMBERS.get(array.dtype)
+    if number is None:
+        raise TensorFormatError(f"a tensor of {array.dtype} cannot be sent")
+    proto.dtype = number
+    if as_content:
+        proto.tensor_content = array.tobytes()
+        return
+    field = _FIELDS[number]
+    getattr(proto, field.name).extend(_stored(array, field).tolist())
+
+
+def _stored(array: Array, field: _Field) -> Array:
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return flat if field.stored == field.dtype else flat.view(field.stored)
+
+
+def _decode_content(content: bytes, dtype: np.dtype[Any], count: int) -> Array:
+    if len(content) != count * dtype.itemsize:
+        raise TensorFormatError(f"tensor_content has {len(content)} bytes instead of {count * dtype.itemsize}")
+    return np.frombuffer(content, dtype)
+
+
+def _decode_values(values: Sequence[Any], field: _Field, count: int) -> Array:
+    per_item = field.dtype.itemsize // field.stored.itemsize
+    # Integers narrower than their field wrap around, as a cast in C does.
+    wide = np.dtype(np.int64) if field.name in ("int_val", "half_val") else field.stored
+    sent = np.array(values[: count * per_item], wide).astype(field.stored)
+    given = sent[: sent.size - sent.size % per_item].view(field.dtype)
+    if given.size == count:
+        return given
+    full = np.zeros(count, field.dtype)
+    full[: given.size] = given
+    full[given.size :] = given[-1] if given.size else 0
+    return full
+
+
+def _decode_strings(proto: Any, count: int) -> Array:
+    if count > _MAX_BYTES // 8:
+        raise TensorFormatError(f"a tensor of {count} strings is too large")
+    content = proto.tensor_content
+    values = _split_strings(content, count) if content else list(proto.string_val[:count])
+    last = values[-1] if values else b""
+    array = np.full(count, last, np.object_)
+    array[: len(values)] = values
+    return array
+
+
+def _encode_strings(values: list[bytes], proto: Any, *, as_content: bool) -> None:
+    if as_content:
+        lengths = b"".join(_varint(len(value)) for value in values)
+        proto.tensor_content = lengths + b"".join(values)
+    else:
+        proto.string_val.extend(values)
+
+
+def _split_strings(content: bytes, count: int) -> list[bytes]:
+    """Undo the packing of `count` strings: all lengths as varints, then all bytes."""
+    lengths: list[int] = []
+    position = 0
+    for _ in range(count):
+        length, position = _read_varint(content, position)
+        lengths.append(length)
+    if position + sum(lengths) != len(content):
+        raise TensorFormatError("tensor_content does not hold the strings it announces")
+    values: list[bytes] = []
+    for length in lengths:
+        values.append(content[position : position + length])
+        position += length
+    return values
+
+
+def _read_varint(content: bytes, position: int) -> tuple[int, int]:
+    number = shift = 0
+    while position < len(content):
+        byte = content[position]
+        number |= (byte & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 0x80:
+            return number, position
+    raise TensorFormatError("tensor_content ends within a length")
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number >= 0x80:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)

@@ -1,0 +1,76 @@
+"""Every tunable of the gateway process, read from ``HEADWAY_*`` variables in one place.
+
+Only the functions that compose a process read settings; everything else is given values.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+PREFIX = "HEADWAY_"
+
+
+class InvalidSettings(Exception):
+    """One or more variables cannot be used; the text names each of them and what it must be."""
+
+
+def _setting(default: Any, doc: str, low: float = -math.inf, high: float = math.inf) -> Any:
+    return field(default=default, metadata={"doc": doc, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """What the gateway process can be told. Field ``x`` is read from the variable ``HEADWAY_X``."""
+
+    host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
+    port: int = _setting(8080, "TCP port to listen on", 1, 65535)
+    model_server: str = _setting("127.0.0.1:8500", "gRPC target of the model server: HOST:PORT or dns:///HOST:PORT")
+    routes_file: Path = _setting(Path("routes.json"), "the file that says which version of each model gets traffic")
+    routes_poll_seconds: float = _setting(0.5, "how often the routes file is looked at for changes, seconds", 0.05, 60)
+    threads: int = _setting(16, "requests worked on at the same time", 1, 512)
+    max_body_bytes: int = _setting(32 * 1024 * 1024, "largest request body, bytes", 1024, 2**31 - 1)
+    max_image_bytes: int = _setting(20 * 1024 * 1024, "largest encoded picture, bytes", 64, 2**31 - 1)
+    max_image_pixels: int = _setting(50_000_000, "largest picture, width x height, checked before decoding", 1, 10**9)
+    max_images: int = _setting(64, "most pictures in one request", 1, 4096)
+    request_timeout_ms: int = _setting(10_000, "time for a request that asks for none, milliseconds", 1, 600_000)
+    max_request_timeout_ms: int = _setting(60_000, "most that X-Request-Timeout-Ms may ask for", 1, 600_000)
+    drain_seconds: int = _setting(20, "how long requests in flight may finish after SIGTERM, seconds", 1, 600)
+    log_level: str = _setting("info", "debug, info, warning or error")
+    access_log: bool = _setting(False, "write one JSON line for each classification to stderr: true or false")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "GatewaySettings":
+        """Read the variables. Raises :class:`InvalidSettings` naming every one that cannot be used."""
+        values: dict[str, Any] = {}
+        problems = []
+        for item in fields(cls):
+            text = environment.get(PREFIX + item.name.upper())
+            if text is None:
+                continue
+            try:
+                values[item.name] = _parse(text, type(item.default), item.metadata)
+            except ValueError as error:
+                problems.append(f"{PREFIX}{item.name.upper()}={text!r}: {error} ({item.metadata['doc']})")
+        settings = cls(**values)
+        if settings.log_level not in ("debug", "info", "warning", "error"):
+            problems.append(f"{PREFIX}LOG_LEVEL={settings.log_level!r}: must be debug, info, warning or error")
+        if problems:
+            raise InvalidSettings("\n".join(problems))
+        return settings
+
+
+def _parse(text: str, kind: type, bounds: Mapping[str, Any]) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError("must be true or false")
+        return text.lower() == "true"
+    if not text:
+        raise ValueError("is empty")
+    if kind not in (int, float):
+        return kind(text)
+    value = kind(text)
+    if not bounds["low"] <= value <= bounds["high"]:
+        raise ValueError(f"must be between {bounds['low']:g} and {bounds['high']:g}")
+    return value
