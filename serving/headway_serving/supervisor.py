@@ -208,7 +208,7 @@ def _run(plan: Plan, children: Sequence[ManagedProcess]) -> int:
 
 
 def _wait_until_ready(plan: Plan, children: Sequence[ManagedProcess], stopping: threading.Event) -> bool:
-    """Wait for ``/readyz``; False when asked to stop, or when a child ended before: then trying again would not help."""
+    """Wait for ``/readyz``. False when asked to stop, or when a child ended before: it would only end again."""
     shown, changed_at = "", time.monotonic()
     while not stopping.wait(_READY_POLL_SECONDS):
         for child in children:

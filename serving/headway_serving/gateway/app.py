@@ -53,7 +53,12 @@ def create_app(parts: Parts, settings: GatewaySettings) -> Flask:
     )
     request_context.install(app)
     error_responses.install(app)
-    app.register_blueprint(classify_endpoints.blueprint(classifier, catalog, parts.metrics, settings))
+    rules = classify_endpoints.RequestRules(
+        settings.max_images, settings.request_timeout_ms, settings.max_request_timeout_ms
+    )
+    app.register_blueprint(
+        classify_endpoints.blueprint(classifier, catalog, parts.metrics, rules, access_log=settings.access_log)
+    )
     app.register_blueprint(model_endpoints.blueprint(parts.routes, catalog, parts.server))
     app.register_blueprint(health_endpoints.blueprint(parts.routes, catalog, parts.server, parts.metrics))
     return app

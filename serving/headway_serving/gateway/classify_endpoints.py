@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from dataclasses import dataclass
 from typing import TypeVar
 
 from flask import Blueprint, Request, Response, g, request
@@ -14,17 +15,25 @@ from headway_serving.core.errors import InvalidRequest
 from headway_serving.core.routing import Pin, Route
 from headway_serving.gateway.error_responses import problem_of, problem_response
 from headway_serving.gateway.image_bodies import read_images
-from headway_serving.settings import GatewaySettings
 
 N = TypeVar("N", int, float)
 
 _access_log = logging.getLogger("headway.access")
 
 
+@dataclass(frozen=True)
+class RequestRules:
+    """What one request may ask for: pictures, and milliseconds when it names none and at most."""
+
+    max_images: int
+    timeout_ms: int
+    max_timeout_ms: int
+
+
 def blueprint(
-    classifier: Classifier, catalog: Catalog, metrics: PrometheusMetrics, settings: GatewaySettings
+    classifier: Classifier, catalog: Catalog, metrics: PrometheusMetrics, rules: RequestRules, *, access_log: bool
 ) -> Blueprint:
-    """The three classify routes."""
+    """The three classify routes; with ``access_log`` each request leaves one JSON line."""
     routes = Blueprint("classify", __name__)
 
     @routes.post("/v1/models/<name:model>:classify")
@@ -51,14 +60,14 @@ def blueprint(
             stage_seconds=progress.stages.seconds,
         )
         metrics.observe(observation)
-        if settings.access_log:
+        if access_log:
             _write_access_line(observation, response.status_code)
         return response
 
     def _read(http: Request, model: str, pin: Pin, progress: Progress) -> ClassifyRequest:
         deadline = Deadline(_timeout_seconds(http))
         with progress.stages.timed("read"):
-            images = read_images(http, settings.max_images)
+            images = read_images(http, rules.max_images)
         return ClassifyRequest(
             model=model,
             images=images,
@@ -72,11 +81,9 @@ def blueprint(
     def _timeout_seconds(http: Request) -> float:
         text = http.headers.get("X-Request-Timeout-Ms")
         if text is None:
-            return settings.request_timeout_ms / 1000
-        if not (text.isascii() and text.isdecimal() and 1 <= int(text[:12]) <= settings.max_request_timeout_ms):
-            raise InvalidRequest(
-                f"X-Request-Timeout-Ms must be whole milliseconds from 1 to {settings.max_request_timeout_ms}"
-            )
+            return rules.timeout_ms / 1000
+        if not (text.isascii() and text.isdecimal() and 1 <= int(text[:12]) <= rules.max_timeout_ms):
+            raise InvalidRequest(f"X-Request-Timeout-Ms must be whole milliseconds from 1 to {rules.max_timeout_ms}")
         return int(text) / 1000
 
     def _known(route: Route | None) -> Route | None:

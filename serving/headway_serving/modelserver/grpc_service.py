@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 MAX_MESSAGE_CHARACTERS = 1024
 
 _SIGNATURES = "signature_def"
+_LONGEST_DEADLINE_SECONDS = 10 * 365 * 24 * 3600
 
 R = TypeVar("R")
 
@@ -66,8 +67,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Run a signature of the version the request means; the call's deadline limits the run."""
         _require_model_spec(request)
-        remaining = context.time_remaining()
-        timeout_ms = None if remaining is None else int(remaining * 1000)
+        timeout_ms = _timeout_ms(context)
         with self._core.acquire(request.model_spec) as handle:
             return run_predict(handle.servable, request, self._options, version=handle.number, timeout_ms=timeout_ms)
 
@@ -127,6 +127,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
         return response
+
+
+def _timeout_ms(context: Any) -> int | None:
+    """Return the milliseconds left for the call; None without a deadline, for which gRPC tells a far future."""
+    remaining = context.time_remaining()
+    return None if remaining is None or remaining > _LONGEST_DEADLINE_SECONDS else int(remaining * 1000)
 
 
 def _require_model_spec(request: Any) -> None:

@@ -1,0 +1,60 @@
+"""Arrays survive the way through TensorProto, in both forms."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from tensorflow_serving.apis import predict_pb2
+
+from headway_serving.modelserver.tensor_codec import TensorFormatError, decode, encode
+
+DTYPES = [
+    *(np.float16, np.float32, np.float64, ml_dtypes.bfloat16, np.complex64, np.complex128, np.bool_),
+    *(np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64),
+]
+
+
+def tensor_proto():
+    return predict_pb2.PredictRequest().inputs["x"]
+
+
+@pytest.mark.parametrize("as_content", [False, True], ids=["typed", "content"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)], ids=str)
+def test_numbers_come_back_as_they_went(dtype, shape, as_content):
+    array = (np.arange(np.prod(shape, dtype=int)) * 37 % 120).astype(dtype).reshape(shape)
+    proto = tensor_proto()
+    encode(array, proto, as_content=as_content)
+    read = decode(proto)
+    assert read.dtype == array.dtype
+    assert read.shape == shape
+    assert np.array_equal(read, array)
+
+
+@pytest.mark.parametrize("as_content", [False, True], ids=["typed", "content"])
+def test_strings_come_back_as_they_went(as_content):
+    array = np.array([[b"", b"\x00"], [b"x" * 300, "é".encode()]], object)
+    proto = tensor_proto()
+    encode(array, proto, as_content=as_content)
+    assert decode(proto).tolist() == array.tolist()
+
+
+def test_a_view_with_strides_is_written_in_its_own_order():
+    array = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    proto = tensor_proto()
+    encode(array, proto, as_content=False)
+    assert list(proto.float_val) == [0, 3, 1, 4, 2, 5]
+
+
+@pytest.mark.parametrize("dtype", [1, 7], ids=["float", "string"])
+def test_a_few_bytes_that_claim_a_huge_tensor_are_not_expanded(dtype):
+    proto = tensor_proto()
+    proto.dtype = dtype
+    for _ in range(4):
+        proto.tensor_shape.dim.add(size=2**31)
+    with pytest.raises(TensorFormatError):
+        decode(proto)
+
+
+def test_an_array_that_tensorflow_does_not_know_is_refused():
+    with pytest.raises(TensorFormatError):
+        encode(np.array(["2024-01-01"], "datetime64[D]"), tensor_proto(), as_content=False)
