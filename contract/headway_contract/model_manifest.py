@@ -8,8 +8,8 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, field
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 from headway_contract.errors import InvalidManifest
 from headway_contract.preprocessing import ImageSpec
@@ -18,6 +18,16 @@ MANIFEST_SCHEMA = 1
 """The schema written today. A reader that does not know a manifest's schema must not admit the version."""
 
 _T = TypeVar("_T")
+
+# What JSON must hold for a field of each plain type; other fields are read by a function of their own.
+_JSON_TYPES: Mapping[Any, tuple[type, ...]] = {
+    str: (str,),
+    str | None: (str, type(None)),
+    int: (int,),
+    float: (int, float),
+    Mapping[str, str]: (dict,),
+    Mapping[str, Any]: (dict,),
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ class ModelManifest:
     """A model version's description of itself.
 
     ``kind``: ``base`` or ``head``. ``form``: ``standalone`` (the graph takes pictures). ``labels``: one per class, in
-    the order of the scores. ``weights_digest``: SHA-256 over the names and values of all variables.
+    the order of the scores. ``weights_digest``: SHA-256 over the shapes and values of all weights, base before head.
     Raises :class:`InvalidManifest` when a field is impossible.
     """
 
@@ -118,32 +128,42 @@ class ModelManifest:
         (:class:`ImageSpec`) is strict, and a changed meaning of the manifest itself has another ``schema``.
         """
         try:
-            mapping = json.loads(text)
-        except ValueError as error:
+            mapping = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
             raise InvalidManifest(f"manifest: not JSON: {error}") from error
         _require(isinstance(mapping, dict), "not a JSON object")
         _require(mapping.get("schema") == MANIFEST_SCHEMA, f"schema {mapping.get('schema')!r} is unknown")
         image = mapping.get("image")
         _require(isinstance(image, dict), "image must be an object")
         base = mapping.get("base")
+        for key in ("labels", "golden"):
+            _require(isinstance(mapping.get(key, []), list), f"{key} must be a list")
         try:
             values = {
                 **mapping,
                 "labels": tuple(mapping["labels"]),
                 "image": ImageSpec.from_mapping(image),
-                "test_accuracy": _read(Accuracy, mapping["test_accuracy"]),
-                "provenance": _read(Provenance, mapping["provenance"]),
-                "base": None if base is None else _read(BaseReference, base),
+                "test_accuracy": _read(Accuracy, mapping["test_accuracy"], "test_accuracy"),
+                "provenance": _read(Provenance, mapping["provenance"], "provenance"),
+                "base": None if base is None else _read(BaseReference, base, "base"),
                 "golden": tuple(_read_golden(sample) for sample in mapping.get("golden", ())),
             }
-            return _read(cls, values)
+            return _read(cls, values, "")
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidManifest(f"manifest: missing or malformed field: {error}") from error
 
 
-def _read(kind: type[_T], mapping: Mapping[str, Any]) -> _T:
-    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]  # every caller passes a dataclass
-    return kind(**{key: value for key, value in mapping.items() if key in known})
+def _read(kind: type[_T], mapping: Any, where: str) -> _T:
+    """Make a dataclass of a JSON object, leaving out unknown keys; plain fields must have their type."""
+    _require(isinstance(mapping, dict), f"{where} must be an object")
+    hints = get_type_hints(kind)
+    known = {key: value for key, value in mapping.items() if key in hints}
+    for key, value in known.items():
+        allowed = _JSON_TYPES.get(hints[key])
+        # bool is a subclass of int, and no field is a bool.
+        wrong = allowed is not None and (not isinstance(value, allowed) or isinstance(value, bool))
+        _require(not wrong, f"{where}{'.' if where else ''}{key} cannot be {value!r}")
+    return kind(**known)
 
 
 def _read_golden(mapping: Mapping[str, Any]) -> GoldenSample:
@@ -152,6 +172,10 @@ def _read_golden(mapping: Mapping[str, Any]) -> GoldenSample:
     except binascii.Error as error:
         raise InvalidManifest(f"golden sample: the picture is not base64: {error}") from error
     return GoldenSample(image=image, label=mapping["label"], scores=tuple(map(float, mapping["scores"])))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _require(condition: bool, problem: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from headway_contract.durable_files import sync_directory, sync_tree
 from headway_contract.errors import (
+    InvalidManifest,
     ModelMissing,
     RepositoryError,
     VersionDamaged,
@@ -90,6 +91,8 @@ class ModelRepository:
         path = self.path(model, version) / MANIFEST_FILE
         try:
             return ModelManifest.from_json(path.read_bytes())
+        except InvalidManifest as error:
+            raise InvalidManifest(f"{path}: {error}") from error
         except OSError as error:
             raise RepositoryError(f"{path} cannot be read: {error}; was it exported by Headway?") from error
 
@@ -105,7 +108,8 @@ class ModelRepository:
         """Compare every file with the published checksums. Raises :class:`VersionDamaged` naming what differs."""
         path = self.path(model, version)
         self.digest(model, version)
-        expected = (path / CHECKSUMS_FILE).read_text(encoding="utf-8")
+        # A damaged list need not be UTF-8 any more; it then differs from every line found.
+        expected = (path / CHECKSUMS_FILE).read_text(encoding="utf-8", errors="replace")
         found = _checksums(path)
         if found != expected:
             differing = sorted({line[66:] for line in set(found.splitlines()) ^ set(expected.splitlines())})
@@ -120,8 +124,10 @@ class ModelRepository:
         area = self.root / ".staging"
         area.mkdir(parents=True, exist_ok=True)
         for left_over in area.iterdir():
-            if time.time() - left_over.stat().st_mtime > _STALE_STAGING_SECONDS:
-                shutil.rmtree(left_over, ignore_errors=True)
+            # Another publisher may rename its directory away at any moment.
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - left_over.stat().st_mtime > _STALE_STAGING_SECONDS:
+                    shutil.rmtree(left_over, ignore_errors=True)
         directory = Path(tempfile.mkdtemp(prefix=f"{check_model_name(model)}-", dir=area))
         try:
             yield directory
@@ -132,8 +138,11 @@ class ModelRepository:
         """Make a staged directory the next version of ``model`` (or the given one) and return its number.
 
         Writes the checksums, flushes everything, then renames: all or nothing. Raises :class:`VersionExists` if
-        ``version`` is there already, :class:`RepositoryError` if ``staged`` holds no manifest of ``model``.
+        ``version`` is there already, :class:`RepositoryError` if ``staged`` holds no manifest of ``model`` or
+        ``version`` cannot be one.
         """
+        if version is not None and not _VERSION.fullmatch(str(version)):
+            raise RepositoryError(f"{version} cannot be a version: use a whole number from 0 to {10**18 - 1}")
         self._check_staged(model, staged)
         # Readable by the model server's user; mkdtemp made it private.
         staged.chmod(0o755)
@@ -141,6 +150,7 @@ class ModelRepository:
         sync_tree(staged)
         folder = self.root / model
         folder.mkdir(exist_ok=True)
+        sync_directory(self.root)
         while True:
             number = self._next_number(folder) if version is None else version
             try:

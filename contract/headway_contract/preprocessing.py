@@ -80,14 +80,20 @@ class ImageSpec:
     revision: int = SPEC_REVISION
 
     def __post_init__(self) -> None:
-        _require(self.revision == SPEC_REVISION, f"revision {self.revision!r} is unknown to this release")
+        _require(
+            _is_int(self.revision) and self.revision == SPEC_REVISION,
+            f"revision {self.revision!r} is unknown to this release",
+        )
         for side in ("height", "width"):
             value = getattr(self, side)
             _require(_is_int(value) and 1 <= value <= 4096, f"{side} must be 1 to 4096 pixels, not {value!r}")
-        _require(self.channels in _COLOUR_MODES, f"channels must be 1 or 3, not {self.channels!r}")
+        _require(
+            _is_int(self.channels) and self.channels in _COLOUR_MODES,
+            f"channels must be 1 or 3, not {self.channels!r}",
+        )
         _require(self.fit in _FITS, f"fit must be one of {', '.join(_FITS)}, not {self.fit!r}")
         _require(
-            self.resample in _RESAMPLE,
+            self.resample in tuple(_RESAMPLE),  # a tuple, for values that cannot be hashed
             f"resample must be one of {', '.join(_RESAMPLE)}, not {self.resample!r}",
         )
         _require(

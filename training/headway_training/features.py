@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from headway_contract.durable_files import write_atomically
 
 _BATCH = 256
+_CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
 def default_cache() -> Path:
@@ -28,13 +29,13 @@ def default_cache() -> Path:
 def extract(base: Any, base_digest: str, images: NDArray[np.uint8], cache: Path) -> NDArray[np.float32]:
     """Features of ``images`` (``uint8[N, H, W, C]``) under a frozen base, in inference mode: ``float32[N, D]``.
 
-    ``base_digest`` names the base's weights. A damaged cache file is computed again.
+    ``base_digest`` names the base's weights. A damaged cache file is noticed by its checksum and computed again.
     """
     key = hashlib.sha256(base_digest.encode())
     key.update(repr(images.shape).encode())
     key.update(np.ascontiguousarray(images).data)
     path = cache / "features" / f"{key.hexdigest()}.npy"
-    cached = _read(path, len(images))
+    cached = _read(path)
     if cached is not None:
         return cached
     features = np.concatenate(
@@ -44,16 +45,22 @@ def extract(base: Any, base_digest: str, images: NDArray[np.uint8], cache: Path)
     return features
 
 
-def _read(path: Path, rows: int) -> NDArray[np.float32] | None:
+def _read(path: Path) -> NDArray[np.float32] | None:
     try:
-        features: NDArray[np.float32] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        content = memoryview(path.read_bytes())
+    except OSError:
         return None
-    return features if features.ndim == 2 and len(features) == rows else None
+    array, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
+    if hashlib.sha256(array).digest() != checksum:
+        return None
+    features: NDArray[np.float32] = np.load(io.BytesIO(array), allow_pickle=False)
+    return features
 
 
 def _write(path: Path, features: NDArray[np.float32]) -> None:
     buffer = io.BytesIO()
     np.save(buffer, features, allow_pickle=False)
+    # Behind the array, where numpy's reader does not look: the file stays an ordinary .npy.
+    buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, buffer.getvalue())

@@ -125,6 +125,11 @@ def _publish(
 ) -> TrainedVersion:
     splits, composed = fitted.splits, head.compose(fitted.base, fitted.head)
     scores = export.predict_scores(composed, splits.test.images)
+    if not np.isfinite(scores).all():
+        raise TrainingError(
+            f"recipe {recipe.name}: the weights diverged, the scores are no numbers; "
+            f"lower fitting.learning_rate ({recipe.fitting.learning_rate}); nothing was published"
+        )
     manifest = ModelManifest(
         model=recipe.name,
         kind=recipe.kind,

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -44,7 +44,9 @@ class DataRecipe(_Section):
 class HeadRecipe(_Section):
     """The layers behind the features: dense ReLU layers with dropout, then one softmax unit per class."""
 
-    hidden: tuple[int, ...] = Field((128,), strict=False, description="units of each hidden layer")
+    hidden: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(
+        (128,), strict=False, description="units of each hidden layer"
+    )
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout behind each hidden layer")
 
 

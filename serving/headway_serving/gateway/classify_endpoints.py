@@ -44,7 +44,7 @@ def blueprint(
         progress, code, images = Progress(), "ok", 0
         with metrics.in_flight.track_inprogress():
             try:
-                wanted = _read(request, model, Pin(_version(version), label), progress)
+                wanted = _read(request, model, Pin(_version(version), label), rules, progress)
                 images = len(wanted.images)
                 response = _response(classifier.classify(wanted, progress), progress)
             # Every outcome is counted and answered here, so that each request is one observation.
@@ -64,33 +64,35 @@ def blueprint(
             _write_access_line(observation, response.status_code)
         return response
 
-    def _read(http: Request, model: str, pin: Pin, progress: Progress) -> ClassifyRequest:
-        deadline = Deadline(_timeout_seconds(http))
-        with progress.stages.timed("read"):
-            images = read_images(http, rules.max_images)
-        return ClassifyRequest(
-            model=model,
-            images=images,
-            pin=pin,
-            key=http.headers.get("X-Routing-Key") or g.request_id,
-            deadline=deadline,
-            top_k=_number(http, "top_k", int, 5, 1, 2**31),
-            min_confidence=_number(http, "min_confidence", float, 0.0, 0.0, 1.0),
-        )
-
-    def _timeout_seconds(http: Request) -> float:
-        text = http.headers.get("X-Request-Timeout-Ms")
-        if text is None:
-            return rules.timeout_ms / 1000
-        if not (text.isascii() and text.isdecimal() and 1 <= int(text[:12]) <= rules.max_timeout_ms):
-            raise InvalidRequest(f"X-Request-Timeout-Ms must be whole milliseconds from 1 to {rules.max_timeout_ms}")
-        return int(text) / 1000
-
     def _known(route: Route | None) -> Route | None:
         # A version that a client typed becomes a metric label only once the model server has shown that it exists.
         return route if route is not None and catalog.knows(route.model, route.version) else None
 
     return routes
+
+
+def _read(http: Request, model: str, pin: Pin, rules: RequestRules, progress: Progress) -> ClassifyRequest:
+    deadline = Deadline(_timeout_seconds(http, rules))
+    with progress.stages.timed("read"):
+        images = read_images(http, rules.max_images)
+    return ClassifyRequest(
+        model=model,
+        images=images,
+        pin=pin,
+        key=http.headers.get("X-Routing-Key") or g.request_id,
+        deadline=deadline,
+        top_k=_number(http, "top_k", int, 5, 1, 2**31),
+        min_confidence=_number(http, "min_confidence", float, 0.0, 0.0, 1.0),
+    )
+
+
+def _timeout_seconds(http: Request, rules: RequestRules) -> float:
+    text = http.headers.get("X-Request-Timeout-Ms")
+    if text is None:
+        return rules.timeout_ms / 1000
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:12]) <= rules.max_timeout_ms):
+        raise InvalidRequest(f"X-Request-Timeout-Ms must be whole milliseconds from 1 to {rules.max_timeout_ms}")
+    return int(text) / 1000
 
 
 def _response(classification: Classification, progress: Progress) -> Response:

@@ -70,6 +70,8 @@ def _log_to_stderr() -> None:
         logging.addLevelName(level, logging.getLevelName(level)[0])
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s serving: %(message)s")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # gRPC writes a traceback for every request that is no message of its type. Its sender is told: INTERNAL.
+    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

@@ -59,12 +59,13 @@ def run(options: ServerOptions, termination: Termination) -> None:
         server = _start_grpc(options, core, manager)
     except StatusError:
         manager.stop()
-        if termination.requested:
-            return
-        raise
-    termination.wait()
-    _drain(server, manager, options.shutdown_grace_seconds)
+        if not termination.requested:
+            raise
+    else:
+        termination.wait()
+        _drain(server, options.shutdown_grace_seconds)
     watcher.stop()
+    _end_now_if_busy(manager)
 
 
 def _check(options: ServerOptions) -> None:
@@ -184,10 +185,14 @@ def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
     return arguments
 
 
-def _drain(server: Any, manager: VersionManager[SavedModel], grace_seconds: int) -> None:
+def _drain(server: Any, grace_seconds: int) -> None:
     logger.info("Shutting down: running requests have %d s to end.", grace_seconds)
     server.stop(max(grace_seconds, 0)).wait()
-    if left := manager.in_flight():
-        logger.warning("%d requests did not end within the grace period and are cut off.", left)
+
+
+def _end_now_if_busy(manager: VersionManager[SavedModel]) -> None:
+    """End the process here if a run or a load goes on: its thread would keep the process alive until it ends."""
+    if manager.busy():
+        logger.warning("A request or a load is cut off.")
         logging.shutdown()
-        os._exit(0)  # a run that does not end would keep its thread, and so the process, alive
+        os._exit(0)

@@ -179,10 +179,11 @@ class VersionManager(Generic[S]):
                 if version.in_flight == 0 and version.state is State.UNLOADING:
                     self._changed.notify_all()
 
-    def in_flight(self) -> int:
-        """Return how many handles are out."""
+    def busy(self) -> bool:
+        """Return whether a handle is out or a version is being loaded: work that keeps its thread."""
         with self._changed:
-            return sum(v.in_flight for versions in self._versions.values() for v in versions.values())
+            versions = [version for models in self._versions.values() for version in models.values()]
+            return any(version.in_flight or version.state is State.LOADING for version in versions)
 
     def is_available(self, name: str, number: int) -> bool:
         """Return whether that version can be acquired now."""

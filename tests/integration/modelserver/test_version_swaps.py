@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -116,8 +117,6 @@ def test_a_request_that_outlives_the_grace_period_does_not_keep_the_server(saved
 
 def steps_of_two_seconds(server: ModelServerProcess) -> int:
     """Return how far `spin` counts in about two seconds on this machine."""
-    import time
-
     start = time.monotonic()
     server.stubs.predict("spin", {"n": np.int32(20_000)})
     return int(20_000 * 2 / (time.monotonic() - start))

@@ -98,9 +98,10 @@ def test_a_request_ends_on_the_version_it_began_with(manager, loader, versions):
             assert newer.number == 2
         with pytest.raises(StatusError), manager.acquire("digits", 1):
             pass
-        assert manager.in_flight() == 1
+        assert manager.busy()
     wait_for(manager, {2: State.AVAILABLE, 1: State.END})
     assert loader.servables[0].closed
+    assert not manager.busy()
 
 
 def test_a_broken_version_ends_with_its_error_while_the_old_one_serves_on(manager, loader, versions):

@@ -1,0 +1,127 @@
+"""The documentation is complete: what the code offers stands in the reference, and what stands there exists."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from headway_client.cli import VERBS
+from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
+from headway_serving.adapters.route_file import RouteFile, parse_routes
+from headway_serving.adapters.tfserving_predictor import TfServingPredictor
+from headway_serving.gateway import error_responses
+from headway_serving.gateway.app import Parts, create_app
+from headway_serving.settings import PREFIX, GatewaySettings
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+def first_cells(heading: str) -> dict[str, list[str]]:
+    """The rows of the table under a heading: first cell's code -> all cells."""
+    section = REFERENCE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([^`]+)`(.*)\|$", section, re.MULTILINE)
+    return {name: [cell.strip() for cell in rest.split("|")[1:]] for name, rest in rows}
+
+
+def test_every_setting_is_listed_with_its_default() -> None:
+    listed = {name: cells[0].strip("`") for name, cells in first_cells("Gateway settings").items()}
+    expected = {}
+    for item in dataclasses.fields(GatewaySettings):
+        default = str(item.default).lower() if isinstance(item.default, bool) else str(item.default)
+        expected[PREFIX + item.name.upper()] = default
+    assert listed == expected
+
+
+def shown(rule: str) -> str:
+    return re.sub("<name:(.*?)>", r"{\1}", rule)
+
+
+def test_every_route_is_listed(tmp_path: Path) -> None:
+    routes = tmp_path / "routes.json"
+    routes.write_text('{"schema": 1, "models": {}}')
+    metrics = PrometheusMetrics(CollectorRegistry())
+    app = create_app(Parts(RouteFile(routes, 1.0), TfServingPredictor("127.0.0.1:1"), metrics), GatewaySettings())
+    served = {
+        f"{method} {shown(rule.rule)}"
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) & {"GET", "POST", "PUT", "DELETE", "PATCH"}
+        if rule.endpoint != "static"
+    }
+    assert set(first_cells("HTTP routes")) == served
+
+
+def test_every_problem_is_listed_with_its_status() -> None:
+    listed = {code: int(cells[0]) for code, cells in first_cells("Problems").items()}
+    expected = {row.code: row.status for row in error_responses.PROBLEMS.values()}
+    expected |= {code: status for status, (code, _) in error_responses._HTTP_PROBLEMS.items()}
+    expected |= {"internal_error": 500, "not_ready": 503}
+    assert listed == expected
+
+
+def test_every_metric_is_listed_with_its_labels() -> None:
+    registry = CollectorRegistry()
+    metrics = PrometheusMetrics(registry)
+    listed = {name: (cells[0], cells[1]) for name, cells in first_cells("Metrics").items()}
+    described = {
+        family.name + ("_total" if family.type == "counter" else ""): family.type for family in registry.collect()
+    }
+    assert {name: kind for name, (kind, _) in listed.items()} == described
+    for attribute in vars(metrics).values():
+        labels = getattr(attribute, "_labelnames", None)
+        if labels is not None:
+            name = attribute._name + ("_total" if attribute._type == "counter" else "")
+            assert listed[name][1] == ", ".join(labels), name
+
+
+def test_the_routes_example_is_one_that_the_gateway_reads() -> None:
+    example = re.search(r"```json\n(\{\"schema\".*?)```", REFERENCE, re.DOTALL)
+    assert example
+    assert parse_routes(example.group(1)).of("digits-0to4").candidate
+
+
+@cache
+def help_of(verb: str) -> str:
+    command = [sys.executable, "-m", "headway_client.cli", verb, "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("verb", [each.name for each in VERBS])
+def test_every_verb_and_flag_is_listed(verb: str) -> None:
+    commands = REFERENCE.partition("## Commands\n")[2].partition("\n## ")[0]
+    assert f"`headway {verb}" in commands
+    flags = set(re.findall(r"(--[a-z][a-z-]+)", help_of(verb))) - {"--help"}
+    assert not {flag for flag in flags if flag not in commands}
+
+
+def test_what_the_readme_tells_to_type_exists() -> None:
+    lines = [line.partition("#")[0].split() for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+             for line in block.splitlines()]  # fmt: skip
+    verbs = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    typed = [line for line in lines if line]
+    assert ["make", "demo"] in typed
+    assert ["make", "test"] in typed
+    for command, *rest in typed:
+        if command == "make":
+            assert rest[0] in verbs
+        elif command == "headway":
+            assert rest[0] in [each.name for each in VERBS]
+            for flag in (word for word in rest if word.startswith("--")):
+                assert flag in help_of(rest[0]), f"headway {rest[0]} has no {flag}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/reference.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    targets = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
+    assert not [link for link in targets if not (ROOT / page).parent.joinpath(link).exists()]
+
+
+def test_the_readme_is_one_page() -> None:
+    assert len(README.splitlines()) <= 100

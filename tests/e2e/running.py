@@ -1,0 +1,98 @@
+"""Starts and asks real Headway processes, as a person would from a shell."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+HEADWAY = [sys.executable, "-m", "headway_client.cli"]
+START_SECONDS = 90
+
+
+def headway(*arguments: str | Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run one ``headway`` command to its end."""
+    command = [*HEADWAY, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
+    """Wait until a condition holds; it is a hang, not slowness, that fails."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, f"did not happen within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+@dataclass
+class Served:
+    """A running ``headway serve``."""
+
+    process: subprocess.Popen[str]
+    url: str
+    grpc_port: int
+    log: Path
+
+    def child(self, module: str) -> psutil.Process:
+        """The newest direct child that runs a module of Headway."""
+        children = psutil.Process(self.process.pid).children()
+        found = [child for child in children if module in child.cmdline()]
+        assert found, f"no child runs {module}: {[child.cmdline() for child in children]}"
+        return max(found, key=lambda child: child.create_time())
+
+    def ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def classify(self, model: str, picture: bytes, **query: object) -> httpx.Response:
+        return httpx.post(
+            f"{self.url}/v1/models/{model}:classify",
+            content=picture,
+            headers={"Content-Type": "image/png"},
+            params={key: str(value) for key, value in query.items()},
+            timeout=30,
+        )
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+@contextlib.contextmanager
+def serving(repository: Path, log: Path, *flags: str, path_first: Path | None = None) -> Iterator[Served]:
+    """Run ``headway serve`` on free ports until it says that it serves; stop it afterwards."""
+    port, grpc_port = free_port(), free_port()
+    command = [*HEADWAY, "serve", "--repository", str(repository), "--port", str(port), "--grpc-port", str(grpc_port)]
+    path = os.environ["PATH"] if path_first is None else f"{path_first}{os.pathsep}{os.environ['PATH']}"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [*command, *flags], stdout=stream, stderr=stream, text=True, env={**os.environ, "PATH": path}
+        )
+        served = Served(process, f"http://127.0.0.1:{port}", grpc_port, log)
+        try:
+            eventually(
+                lambda: process.poll() is not None or re.search(r"^Serving ", log.read_text(), re.MULTILINE),
+                f"headway serve is ready; its log: {log}",
+            )
+            assert process.poll() is None, log.read_text()
+            yield served
+        finally:
+            if process.poll() is None:
+                served.stop()

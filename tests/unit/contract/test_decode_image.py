@@ -1,0 +1,139 @@
+"""What ``decode_image`` refuses, and how it says so. What it makes of odd pictures: ``tests/golden``."""
+
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+from contract_examples import encoded, png_header
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from headway_contract.errors import ImageTooLarge, InvalidImage, UnsupportedImage
+from headway_contract.preprocessing import DecodeLimits, ImageSpec, decode_image, encode_png, to_model_input
+
+
+def noise(height: int, width: int, channels: int = 3) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    return Image.fromarray(pixels.squeeze())
+
+
+def test_no_bytes_are_refused() -> None:
+    with pytest.raises(InvalidImage, match="empty"):
+        decode_image(b"")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"seven", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.7\n", b"\0" * 64, encoded(noise(8, 8), "ICO")],
+    ids=["text", "svg", "pdf", "zeros", "ico"],
+)
+def test_what_is_no_accepted_picture_is_refused_and_the_accepted_formats_are_named(data: bytes) -> None:
+    with pytest.raises(UnsupportedImage, match="JPEG, PNG, WEBP, GIF, BMP, TIFF"):
+        decode_image(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_every_accepted_format_is_read_whatever_it_is_called(kind: str) -> None:
+    image = decode_image(encoded(noise(20, 30), kind))
+    assert (image.mode, image.size) == ("RGB", (30, 20))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_a_truncated_picture_is_refused(kind: str) -> None:
+    data = encoded(noise(64, 64), kind)
+    for share in (0.3, 0.6, 0.95):
+        with pytest.raises(InvalidImage):
+            decode_image(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_truncated_picture_is_said_to_be_incomplete(kind: str) -> None:
+    data = encoded(noise(64, 64), kind)
+    with pytest.raises(InvalidImage, match=f"the {kind} picture is damaged or incomplete"):
+        decode_image(data[: len(data) // 2])
+
+
+def test_a_picture_of_too_many_bytes_is_refused_with_both_figures() -> None:
+    data = encoded(noise(40, 40), "PNG")
+    assert decode_image(data, DecodeLimits(max_bytes=len(data))).size == (40, 40)
+    with pytest.raises(ImageTooLarge, match=f"{len(data):,} bytes; at most {len(data) - 1:,}"):
+        decode_image(data, DecodeLimits(max_bytes=len(data) - 1))
+
+
+def test_a_picture_of_too_many_pixels_is_refused_with_both_figures() -> None:
+    data = encoded(noise(40, 50), "PNG")
+    assert decode_image(data, DecodeLimits(max_pixels=2000)).size == (50, 40)
+    with pytest.raises(ImageTooLarge, match=r"50 x 40 = 2,000 pixels; at most 1,999"):
+        decode_image(data, DecodeLimits(max_pixels=1999))
+
+
+@pytest.mark.parametrize(("width", "height"), [(30_000, 30_000), (10_000, 9_500), (50_000_001, 1)])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_header_that_claims_too_many_pixels_is_refused_without_decoding(width: int, height: int) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageTooLarge):
+            decode_image(png_header(width, height))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_a_small_header_with_missing_pixels_is_incomplete() -> None:
+    with pytest.raises(InvalidImage, match="incomplete"):
+        decode_image(png_header(100, 100))
+
+
+def test_32_bit_samples_are_refused_with_the_way_out() -> None:
+    floats = Image.fromarray(np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4))
+    with pytest.raises(UnsupportedImage, match="save it with 8 or 16 bits"):
+        decode_image(encoded(floats, "TIFF"))
+
+
+@given(
+    position=st.integers(0, 10_000),
+    value=st.integers(0, 255),
+    kind=st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "WEBP"]),
+)
+def test_a_damaged_picture_gives_a_picture_or_invalid_image_and_nothing_else(
+    position: int, value: int, kind: str
+) -> None:
+    data = bytearray(encoded(noise(12, 12), kind))
+    data[position % len(data)] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            image = decode_image(bytes(data))
+        except InvalidImage:
+            return
+    assert image.mode in ("L", "RGB")
+
+
+@given(
+    size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    frame=st.tuples(st.integers(1, 64), st.integers(1, 64)),
+    channels=st.sampled_from([1, 3]),
+    fit=st.sampled_from(["stretch", "crop", "pad"]),
+    resample=st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
+    polarity=st.sampled_from(["keep", "light_on_dark"]),
+)
+def test_any_picture_fits_any_geometry(
+    size: tuple[int, int], frame: tuple[int, int], channels: int, fit: str, resample: str, polarity: str
+) -> None:
+    spec = ImageSpec(*frame, channels, fit=fit, resample=resample, polarity=polarity)
+    image = Image.new("RGB", size, (10, 200, 30))
+    first, second = to_model_input(image, spec), to_model_input(image, spec)
+    assert first.shape == spec.shape
+    assert first.dtype == np.uint8
+    assert first.flags.c_contiguous
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_round_trip_is_without_loss(channels: int) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (9, 7, channels), dtype=np.uint8)
+    image = decode_image(encode_png(pixels))
+    np.testing.assert_array_equal(to_model_input(image, ImageSpec(9, 7, channels)), pixels)

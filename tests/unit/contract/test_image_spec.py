@@ -1,0 +1,68 @@
+"""What an ``ImageSpec`` may be, and that its JSON form is strict."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headway_contract.errors import InvalidManifest
+from headway_contract.preprocessing import ImageSpec
+
+SPECS = st.builds(
+    ImageSpec,
+    height=st.integers(1, 4096),
+    width=st.integers(1, 4096),
+    channels=st.sampled_from([1, 3]),
+    fit=st.sampled_from(["stretch", "crop", "pad"]),
+    resample=st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
+    polarity=st.sampled_from(["keep", "light_on_dark"]),
+    pad_value=st.integers(0, 255),
+)
+
+
+@given(spec=SPECS)
+def test_the_json_form_gives_the_spec_back(spec: ImageSpec) -> None:
+    assert ImageSpec.from_mapping(spec.to_mapping()) == spec
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[(side, value) for side in ("height", "width") for value in (0, -1, 4097, 28.0, "28", None, True)],
+        *[("channels", value) for value in (0, 2, 4, 1.0, "1", None, True, [1])],
+        *[("fit", value) for value in ("letterbox", "", None, 1, ["pad"])],
+        *[("resample", value) for value in ("cubic", "", None, 1, ["bilinear"])],
+        *[("polarity", value) for value in ("invert", "", None, 1, {})],
+        *[("pad_value", value) for value in (-1, 256, 0.0, "0", None, False)],
+    ],
+)
+def test_an_impossible_value_is_refused_with_its_field_and_itself(field: str, value: Any) -> None:
+    mapping = {"height": 28, "width": 28, "channels": 1, field: value}
+    with pytest.raises(InvalidManifest) as refused:
+        ImageSpec.from_mapping(mapping)
+    assert field in str(refused.value)
+    assert repr(value) in str(refused.value)
+
+
+@pytest.mark.parametrize("revision", [0, 2, "1", 1.0, True, None])
+def test_an_unknown_revision_is_refused(revision: Any) -> None:
+    with pytest.raises(InvalidManifest, match="revision .* is unknown to this release"):
+        ImageSpec.from_mapping({"height": 28, "width": 28, "channels": 1, "revision": revision})
+
+
+def test_an_unknown_key_is_refused_and_the_known_ones_are_named() -> None:
+    with pytest.raises(InvalidManifest, match="unknown key gamma; known: channels, fit, height"):
+        ImageSpec.from_mapping({"height": 28, "width": 28, "channels": 1, "gamma": 2.2})
+
+
+@pytest.mark.parametrize("field", ["height", "width", "channels"])
+def test_a_missing_field_is_named(field: str) -> None:
+    mapping = {"height": 28, "width": 28, "channels": 1}
+    del mapping[field]
+    with pytest.raises(InvalidManifest, match=f"missing {field}"):
+        ImageSpec.from_mapping(mapping)
+
+
+def test_shape_is_in_the_order_of_the_models_input() -> None:
+    assert ImageSpec(32, 48, 3).shape == (32, 48, 3)

@@ -1,0 +1,73 @@
+"""The gateway's variables are parsed, bounded, and refused all at once."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from headway_serving.settings import GatewaySettings, InvalidSettings
+
+GOOD = {
+    "host": ("0.0.0.0", "0.0.0.0"),
+    "port": ("9000", 9000),
+    "model_server": ("dns:///model-server:8500", "dns:///model-server:8500"),
+    "routes_file": ("/etc/headway/routes.json", Path("/etc/headway/routes.json")),
+    "routes_poll_seconds": ("2.5", 2.5),
+    "threads": ("4", 4),
+    "max_body_bytes": ("1048576", 1_048_576),
+    "max_image_bytes": ("65536", 65_536),
+    "max_image_pixels": ("1000000", 1_000_000),
+    "max_images": ("8", 8),
+    "request_timeout_ms": ("500", 500),
+    "max_request_timeout_ms": ("5000", 5000),
+    "drain_seconds": ("5", 5),
+    "log_level": ("warning", "warning"),
+    "access_log": ("true", True),
+}
+NAMES = [item.name for item in fields(GatewaySettings)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_setting_is_read_from_its_variable(name: str) -> None:
+    text, value = GOOD[name]
+    settings = GatewaySettings.from_environment({f"HEADWAY_{name.upper()}": text})
+    assert getattr(settings, name) == value
+    assert type(getattr(settings, name)) is type(getattr(GatewaySettings(), name)) or name == "routes_file"
+    untouched = [other for other in NAMES if other != name]
+    assert all(getattr(settings, other) == getattr(GatewaySettings(), other) for other in untouched)
+
+
+def test_without_variables_the_defaults_hold_and_others_variables_do_not_matter() -> None:
+    assert GatewaySettings.from_environment({"PORT": "1", "HEADWAY_URL": "http://x"}) == GatewaySettings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "must"),
+    [
+        ("PORT", "http", "int"),
+        ("PORT", "", "is empty"),
+        ("PORT", "0", "between 1 and 65535"),
+        ("PORT", "65536", "between 1 and 65535"),
+        ("PORT", "80.5", "int"),
+        ("MAX_BODY_BYTES", "1", "between 1024 and 2147483647"),
+        ("ROUTES_POLL_SECONDS", "0", "between 0.05 and 60"),
+        ("ROUTES_POLL_SECONDS", "nan", "between 0.05 and 60"),
+        ("ROUTES_POLL_SECONDS", "inf", "between 0.05 and 60"),
+        ("ACCESS_LOG", "yes", "must be true or false"),
+        ("ACCESS_LOG", "", "must be true or false"),
+        ("LOG_LEVEL", "loud", "debug, info, warning or error"),
+        ("ROUTES_FILE", "", "is empty"),
+        ("HOST", "", "is empty"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_by_name(variable: str, text: str, must: str) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        GatewaySettings.from_environment({f"HEADWAY_{variable}": text})
+    assert f"HEADWAY_{variable}={text!r}" in str(caught.value)
+    assert must in str(caught.value)
+
+
+def test_every_bad_variable_is_named_at_once() -> None:
+    bad = {"HEADWAY_PORT": "x", "HEADWAY_THREADS": "-1", "HEADWAY_ACCESS_LOG": "maybe", "HEADWAY_LOG_LEVEL": "loud"}
+    with pytest.raises(InvalidSettings) as caught:
+        GatewaySettings.from_environment(bad)
+    assert [line.split("=")[0] for line in str(caught.value).splitlines()] == list(bad)

@@ -1,0 +1,76 @@
+"""``models.config`` is TensorFlow Serving's own format, whatever the repository's path is."""
+
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from headway_contract.errors import ModelMissing, VersionMissing
+from headway_contract.model_repository import ModelRepository
+from headway_serving.core.routing import Candidate, ModelRoutes, RouteTable
+from headway_serving.models_config import format_models_config, write_models_config
+from tensorflow_serving.config import model_server_config_pb2
+
+
+def repository(root: Path) -> ModelRepository:
+    """Models ``digits`` (1 to 4) and ``letters`` (1)."""
+    for version in ("digits/1", "digits/2", "digits/3", "digits/4", "letters/1"):
+        (root / version).mkdir(parents=True)
+    return ModelRepository(root)
+
+
+def parsed(text: str) -> dict[str, tuple[str, str, list[int]]]:
+    """What TensorFlow Serving reads: for each model its base path, platform and versions."""
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    return {
+        entry.name: (entry.base_path, entry.model_platform, list(entry.model_version_policy.specific.versions))
+        for entry in config.model_config_list.config
+    }
+
+
+def test_exactly_the_versions_that_can_get_traffic_are_loaded(tmp_path: Path) -> None:
+    digits = ModelRoutes(stable=2, candidate=Candidate(4, 0.0), labels={"old": 1, "same": 2})
+    table = RouteTable({"letters": ModelRoutes(stable=1), "digits": digits})
+    assert parsed(format_models_config(repository(tmp_path), table)) == {
+        "digits": (str(tmp_path / "digits"), "tensorflow", [1, 2, 4]),
+        "letters": (str(tmp_path / "letters"), "tensorflow", [1]),
+    }
+
+
+@pytest.mark.parametrize("folder", ["it's", 'a "quoted" name', "back\\slash \\n", "Übung 数字 🦔", "two\nlines", "tab\t"])
+def test_every_path_is_read_as_it_was_written(tmp_path: Path, folder: str) -> None:
+    root = tmp_path / folder
+    text = format_models_config(repository(root), RouteTable({"digits": ModelRoutes(1)}))
+    assert parsed(text)["digits"][0] == str(root / "digits")
+
+
+def test_no_model_is_an_empty_list(tmp_path: Path) -> None:
+    text = format_models_config(ModelRepository(tmp_path), RouteTable({}))
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    assert config.WhichOneof("config") == "model_config_list"
+    assert parsed(text) == {}
+
+
+@pytest.mark.parametrize(
+    ("table", "error"),
+    [
+        (RouteTable({"digits": ModelRoutes(9)}), VersionMissing),
+        (RouteTable({"digits": ModelRoutes(1, candidate=Candidate(9, 0.5))}), VersionMissing),
+        (RouteTable({"digits": ModelRoutes(1, labels={"next": 9})}), VersionMissing),
+        (RouteTable({"faces": ModelRoutes(1)}), ModelMissing),
+    ],
+)
+def test_what_is_not_in_the_repository_is_refused_and_the_old_file_stays(
+    tmp_path: Path, table: RouteTable, error: type[Exception]
+) -> None:
+    path = tmp_path / "models.config"
+    path.write_text("old")
+    with pytest.raises(error):
+        write_models_config(path, repository(tmp_path / "models"), table)
+    assert path.read_text() == "old"
+
+
+def test_the_file_is_written(tmp_path: Path) -> None:
+    models = repository(tmp_path / "models")
+    table = RouteTable({"digits": ModelRoutes(3)})
+    write_models_config(tmp_path / "models.config", models, table)
+    assert (tmp_path / "models.config").read_text(encoding="utf-8") == format_models_config(models, table)
