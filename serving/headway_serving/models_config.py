@@ -41,4 +41,4 @@ def _routed_versions(routes: ModelRoutes) -> list[int]:
 
 
 def _quoted(path: Path) -> str:
-    return str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

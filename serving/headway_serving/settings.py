@@ -72,5 +72,5 @@ def _parse(text: str, kind: type, bounds: Mapping[str, Any]) -> Any:
         return kind(text)
     value = kind(text)
     if not bounds["low"] <= value <= bounds["high"]:
-        raise ValueError(f"must be between {bounds['low']:g} and {bounds['high']:g}")
+        raise ValueError(f"must be between {bounds['low']} and {bounds['high']}")
     return value

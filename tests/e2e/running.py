@@ -48,12 +48,17 @@ class Served:
     grpc_port: int
     log: Path
 
+    def children(self, module: str) -> list[psutil.Process]:
+        """The direct children that run a module of Headway."""
+        return [
+            child
+            for child in psutil.Process(self.process.pid).children()
+            if child.status() != psutil.STATUS_ZOMBIE and module in child.cmdline()
+        ]
+
     def child(self, module: str) -> psutil.Process:
-        """The newest direct child that runs a module of Headway."""
-        children = psutil.Process(self.process.pid).children()
-        found = [child for child in children if module in child.cmdline()]
-        assert found, f"no child runs {module}: {[child.cmdline() for child in children]}"
-        return max(found, key=lambda child: child.create_time())
+        (found,) = self.children(module)
+        return found
 
     def ready(self) -> bool:
         try:

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -168,7 +169,10 @@ def test_a_killed_model_server_comes_back_and_the_gateway_says_so_meanwhile(serv
 def test_a_killed_gateway_comes_back(served: Served, trained: Trained) -> None:
     killed = served.child("headway_serving.gateway")
     killed.send_signal(signal.SIGKILL)
-    eventually(lambda: served.child("headway_serving.gateway").pid != killed.pid, "the gateway is started again")
+    eventually(
+        lambda: [child for child in served.children("headway_serving.gateway") if child.pid != killed.pid],
+        "the gateway is started again",
+    )
     eventually(served.ready, "the new gateway is ready")
     assert served.classify(HEAD, trained.samples[HEAD][0].read_bytes()).status_code == 200
 
@@ -209,6 +213,32 @@ def test_a_stop_leaves_no_process_behind(trained: Trained, tmp_path: Path) -> No
         assert len(family) >= 3, "model server, gateway and its worker"
         assert running.stop() == 0
         assert not [process for process in family if process.is_running()]
+
+
+def test_a_stop_under_load_answers_every_request_it_has_taken(trained: Trained, tmp_path: Path) -> None:
+    repository = copied(trained, tmp_path)
+    picture = trained.samples[HEAD][0].read_bytes()
+    outcomes: list[str] = []
+
+    def ask(running: Served) -> None:
+        while True:
+            try:
+                # A connection of its own for each request: what is refused was never taken.
+                outcomes.append(str(running.classify(HEAD, picture).status_code))
+            except httpx.ConnectError:
+                return
+            except httpx.TransportError as error:
+                outcomes.append(repr(error))
+
+    with serving(repository.root, tmp_path / "log") as running:
+        askers = [threading.Thread(target=ask, args=(running,)) for _ in range(4)]
+        for asker in askers:
+            asker.start()
+        eventually(lambda: len(outcomes) > 50, "the load is on")
+        assert running.stop() == 0
+        for asker in askers:
+            asker.join()
+    assert set(outcomes) == {"200"}
 
 
 def test_an_installed_tensorflow_model_server_is_used_with_the_same_flags_and_files(

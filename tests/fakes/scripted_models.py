@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
+
 from headway_contract.model_manifest import Accuracy, BaseReference, ModelManifest, Provenance
 from headway_contract.preprocessing import ImageSpec
-from numpy.typing import NDArray
 
 DIGITS = ("0", "1", "2", "3", "4")
 DIGIT_SPEC = ImageSpec(height=28, width=28, channels=1)

@@ -1,6 +1,8 @@
 """The adapter's fake: a model server in memory, held to the same conformance test as the real one."""
 
 import numpy as np
+from numpy.typing import NDArray
+
 from headway_serving.core.errors import (
     DeadlineExceeded,
     IncompatibleModel,
@@ -10,8 +12,6 @@ from headway_serving.core.errors import (
     VersionNotFound,
 )
 from headway_serving.core.routing import Route
-from numpy.typing import NDArray
-
 from tests.fakes.scripted_models import Fault, ScriptedModels, ScriptedVersion, scripted_scores
 
 _FAULTS: dict[Fault, ServingError] = {

@@ -123,7 +123,7 @@ def test_dark_ink_on_paper_and_its_negative_become_the_same_light_strokes() -> N
         for name in ("dark-ink.png", "light-ink.png")
     )
     np.testing.assert_array_equal(dark, light)
-    strokes = np.asarray(dark[..., 0] > 127)
+    strokes: NDArray[np.bool_] = np.greater(dark[..., 0], 127)
     assert 0.03 < strokes.mean() < 0.4
     assert not strokes[[0, -1], :].any()
     assert not strokes[:, [0, -1]].any()

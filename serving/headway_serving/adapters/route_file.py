@@ -33,7 +33,8 @@ def parse_routes(text: str | bytes) -> RouteTable:
     """Read the JSON form. Raises :class:`InvalidRoutes`; unknown keys are refused, they would be ignored wishes."""
     try:
         document = json.loads(text)
-    except ValueError as error:
+    # RecursionError: brackets nested beyond what the parser follows.
+    except (ValueError, RecursionError) as error:
         raise InvalidRoutes(f"not JSON: {error}") from error
     document = _section(document, "the file", required={"schema", "models"})
     if document["schema"] != ROUTES_SCHEMA:

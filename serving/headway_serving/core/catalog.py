@@ -20,6 +20,14 @@ class ManifestSource(Protocol):
         ...
 
 
+class VersionStates(Protocol):
+    """Where one sees what is loaded."""
+
+    def version_states(self, model: str, timeout: float) -> dict[int, str]:
+        """State of each version of the model, newest first; empty for an unknown one. Raises a ``ServingError``."""
+        ...
+
+
 class Catalog:
     """Manifests by model and version, asked for when first needed. Safe for use by many threads."""
 

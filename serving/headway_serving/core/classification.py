@@ -16,7 +16,7 @@ from PIL import Image
 from headway_contract.errors import InvalidImage
 from headway_contract.preprocessing import DecodeLimits, decode_image, to_model_input
 from headway_serving.core.catalog import Catalog
-from headway_serving.core.errors import DeadlineExceeded, IncompatibleModel
+from headway_serving.core.errors import DeadlineExceeded, IncompatibleModel, PredictionFailed
 from headway_serving.core.ranking import Prediction, rank
 from headway_serving.core.routing import Pin, Route, RouteTable
 
@@ -126,6 +126,9 @@ class Classifier:
             raise IncompatibleModel(
                 f"{route.model} version {route.version}: {scores.shape[1]} scores for {len(manifest.labels)} labels"
             )
+        # NaN reaches no min_confidence: a broken model would look like one that is sure of nothing.
+        if not np.isfinite(scores).all():
+            raise PredictionFailed(f"{route.model} version {route.version} answered scores that are not finite numbers")
         with stages.timed("rank"):
             results = tuple(rank(row, manifest.labels, request.top_k, request.min_confidence) for row in scores)
         return Classification(route, results)

@@ -1,6 +1,7 @@
 """Composes the Flask application from its parts; nothing here reads the environment or starts anything."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from flask import Flask
 from werkzeug.routing import BaseConverter
@@ -8,9 +9,8 @@ from werkzeug.routing import BaseConverter
 from headway_contract.preprocessing import DecodeLimits
 from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
 from headway_serving.adapters.route_file import RouteFile
-from headway_serving.adapters.tfserving_predictor import TfServingPredictor
-from headway_serving.core.catalog import Catalog
-from headway_serving.core.classification import Classifier
+from headway_serving.core.catalog import Catalog, ManifestSource, VersionStates
+from headway_serving.core.classification import Classifier, Predictor
 from headway_serving.gateway import (
     classify_endpoints,
     error_responses,
@@ -27,12 +27,16 @@ class NameConverter(BaseConverter):
     regex = "[^/:]+"
 
 
+class ModelServer(Predictor, ManifestSource, VersionStates, Protocol):
+    """All that the gateway asks of a model server."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What the application is made of."""
 
     routes: RouteFile
-    server: TfServingPredictor
+    server: ModelServer
     metrics: PrometheusMetrics
 
 
@@ -42,6 +46,8 @@ def create_app(parts: Parts, settings: GatewaySettings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     app.url_map.converters["name"] = NameConverter
+    # A path with // is a wrong path: it gets a problem, not a redirect to a page of HTML.
+    app.url_map.merge_slashes = False
     # Room for every picture and a few fields beside them.
     app.config["MAX_FORM_PARTS"] = settings.max_images + 16
     catalog = Catalog(parts.server)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from dataclasses import dataclass
 from typing import TypeVar
@@ -81,7 +82,7 @@ def _read(http: Request, model: str, pin: Pin, rules: RequestRules, progress: Pr
         pin=pin,
         key=http.headers.get("X-Routing-Key") or g.request_id,
         deadline=deadline,
-        top_k=_number(http, "top_k", int, 5, 1, 2**31),
+        top_k=_number(http, "top_k", int, 5, 1, math.inf),
         min_confidence=_number(http, "min_confidence", float, 0.0, 0.0, 1.0),
     )
 
@@ -90,7 +91,8 @@ def _timeout_seconds(http: Request, rules: RequestRules) -> float:
     text = http.headers.get("X-Request-Timeout-Ms")
     if text is None:
         return rules.timeout_ms / 1000
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:12]) <= rules.max_timeout_ms):
+    whole = text.isascii() and text.isdecimal() and len(text) <= 12
+    if not (whole and 1 <= int(text) <= rules.max_timeout_ms):
         raise InvalidRequest(f"X-Request-Timeout-Ms must be whole milliseconds from 1 to {rules.max_timeout_ms}")
     return int(text) / 1000
 
@@ -123,7 +125,7 @@ def _version(text: str | None) -> int | None:
     return int(text)
 
 
-def _number(http: Request, name: str, kind: type[N], default: N, low: N, high: N) -> N:
+def _number(http: Request, name: str, kind: type[N], default: N, low: float, high: float) -> N:
     text = http.args.get(name)
     if text is None:
         return default

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flask import Flask, Response, current_app, g, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from headway_contract.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from headway_serving.core import errors
@@ -107,6 +107,8 @@ def problem_response(error: Exception) -> Response:
     else:
         detail = str(error)
     headers = {} if problem.retry_after is None else {"Retry-After": str(problem.retry_after)}
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return problem_body(problem, detail, headers)
 
 
@@ -130,10 +132,11 @@ def problem_body(problem: Problem, detail: str, headers: Mapping[str, str]) -> R
 def _http_detail(error: HTTPException) -> str:
     if error.code == 404:
         return f"nothing is at {request.path}; pictures go to POST /v1/models/MODEL:classify"
-    if error.code == 405 and getattr(error, "valid_methods", None):
-        return f"{request.path} takes {', '.join(sorted(error.valid_methods))}"  # type: ignore[attr-defined]
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        return f"{request.path} takes {', '.join(sorted(error.valid_methods))}"
     if error.code == 413:
         return (
-            f"the request is over the limit of {current_app.config['MAX_CONTENT_LENGTH']:,} bytes; send fewer pictures"
+            f"the request is over the limit of {current_app.config['MAX_CONTENT_LENGTH']:,} bytes, or a form of more than "
+            f"{current_app.config['MAX_FORM_PARTS']} parts; send fewer pictures"
         )
     return error.description or error.name

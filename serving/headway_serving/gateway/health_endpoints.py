@@ -6,17 +6,16 @@ from flask import Blueprint, Response
 
 from headway_serving.adapters.prometheus_metrics import CONTENT_TYPE, PrometheusMetrics
 from headway_serving.adapters.route_file import RouteFile
-from headway_serving.adapters.tfserving_predictor import TfServingPredictor
-from headway_serving.core.catalog import Catalog
+from headway_serving.core.catalog import Catalog, VersionStates
 from headway_serving.core.errors import ServingError
-from headway_serving.core.routing import Pin
+from headway_serving.core.routing import Pin, RouteTable
 from headway_serving.gateway.error_responses import Problem, problem_body
 
 _NOT_READY = Problem(503, "not_ready", "Not every routed model can answer", retry_after=1)
 _TIMEOUT_SECONDS = 1.0
 
 
-def blueprint(routes: RouteFile, catalog: Catalog, server: TfServingPredictor, metrics: PrometheusMetrics) -> Blueprint:
+def blueprint(routes: RouteFile, catalog: Catalog, server: VersionStates, metrics: PrometheusMetrics) -> Blueprint:
     """Liveness depends on nothing else; readiness on the model server; neither counts as traffic."""
     endpoints = Blueprint("health", __name__)
 
@@ -26,7 +25,8 @@ def blueprint(routes: RouteFile, catalog: Catalog, server: TfServingPredictor, m
 
     @endpoints.get("/readyz")
     def readyz() -> Response:
-        waiting = {name: reason for name in routes.table().models if (reason := _obstacle(name)) is not None}
+        table = routes.table()
+        waiting = {name: reason for name in table.models if (reason := _obstacle(name, table)) is not None}
         if waiting:
             detail = "; ".join(f"{name}: {reason}" for name, reason in sorted(waiting.items()))
             return problem_body(_NOT_READY, detail, {"Retry-After": str(_NOT_READY.retry_after)})
@@ -36,9 +36,8 @@ def blueprint(routes: RouteFile, catalog: Catalog, server: TfServingPredictor, m
     def exposition() -> Response:
         return Response(metrics.exposition(), content_type=CONTENT_TYPE)
 
-    def _obstacle(name: str) -> str | None:
+    def _obstacle(name: str, table: RouteTable) -> str | None:
         """Why the stable version of a model cannot answer; None if it can. Reads its manifest on the way."""
-        table = routes.table()
         stable = table.of(name).stable
         try:
             state = server.version_states(name, _TIMEOUT_SECONDS).get(stable, "not loaded")

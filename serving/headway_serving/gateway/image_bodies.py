@@ -31,7 +31,9 @@ def read_images(request: Request, max_images: int) -> list[bytes]:
     elif not kind and not request.get_data():
         raise EmptyBody(f"the request has no body; {_FORMS}")
     else:
-        raise UnsupportedMediaType(f"Content-Type {kind or 'is missing'!s} is not read here; {_FORMS}")
+        raise UnsupportedMediaType(
+            f"{f'Content-Type {kind} is not read here' if kind else 'no Content-Type'}; {_FORMS}"
+        )
     if not images:
         raise EmptyBody(f"the request has no picture; {_FORMS}")
     if len(images) > max_images:

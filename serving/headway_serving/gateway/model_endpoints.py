@@ -7,15 +7,14 @@ from flask import Blueprint, Response
 
 from headway_contract.model_manifest import ModelManifest
 from headway_serving.adapters.route_file import RouteFile
-from headway_serving.adapters.tfserving_predictor import TfServingPredictor
-from headway_serving.core.catalog import Catalog
+from headway_serving.core.catalog import Catalog, VersionStates
 from headway_serving.core.errors import ServingError
 from headway_serving.core.routing import ModelRoutes, Pin, RouteTable
 
 _TIMEOUT_SECONDS = 2.0
 
 
-def blueprint(routes: RouteFile, catalog: Catalog, server: TfServingPredictor) -> Blueprint:
+def blueprint(routes: RouteFile, catalog: Catalog, server: VersionStates) -> Blueprint:
     """The two listing routes. While the model server is away they still say what is routed."""
     endpoints = Blueprint("models", __name__)
 

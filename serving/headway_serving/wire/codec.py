@@ -36,6 +36,8 @@ def scores_of(response: messages.PredictResponse, rows: int) -> NDArray[np.float
     if len(shape) != 2 or shape[0] != rows:
         raise MalformedAnswer(f"scores have shape {list(shape)}; [{rows}, classes] was expected")
     if tensor.tensor_content:
+        if len(tensor.tensor_content) % 4:
+            raise MalformedAnswer(f"scores of shape {list(shape)} have {len(tensor.tensor_content)} bytes")
         values = np.frombuffer(tensor.tensor_content, dtype="<f4")
     else:
         values = np.array(tensor.float_val, dtype=np.float32)
@@ -55,8 +57,10 @@ def manifest_request(model: str, version: int) -> messages.PredictRequest:
 
 
 def manifest_of(response: messages.PredictResponse) -> bytes:
-    """The JSON text in the answer to :func:`manifest_request`. Raises :class:`MalformedAnswer`."""
+    """The JSON text in the answer to :func:`manifest_request`, read in both forms. Raises :class:`MalformedAnswer`."""
     tensor = _output(response, "manifest", DT_STRING)
+    if tensor.tensor_content:
+        return _only_string(tensor.tensor_content)
     if not tensor.string_val:
         raise MalformedAnswer("the manifest is empty")
     return tensor.string_val[0]
@@ -68,6 +72,19 @@ def _request(model: str, version: int, signature: str) -> messages.PredictReques
     request.model_spec.version.value = version
     request.model_spec.signature_name = signature
     return request
+
+
+def _only_string(content: bytes) -> bytes:
+    """The one string of a ``tensor_content``: its length as a base-128 varint, lowest 7 bits first, then its bytes."""
+    length = 0
+    for index, byte in enumerate(content[:5]):
+        length |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            text = content[index + 1 :]
+            if len(text) == length:
+                return text
+            break
+    raise MalformedAnswer("the manifest's tensor_content is not one string")
 
 
 def _output(response: messages.PredictResponse, name: str, dtype: int) -> messages.Tensor:

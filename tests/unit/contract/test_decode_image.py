@@ -5,13 +5,13 @@ import warnings
 
 import numpy as np
 import pytest
-from contract_examples import encoded, png_header
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from headway_contract.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from headway_contract.preprocessing import DecodeLimits, ImageSpec, decode_image, encode_png, to_model_input
+from tests.unit.contract.contract_examples import encoded, png_header
 
 
 def noise(height: int, width: int, channels: int = 3) -> Image.Image:
@@ -93,6 +93,7 @@ def test_32_bit_samples_are_refused_with_the_way_out() -> None:
         decode_image(encoded(floats, "TIFF"))
 
 
+@settings(deadline=None)
 @given(
     position=st.integers(0, 10_000),
     value=st.integers(0, 255),
@@ -112,6 +113,7 @@ def test_a_damaged_picture_gives_a_picture_or_invalid_image_and_nothing_else(
     assert image.mode in ("L", "RGB")
 
 
+@settings(deadline=None)
 @given(
     size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
     frame=st.tuples(st.integers(1, 64), st.integers(1, 64)),

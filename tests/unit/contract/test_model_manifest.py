@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from contract_examples import manifest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway_contract.errors import InvalidManifest
 from headway_contract.model_manifest import Accuracy, GoldenSample, ModelManifest, Provenance
+from tests.unit.contract.contract_examples import manifest
 
 SHARES = st.floats(0, 1)
 LABELS = st.lists(st.text(min_size=1), min_size=2, max_size=5, unique=True).map(tuple)
@@ -31,10 +31,15 @@ def changed(key: str, value: Any) -> str:
     return json.dumps(mapping)
 
 
+@settings(deadline=None)
 @given(
-    labels=LABELS, image=st.binary(), data=st.data(), accuracy=st.builds(Accuracy, SHARES, SHARES, SHARES, st.integers(1)),
-    recipe=st.dictionaries(st.text(), JSON_VALUES, max_size=3), commit=st.none() | st.text(),
-)  # fmt: skip
+    labels=LABELS,
+    image=st.binary(),
+    data=st.data(),
+    accuracy=st.builds(Accuracy, SHARES, SHARES, SHARES, st.integers(1)),
+    recipe=st.dictionaries(st.text(), JSON_VALUES, max_size=3),
+    commit=st.none() | st.text(),
+)
 def test_json_gives_the_manifest_back(
     labels: tuple[str, ...],
     image: bytes,
@@ -134,6 +139,7 @@ def test_a_malformed_field_is_named(key: str, value: Any, named: str) -> None:
         ModelManifest.from_json(changed(key, value))
 
 
+@settings(deadline=None)
 @given(
     key=st.sampled_from(sorted(json.loads(manifest().to_json())))
     | st.sampled_from(["provenance.seed", "golden.0.image"]),

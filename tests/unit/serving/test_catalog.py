@@ -3,10 +3,10 @@
 import json
 
 import pytest
+
 from headway_serving.core.catalog import Catalog
 from headway_serving.core.errors import IncompatibleModel, ModelUnavailable
 from headway_serving.core.routing import Arm, Route
-
 from tests.fakes.scripted_models import ScriptedVersion, scripted_manifest, scripted_version
 from tests.fakes.tfserving_predictor import FakePredictor
 

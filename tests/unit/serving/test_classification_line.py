@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from headway_contract.errors import UnsupportedImage
 from headway_contract.preprocessing import DecodeLimits, ImageSpec, encode_png
 from headway_serving.core.catalog import Catalog
@@ -24,7 +25,6 @@ from headway_serving.core.errors import (
 )
 from headway_serving.core.ranking import Prediction
 from headway_serving.core.routing import Arm, Candidate, ModelRoutes, Pin, Route, RouteTable
-
 from tests.fakes.scripted_models import ScriptedVersion, scripted_manifest, scripted_version
 from tests.fakes.tfserving_predictor import FakePredictor
 
@@ -42,7 +42,9 @@ def picture(digit: int, side: int = 28) -> bytes:
 def server() -> FakePredictor:
     """Version 1 sees 4 x 4 gray pixels, version 2 6 x 5 colours; version 3 has fewer scores than labels."""
     three_scores = ScriptedVersion(scripted_manifest(image=SMALL).to_json().encode(), classes=3)
-    return FakePredictor({"digits": {1: scripted_version(image=SMALL), 2: scripted_version(image=COLOUR), 3: three_scores}})
+    return FakePredictor(
+        {"digits": {1: scripted_version(image=SMALL), 2: scripted_version(image=COLOUR), 3: three_scores}}
+    )
 
 
 Classify = Callable[..., Classification]
@@ -70,7 +72,8 @@ def classify(server: FakePredictor, progress: Progress) -> Classify:
 def test_each_picture_gets_its_predictions_in_order(classify: Classify) -> None:
     answer = classify(picture(3), picture(1), top_k=1)
     assert answer.route == Route("digits", 1, Arm.STABLE, "weight")
-    assert answer.results == ((Prediction("3", pytest.approx(0.9)),), (Prediction("1", pytest.approx(0.9)),))
+    nine_tenths = float(np.float32(0.9))
+    assert answer.results == ((Prediction("3", nine_tenths),), (Prediction("1", nine_tenths),))
 
 
 def test_many_pictures_are_one_predict(classify: Classify, server: FakePredictor) -> None:

@@ -4,6 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
 from headway_serving.settings import GatewaySettings, InvalidSettings
 
 GOOD = {

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from headway_serving.managed_process import ManagedProcess
 
+from headway_serving.managed_process import ManagedProcess
 from tests.unit.modelserver.waiting import eventually
 
 # Writes "<its own pid> <pid of a child of its own>" to the file given, then lives on.

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
 from headway_contract.errors import ModelMissing, VersionMissing
 from headway_contract.model_repository import ModelRepository
 from headway_serving.core.routing import Candidate, ModelRoutes, RouteTable
 from headway_serving.models_config import format_models_config, write_models_config
-from tensorflow_serving.config import model_server_config_pb2
 
 
 def repository(root: Path) -> ModelRepository:
@@ -36,7 +37,9 @@ def test_exactly_the_versions_that_can_get_traffic_are_loaded(tmp_path: Path) ->
     }
 
 
-@pytest.mark.parametrize("folder", ["it's", 'a "quoted" name', "back\\slash \\n", "Übung 数字 🦔", "two\nlines", "tab\t"])
+@pytest.mark.parametrize(
+    "folder", ["it's", 'a "quoted" name', "back\\slash \\n", "Übung 数字 🦔", "two\nlines", "tab\t"]
+)
 def test_every_path_is_read_as_it_was_written(tmp_path: Path, folder: str) -> None:
     root = tmp_path / folder
     text = format_models_config(repository(root), RouteTable({"digits": ModelRoutes(1)}))

@@ -3,11 +3,12 @@
 import inspect
 
 import pytest
+from werkzeug.exceptions import default_exceptions
+
 from headway_contract.errors import InvalidImage
 from headway_serving.core.classification import InvalidImageInRequest
 from headway_serving.core.errors import ServingError
 from headway_serving.gateway.error_responses import PROBLEMS, problem_of
-from werkzeug.exceptions import default_exceptions
 
 
 def descendants(kind: type[Exception]) -> list[type[Exception]]:

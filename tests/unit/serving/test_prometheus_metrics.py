@@ -1,10 +1,11 @@
 """What a dashboard reads: counts by model, version, arm and stage, in a registry of one's own."""
 
 import pytest
-from headway_serving.adapters.prometheus_metrics import Observation, PrometheusMetrics
-from headway_serving.core.routing import Arm, Route
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+
+from headway_serving.adapters.prometheus_metrics import Observation, PrometheusMetrics
+from headway_serving.core.routing import Arm, Route
 
 ROUTE = Route("digits", 2, Arm.CANDIDATE, "weight")
 LABELS = {"model": "digits", "version": "2", "arm": "candidate"}
@@ -28,7 +29,9 @@ def metrics(registry: CollectorRegistry) -> PrometheusMetrics:
 
 
 def series(registry: CollectorRegistry) -> set[tuple[str, frozenset[tuple[str, str]]]]:
-    return {(sample.name, frozenset(sample.labels.items())) for metric in registry.collect() for sample in metric.samples}
+    return {
+        (sample.name, frozenset(sample.labels.items())) for metric in registry.collect() for sample in metric.samples
+    }
 
 
 def test_an_answer_is_counted_for_its_version_and_stages(

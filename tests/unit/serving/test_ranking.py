@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from headway_serving.core.ranking import Prediction, rank
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headway_serving.core.ranking import Prediction, rank
 
 LABELS = ("a", "b", "c", "d")
 SCORES = np.array([0.1, 0.4, 0.2, 0.3], np.float32)
@@ -36,7 +37,7 @@ def test_scores_are_plain_numbers_with_their_labels() -> None:
     assert rank(SCORES, LABELS, 1, 0.0) == (Prediction("b", float(np.float32(0.4))),)
 
 
-@given(st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4), st.integers(1, 6), st.floats(0, 1))
+@given(st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4), st.integers(1, 6), st.floats(0, 1, width=32))
 def test_what_is_shown_is_sorted_and_nothing_better_is_hidden(values: list[float], top_k: int, least: float) -> None:
     predictions = rank(np.array(values, np.float32), LABELS, top_k, least)
     scores = [prediction.score for prediction in predictions]

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headway_serving.adapters.route_file import InvalidRoutes, RouteFile, format_routes, parse_routes, write_routes
-from headway_serving.core.routing import Candidate, ModelRoutes, RouteTable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headway_serving.adapters.route_file import InvalidRoutes, RouteFile, format_routes, parse_routes, write_routes
+from headway_serving.core.routing import Candidate, ModelRoutes, RouteTable
 from tests.unit.modelserver.waiting import eventually
 
 VERSIONS = st.integers(0, 2**63 - 1)

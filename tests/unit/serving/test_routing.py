@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable
 
 import pytest
-from headway_serving.core.errors import LabelNotFound, ModelNotFound
-from headway_serving.core.routing import Arm, Candidate, ModelRoutes, Pin, Route, RouteTable, position
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headway_serving.core.errors import LabelNotFound, ModelNotFound
+from headway_serving.core.routing import Arm, Candidate, ModelRoutes, Pin, Route, RouteTable, position
 
 KEYS = [f"user-{number}" for number in range(20_000)]
 NO_PIN = Pin()

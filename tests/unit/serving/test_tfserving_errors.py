@@ -1,6 +1,7 @@
 """The adapter's table of gRPC errors leaves none out."""
 
 import grpc
+
 from headway_serving.adapters import tfserving_predictor
 
 

@@ -4,6 +4,7 @@ import struct
 
 import numpy as np
 import pytest
+
 from headway_serving.wire import codec
 from headway_serving.wire import messages_pb2 as messages
 
