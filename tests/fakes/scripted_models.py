@@ -23,6 +23,8 @@ class Fault(StrEnum):
     """Answers every Predict with an error."""
     MALFORMED = "malformed"
     """Answers scores that are not one row per picture, and no manifest."""
+    NOT_A_NUMBER = "not a number"
+    """Answers NaN for every score, as broken weights do."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,11 @@ def scripted_version(
     return ScriptedVersion(manifest, classes=len(labels), state=state, fault=fault)
 
 
-def scripted_scores(pixels: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:
+def scripted_scores(pixels: NDArray[np.uint8], version: ScriptedVersion) -> NDArray[np.float32]:
     """``uint8[N, H, W, C]`` -> ``float32[N, classes]``: 0.9 for the class ``pixels[n, 0, 0, 0] % classes``."""
+    classes = version.classes
+    if version.fault is Fault.NOT_A_NUMBER:
+        return np.full((len(pixels), classes), np.nan, np.float32)
     scores = np.full((len(pixels), classes), 0.1 / (classes - 1), np.float32)
     scores[np.arange(len(pixels)), pixels[:, 0, 0, 0] % classes] = 0.9
     return scores

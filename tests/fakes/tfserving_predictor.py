@@ -24,7 +24,8 @@ _FAULTS: dict[Fault, ServingError] = {
 class FakePredictor:
     """Predicts, describes and lists :class:`ScriptedVersion`; set ``away`` to make it unreachable.
 
-    ``predicted`` holds the route and the pixels of every Predict, ``described`` the route of every manifest asked for.
+    ``predicted`` holds the route and the pixels of every Predict, ``described`` the route of every manifest asked for,
+    ``timeouts`` the seconds that each call was given.
     """
 
     def __init__(self, models: ScriptedModels) -> None:
@@ -32,24 +33,28 @@ class FakePredictor:
         self.away = False
         self.predicted: list[tuple[Route, NDArray[np.uint8]]] = []
         self.described: list[Route] = []
+        self.timeouts: list[float] = []
 
     def predict(self, route: Route, pixels: NDArray[np.uint8], timeout: float) -> NDArray[np.float32]:
         self.predicted.append((route, pixels))
+        self.timeouts.append(timeout)
         version = self._loaded(route)
-        if version.fault is not None:
+        if version.fault in _FAULTS:
             raise _FAULTS[version.fault]
-        return scripted_scores(pixels, version.classes)
+        return scripted_scores(pixels, version)
 
     def manifest_json(self, route: Route, timeout: float) -> bytes:
         self.described.append(route)
+        self.timeouts.append(timeout)
         version = self._loaded(route)
         if version.fault is Fault.REFUSES:
             raise IncompatibleModel(f"{route.model} version {route.version} does not describe itself")
-        if version.fault is not None:
+        if version.fault in _FAULTS:
             raise _FAULTS[version.fault]
         return version.manifest
 
     def version_states(self, model: str, timeout: float) -> dict[int, str]:
+        self.timeouts.append(timeout)
         self._check_reachable()
         versions = self.models.get(model, {})
         return {number: versions[number].state for number in sorted(versions, reverse=True)}

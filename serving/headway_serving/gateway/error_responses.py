@@ -135,8 +135,6 @@ def _http_detail(error: HTTPException) -> str:
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         return f"{request.path} takes {', '.join(sorted(error.valid_methods))}"
     if error.code == 413:
-        return (
-            f"the request is over the limit of {current_app.config['MAX_CONTENT_LENGTH']:,} bytes, or a form of more than "
-            f"{current_app.config['MAX_FORM_PARTS']} parts; send fewer pictures"
-        )
+        size, parts = current_app.config["MAX_CONTENT_LENGTH"], current_app.config["MAX_FORM_PARTS"]
+        return f"the request has more than {size:,} bytes, or a form of more than {parts} parts; send fewer pictures"
     return error.description or error.name

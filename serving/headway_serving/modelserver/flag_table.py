@@ -11,6 +11,9 @@ import os
 from dataclasses import dataclass
 from enum import Enum
 
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""The processors this process may use."""
+
 
 class Kind(Enum):
     """The type of a flag's value, by the name the usage text shows."""
@@ -64,7 +67,7 @@ class ServerOptions:
     tensorflow_inter_op_parallelism: int = 0
     saved_model_tags: str = "serve"
     grpc_channel_arguments: str = ""
-    grpc_max_threads: int = 4 * len(os.sched_getaffinity(0))
+    grpc_max_threads: int = 4 * CPUS
     enable_serialization_as_tensor_content: bool = False
     enable_signature_method_name_check: bool = False
     shutdown_grace_seconds: int = 10
@@ -84,7 +87,6 @@ def _refused(name: str, kind: Kind, default: bool | float | str, text: str) -> F
 
 
 BOOL, INT32, INT64, FLOAT, STRING = Kind
-CPUS = len(os.sched_getaffinity(0))
 
 FLAGS: tuple[Flag, ...] = (
     _honoured("port", INT32, "TCP port for gRPC on 0.0.0.0; 0 listens only on --grpc_socket_path"),

@@ -17,7 +17,7 @@ import grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from headway_serving.modelserver.errors import StatusError, invalid_argument
-from headway_serving.modelserver.flag_table import ServerOptions
+from headway_serving.modelserver.flag_table import CPUS, ServerOptions
 from headway_serving.modelserver.grpc_service import ModelService, PredictionService
 from headway_serving.modelserver.model_config import read_config_file, single_model_config
 from headway_serving.modelserver.model_loader import ModelLoader
@@ -32,7 +32,7 @@ from headway_serving.modelserver.version_manager import RetryPolicy, VersionMana
 logger = logging.getLogger(__name__)
 
 _INT32_MAX = (1 << 31) - 1
-_INITIAL_LOAD_THREADS = 4 * len(os.sched_getaffinity(0))
+_INITIAL_LOAD_THREADS = 4 * CPUS
 
 
 def run(options: ServerOptions, termination: Termination) -> None:

@@ -9,6 +9,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from tests.integration.modelserver import tiny_models
 from tests.integration.modelserver.model_server_process import ModelServerProcess
+from tests.integration.modelserver.repository_files import HALF, config_list, copy_tree
 
 
 @pytest.fixture(scope="session")
@@ -55,35 +56,11 @@ def repository(saved_models: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return root
 
 
-def copy_tree(source: Path, target: Path) -> None:
-    """Copy a version directory and publish it atomically under its number."""
-    partial = target.with_name(f"{target.name}.partial")
-    for file in source.rglob("*"):
-        if file.is_file():
-            copy = partial / file.relative_to(source)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(file.read_bytes())
-    partial.rename(target)
-
-
 def give_b_a_default(signatures) -> None:
     default = signatures["add"].defaults["b"]
     default.dtype = 1
     default.tensor_shape.SetInParent()
     default.float_val.append(10.0)
-
-
-def config_list(repository: Path, *models: str) -> str:
-    """Return the text of a ModelServerConfig; each model is its name, or the text of a ModelConfig."""
-    entries = [model if '"' in model else f'name: "{model}"' for model in models]
-    configs = [
-        f'config {{ {entry} base_path: "{repository}/{entry.split(chr(34))[1]}" model_platform: "tensorflow" }}'
-        for entry in entries
-    ]
-    return f"model_config_list {{ {' '.join(configs)} }}"
-
-
-HALF = 'name: "half" model_version_policy { all {} }'
 
 
 @pytest.fixture(scope="session")

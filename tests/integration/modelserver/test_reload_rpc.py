@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.integration.modelserver.conftest import HALF, config_list
 from tests.integration.modelserver.model_server_process import refusal
+from tests.integration.modelserver.repository_files import HALF, config_list
 from tests.unit.modelserver.waiting import eventually
 
 X = {"x": np.float32([[2.0]])}

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.integration.modelserver.conftest import config_list
 from tests.integration.modelserver.model_server_process import (
     COMMAND,
     ModelServerProcess,
@@ -16,6 +15,7 @@ from tests.integration.modelserver.model_server_process import (
     predict_request,
     refusal,
 )
+from tests.integration.modelserver.repository_files import config_list
 from tests.unit.modelserver.waiting import eventually
 
 X = {"x": np.float32([[2.0]])}

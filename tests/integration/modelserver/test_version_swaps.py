@@ -10,8 +10,8 @@ import grpc
 import numpy as np
 
 from headway_serving.modelserver.tensor_codec import decode
-from tests.integration.modelserver.conftest import config_list, copy_tree
 from tests.integration.modelserver.model_server_process import ModelServerProcess, predict_request
+from tests.integration.modelserver.repository_files import config_list, copy_tree
 from tests.unit.modelserver.waiting import eventually
 
 

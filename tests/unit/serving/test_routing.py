@@ -68,7 +68,7 @@ def test_an_unknown_label_is_refused_with_the_labels_there_are() -> None:
 
 
 def test_without_a_candidate_there_is_no_label_candidate() -> None:
-    with pytest.raises(LabelNotFound, match="its labels: stable$"):
+    with pytest.raises(LabelNotFound, match=r"its labels: stable$"):
         RouteTable({"digits": ModelRoutes(stable=4)}).choose("digits", Pin(label="candidate"), "key")
 
 
