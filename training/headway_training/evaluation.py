@@ -27,4 +27,5 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     scale = 1 + _Z_95**2 / trials
     centre = (share + _Z_95**2 / (2 * trials)) / scale
     half = _Z_95 * math.sqrt(share * (1 - share) / trials + _Z_95**2 / (4 * trials**2)) / scale
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Both bounds hold exactly; rounding alone would put an end on the wrong side of a share of 0 or 1.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))

@@ -29,16 +29,18 @@ def blueprint(routes: RouteFile, catalog: Catalog, server: VersionStates) -> Blu
 
     def _describe(name: str, table: RouteTable) -> dict[str, Any]:
         routed = table.of(name)
+        states: dict[int, str] = {}
         try:
             states = server.version_states(name, _TIMEOUT_SECONDS)
             manifest = catalog.manifest(table.choose(name, Pin(label="stable"), ""), _TIMEOUT_SECONDS)
+            description = _self_description(manifest)
         except ServingError as error:
-            return {**_routing(name, routed), "versions": [], "states": {}, "classes": [], "unavailable": str(error)}
+            description = {"classes": [], "unavailable": str(error)}
         return {
             **_routing(name, routed),
             "versions": sorted(version for version, state in states.items() if state == "AVAILABLE"),
             "states": {str(version): state for version, state in sorted(states.items())},
-            **_self_description(manifest),
+            **description,
         }
 
     return endpoints

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway_serving.core.ranking import Prediction, rank
@@ -37,6 +37,7 @@ def test_scores_are_plain_numbers_with_their_labels() -> None:
     assert rank(SCORES, LABELS, 1, 0.0) == (Prediction("b", float(np.float32(0.4))),)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4), st.integers(1, 6), st.floats(0, 1, width=32))
 def test_what_is_shown_is_sorted_and_nothing_better_is_hidden(values: list[float], top_k: int, least: float) -> None:
     predictions = rank(np.array(values, np.float32), LABELS, top_k, least)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway_serving.adapters.route_file import InvalidRoutes, RouteFile, format_routes, parse_routes, write_routes
@@ -29,6 +29,7 @@ TABLES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(TABLES)
 def test_what_is_written_is_read_back(table: RouteTable) -> None:
     assert parse_routes(format_routes(table).encode()) == table

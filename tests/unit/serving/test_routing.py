@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway_serving.core.errors import LabelNotFound, ModelNotFound
@@ -72,17 +72,20 @@ def test_without_a_candidate_there_is_no_label_candidate() -> None:
         RouteTable({"digits": ModelRoutes(stable=4)}).choose("digits", Pin(label="candidate"), "key")
 
 
+@settings(deadline=None)
 @given(key=st.text(), weight=st.floats(0, 1))
 def test_a_key_always_meets_the_same_version(key: str, weight: float) -> None:
     assert split(weight).choose("digits", NO_PIN, key) == split(weight).choose("digits", NO_PIN, key)
 
 
+@settings(deadline=None)
 @given(key=st.text(), weights=st.tuples(st.floats(0, 1), st.floats(0, 1)))
 def test_raising_the_weight_only_moves_keys_from_stable_to_candidate(key: str, weights: tuple[float, float]) -> None:
     before, after = (split(weight).choose("digits", NO_PIN, key).arm for weight in sorted(weights))
     assert (before, after) != (Arm.CANDIDATE, Arm.STABLE)
 
 
+@settings(deadline=None)
 @given(key=st.text(), choose=st.sampled_from([(0.0, Arm.STABLE), (1.0, Arm.CANDIDATE)]))
 def test_weights_of_0_and_1_are_all_or_nothing(key: str, choose: tuple[float, Arm]) -> None:
     weight, arm = choose

@@ -1,0 +1,85 @@
+"""An export that does not answer as the trained model did is refused, and nothing is published."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headway_contract.model_manifest import Accuracy, ModelManifest, Provenance
+from headway_contract.model_repository import ModelRepository
+from headway_contract.preprocessing import ImageSpec
+from headway_training.errors import ExportRefused
+from headway_training.export import export_version, predict_scores, weights_digest
+from headway_training.head import build_head, compose
+from headway_training.networks import build_network
+from headway_training.recipe import HeadRecipe
+from tests.integration.training.saved_model_session import loaded
+
+SPEC = ImageSpec(10, 10, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Untrained:
+    """A small model with random weights, its answers, and what it says of itself."""
+
+    base: Any
+    head: Any
+    images: Any
+    scores: Any
+    manifest: ModelManifest
+
+    def export(self, repository: ModelRepository, **changes: Any) -> int:
+        """Export it, with what ``changes`` replaces."""
+        values = dataclasses.replace(self, **changes)
+        return export_version(
+            repository, values.manifest, values.base, values.head, images=values.images, scores=values.scores
+        )
+
+
+@pytest.fixture(scope="module")
+def untrained() -> Untrained:
+    base = build_network("seed-cnn", SPEC)
+    head = build_head(base.output_shape[-1], 3, HeadRecipe(hidden=(4,)))
+    images = np.random.default_rng(0).integers(0, 256, (300, 10, 10, 1), dtype=np.uint8)
+    manifest = ModelManifest(
+        model="untrained",
+        kind="base",
+        labels=("ä", "b", "c"),
+        image=SPEC,
+        test_accuracy=Accuracy(0.3, 0.2, 0.4, 300),
+        weights_digest=weights_digest(base, head),
+        provenance=Provenance("2026-01-02T03:04:05+00:00", 1, {}, "sha256:11", {}),
+        parameters=1,
+        trainable_parameters=1,
+    )
+    return Untrained(base, head, images, predict_scores(compose(base, head), images), manifest)
+
+
+def test_scores_that_agree_are_published(untrained: Untrained, tmp_path: Path) -> None:
+    repository = ModelRepository(tmp_path)
+    assert untrained.export(repository) == 1
+    assert repository.manifest("untrained", 1) == untrained.manifest
+    with loaded(repository.path("untrained", 1)) as model:
+        np.testing.assert_allclose(model.run("serving_default", untrained.images), untrained.scores, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [1e-3, float("nan")])
+def test_one_score_that_differs_refuses_the_export(untrained: Untrained, tmp_path: Path, wrong: float) -> None:
+    scores = untrained.scores.copy()
+    # In the last picture: the comparison must reach it.
+    scores[-1, 1] += wrong
+    repository = ModelRepository(tmp_path)
+    with pytest.raises(ExportRefused, match=r"untrained: signature serving_default .*300 test pictures.*nothing was"):
+        untrained.export(repository, scores=scores)
+    assert repository.models() == ()
+    assert list((tmp_path / ".staging").iterdir()) == []
+
+
+def test_weights_that_changed_since_they_were_evaluated_refuse_the_export(untrained: Untrained, tmp_path: Path) -> None:
+    head = build_head(untrained.base.output_shape[-1], 3, HeadRecipe(hidden=(4,)))
+    repository = ModelRepository(tmp_path)
+    with pytest.raises(ExportRefused, match="differs from the trained model"):
+        untrained.export(repository, head=head)
+    assert repository.models() == ()
