@@ -49,7 +49,12 @@ class ManagedProcess:
             self._start_again_at = now + self._pause
             sys.stderr.write(f"headway serve: the {self.name} ended with {_described(code)}; starting it again\n")
         if now >= self._start_again_at:
-            self.start()
+            try:
+                self.start()
+            except OSError as error:
+                # A program that is being replaced at this moment will be there in a while.
+                sys.stderr.write(f"headway serve: the {self.name} cannot be started: {error}; trying again\n")
+                self._start_again_at = now + _LONGEST_PAUSE_SECONDS
 
     def stop(self, grace_seconds: float) -> None:
         """Ask the child to end, wait up to ``grace_seconds`` for it to finish its work, then end it."""

@@ -53,7 +53,7 @@ class PrometheusMetrics:
             _VERSION_LABELS, buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self._stage_seconds = Histogram(
-            "headway_stage_seconds", "Seconds in one stage: read, decode, manifest, preprocess, predict, rank",
+            "headway_stage_seconds", "Seconds in one stage: read, manifest, decode, preprocess, predict, rank",
             (*_VERSION_LABELS, "stage"), buckets=_STAGE_SECONDS, registry=registry,
         )  # fmt: skip
         self.in_flight = Gauge(

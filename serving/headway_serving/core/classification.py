@@ -11,10 +11,9 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from headway_contract.errors import InvalidImage
-from headway_contract.preprocessing import DecodeLimits, decode_image, to_model_input
+from headway_contract.preprocessing import DecodeLimits, ImageSpec, decode_image, to_model_input
 from headway_serving.core.catalog import Catalog
 from headway_serving.core.errors import DeadlineExceeded, IncompatibleModel, PredictionFailed
 from headway_serving.core.ranking import Prediction, rank
@@ -111,15 +110,10 @@ class Classifier:
     def classify(self, request: ClassifyRequest, progress: Progress) -> Classification:
         """Answer one request. Raises a ``ServingError`` or :class:`InvalidImageInRequest`."""
         stages = progress.stages
-        table = self.routes()
-        table.of(request.model)
-        with stages.timed("decode"):
-            pictures = self._decode(request.images)
-        route = progress.route = table.choose(request.model, request.pin, request.key)
+        route = progress.route = self.routes().choose(request.model, request.pin, request.key)
         with stages.timed("manifest"):
             manifest = self.catalog.manifest(route, request.deadline.remaining())
-        with stages.timed("preprocess"):
-            pixels = np.stack([to_model_input(picture, manifest.image) for picture in pictures])
+        pixels = self._pixels(request, manifest.image, progress)
         with stages.timed("predict"):
             scores = self.predictor.predict(route, pixels, request.deadline.remaining())
         if scores.shape[1] != len(manifest.labels):
@@ -133,11 +127,19 @@ class Classifier:
             results = tuple(rank(row, manifest.labels, request.top_k, request.min_confidence) for row in scores)
         return Classification(route, results)
 
-    def _decode(self, images: Sequence[bytes]) -> list[Image.Image]:
-        pictures = []
-        for index, data in enumerate(images):
+    def _pixels(self, request: ClassifyRequest, spec: ImageSpec, progress: Progress) -> NDArray[np.uint8]:
+        """``uint8[N, H, W, C]``: one picture after the other, so that only one is ever held decoded."""
+        stages, count = progress.stages, len(request.images)
+        pixels = np.empty((count, *spec.shape), np.uint8)
+        for index, data in enumerate(request.images):
+            request.deadline.remaining()
             try:
-                pictures.append(decode_image(data, self.limits))
+                with stages.timed("decode"):
+                    picture = decode_image(data, self.limits)
+                with stages.timed("preprocess"):
+                    pixels[index] = to_model_input(picture, spec)
             except InvalidImage as error:
-                raise InvalidImageInRequest(index, len(images), error) from error
-        return pictures
+                # A picture that cannot be read is the fault of no version.
+                progress.route = None
+                raise InvalidImageInRequest(index, count, error) from error
+        return pixels

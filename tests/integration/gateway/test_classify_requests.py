@@ -151,7 +151,7 @@ def test_server_timing_tells_every_stage_in_milliseconds(gateway: GatewayUnderTe
     stages = [re.fullmatch(r"(\w+);dur=(\d+\.\d{3})", entry) for entry in entries]
     assert all(stages)
     names = [stage.group(1) for stage in stages if stage]
-    assert names == ["read", "decode", "manifest", "preprocess", "predict", "rank"]
+    assert names == ["read", "manifest", "decode", "preprocess", "predict", "rank"]
 
 
 def test_the_model_server_gets_no_more_time_than_the_request(gateway: GatewayUnderTest) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from client_fake_gateway import FakeGateway
-from headway_client.classify_cli import main
 from PIL import Image
+
+from headway_client.classify_cli import main
 
 
 @pytest.fixture

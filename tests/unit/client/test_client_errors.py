@@ -5,6 +5,7 @@ import re
 
 import httpx
 import pytest
+
 from headway_client import errors
 from headway_client.errors import (
     TRANSLATIONS,

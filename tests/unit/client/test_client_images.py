@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from headway_client import UnsupportedInput
 from headway_client.images import encoded_image
-from PIL import Image
 
 NOISE = np.random.default_rng(7).integers(0, 256, size=(9, 7, 3), dtype=np.uint8)
 

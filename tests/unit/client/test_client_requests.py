@@ -9,11 +9,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import headway_client
 import httpx
 import numpy as np
 import pytest
 from client_fake_gateway import FakeGateway
+from PIL import Image
+
+import headway_client
 from headway_client import (
     Client,
     ConnectionFailed,
@@ -30,7 +32,6 @@ from headway_client import (
     TimedOut,
     UnsupportedInput,
 )
-from PIL import Image
 
 
 def png(width: int, height: int) -> bytes:

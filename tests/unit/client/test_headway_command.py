@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from client_fake_gateway import FakeGateway
+from PIL import Image
+
 from headway_client import cli
 from headway_client.cli import VERBS, main
-from PIL import Image
 
 Out = pytest.CaptureFixture[str]
 

@@ -1,12 +1,15 @@
 """The straight line of serving over a model server in memory."""
 
+import weakref
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from headway_contract.errors import UnsupportedImage
-from headway_contract.preprocessing import DecodeLimits, ImageSpec, encode_png
+from headway_contract.preprocessing import DecodeLimits, ImageSpec, decode_image, encode_png
+from headway_serving.core import classification
 from headway_serving.core.catalog import Catalog
 from headway_serving.core.classification import (
     Classification,
@@ -97,7 +100,7 @@ def test_the_pixels_have_the_geometry_of_the_version_that_answers(classify: Clas
 def test_the_way_of_a_request_is_noted(classify: Classify, progress: Progress) -> None:
     classify(picture(0))
     assert progress.route == Route("digits", 1, Arm.STABLE, "weight")
-    assert list(progress.stages.seconds) == ["decode", "manifest", "preprocess", "predict", "rank"]
+    assert list(progress.stages.seconds) == ["manifest", "decode", "preprocess", "predict", "rank"]
 
 
 def test_an_unknown_model_is_told_before_a_bad_picture(classify: Classify) -> None:
@@ -105,13 +108,31 @@ def test_an_unknown_model_is_told_before_a_bad_picture(classify: Classify) -> No
         classify(TEXT, model="letters")
 
 
-def test_a_bad_picture_is_told_before_an_unknown_label_and_blames_no_version(
+def test_a_bad_picture_blames_no_version_and_reaches_no_model(
     classify: Classify, server: FakePredictor, progress: Progress
 ) -> None:
     with pytest.raises(InvalidImageInRequest):
-        classify(TEXT, pin=Pin(label="nightly"))
+        classify(TEXT)
     assert progress.route is None
-    assert server.described == []
+    assert server.predicted == []
+
+
+def test_one_picture_is_decoded_at_a_time(classify: Classify, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty-four large pictures in one request must not stand in memory together."""
+    held: list[weakref.ref[Image.Image]] = []
+    most = 0
+
+    def decode(data: bytes, limits: DecodeLimits) -> Image.Image:
+        nonlocal most
+        decoded = decode_image(data, limits)
+        held.append(weakref.ref(decoded))
+        most = max(most, sum(reference() is not None for reference in held))
+        return decoded
+
+    monkeypatch.setattr(classification, "decode_image", decode)
+    classify(*[picture(shade) for shade in range(8)])
+    assert len(held) == 8
+    assert most <= 2, "the one being decoded and the one before it"
 
 
 def test_an_unknown_label_reaches_no_model_server(classify: Classify, server: FakePredictor) -> None:
