@@ -143,7 +143,7 @@ def decode_image(data: bytes, limits: DecodeLimits | None = None) -> Image.Image
     try:
         image = Image.open(io.BytesIO(data), formats=ACCEPTED_FORMATS)
     except Image.DecompressionBombError as error:
-        raise ImageTooLarge(str(error)) from error
+        raise ImageTooLarge(f"the picture has more than the {limits.max_pixels:,} pixels that are accepted") from error
     except UnidentifiedImageError as error:
         accepted = ", ".join(ACCEPTED_FORMATS)
         raise UnsupportedImage(f"the bytes are not a picture in an accepted format ({accepted})") from error

@@ -86,6 +86,10 @@ def _train(names: Sequence[str], overrides: Sequence[str], root: Path) -> None:
     recipes = [load_recipe(name, overrides) for name in names]
     repository = ModelRepository(root)
     _check_bases(recipes, repository)
+    # A place that cannot be written to is found now, and not when there is something to publish.
+    if root.exists() and not root.is_dir():
+        raise TrainingError(f"--repository {root} is a file; name a folder to publish to")
+    root.mkdir(parents=True, exist_ok=True)
     console = Console(soft_wrap=True, highlight=False)
     with console.status("loading TensorFlow ..."), _stderr_of_start_up_hidden():
         from headway_training import features, pipeline  # noqa: PLC0415  # takes seconds, so not for --help

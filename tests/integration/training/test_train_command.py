@@ -44,6 +44,18 @@ def test_what_cannot_be_trained_is_refused_and_nothing_is_published(
     assert published(tmp_path / "models") == []
 
 
+def test_a_repository_that_is_a_file_is_refused_before_training(tmp_path: Path) -> None:
+    write_recipes(tmp_path)
+    (tmp_path / "models").write_text("mine")
+    run = subprocess.run(
+        train_command("tiny-base.toml", "--repository", "models"),
+        cwd=tmp_path, env=environment(tmp_path / "cache"), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "models is a file" in run.stderr
+    assert (tmp_path / "models").read_text() == "mine"
+
+
 @pytest.fixture(scope="module")
 def repeated(trained: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelRepository, str]:
     """The shared run once more in another process and repository, then a head that diverges; and its stderr."""
