@@ -219,7 +219,7 @@ def _wait_until_ready(plan: Plan, children: Sequence[ManagedProcess], stopping: 
         obstacle = _obstacle(plan.url)
         if obstacle is None:
             return True
-        if obstacle != shown and time.monotonic() - changed_at > 2:
+        if obstacle != shown and time.monotonic() - changed_at > 5:
             sys.stderr.write(f"headway serve: waiting: {obstacle}\n")
             shown, changed_at = obstacle, time.monotonic()
     return False

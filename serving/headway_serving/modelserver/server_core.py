@@ -81,16 +81,18 @@ class ServerCore(Generic[S]):
             logger.info("Taking no action for empty config.")
             return []
         models = self._validated(config)
-        before = {model.name for model in self._models or ()}
+        known = self._models or ()
         # Adopted before the labels are checked, as TensorFlow Serving does: a later configuration is compared
         # with this one even if its labels are refused now.
         self._models = models
         self._labels = self._checked_labels(models)
         model_config.validate_platforms(models)
-        logger.info("Adding/updating models.")
+        # A polled file is applied again at every poll; only a change is worth a line.
         for model in models:
-            logger.info(" (Re-)adding model: %s", model.name)
+            if model not in known:
+                logger.info("Adding/updating model: %s", model.name)
         self._watcher.watch(models)
+        before = {model.name for model in known}
         return [model.name for model in models if model.name not in before]
 
     def _validated(self, config: Any) -> tuple[ModelConfig, ...]:
