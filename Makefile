@@ -38,6 +38,7 @@ check: $(STAMP)  ## Lint, types, import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy scripts benchmarks
 	@$(BIN)/lint-imports
 
 bench: $(STAMP)  ## Measure the served line: throughput, latency and CPU per request

@@ -4,11 +4,12 @@ Run by ``make demo`` (keeps serving until Ctrl-C) and ``make demo-check`` (exits
 """
 
 import argparse
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -20,24 +21,38 @@ ENOUGH_RIGHT = 9
 HEADWAY = [sys.executable, "-m", "headway_client.cli"]
 
 
+class DemoFailed(Exception):
+    """A step did not work; the text says what to do, or what was said above."""
+
+
 def main() -> int:
     """Run the demo. Exit codes: 0; 1 when a step fails, or with --check when fewer than nine digits are right."""
-    arguments = _arguments()
+    try:
+        return _demo(_arguments())
+    except DemoFailed as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.", flush=True)
+        return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
     repository, samples = arguments.folder / "models", arguments.folder / "samples"
-    url = f"http://127.0.0.1:{arguments.port}"
-    started = time.monotonic()
+    url, started = f"http://127.0.0.1:{arguments.port}", time.monotonic()
+    # Told now, and not after a minute of training.
+    _require_free("DEMO_PORT", arguments.port)
+    _require_free("DEMO_GRPC_PORT", arguments.grpc_port)
 
     _say("1. Train a base on the digits 5 to 9, and a head for 0 to 4 on its frozen features")
     training_started = time.monotonic()
-    if not _headway("train", *RECIPES, "--repository", str(repository)):
-        return 1
+    _headway("train", *RECIPES, "--repository", str(repository))
     training_seconds = time.monotonic() - training_started
 
     _say("2. Write held-out digits that neither has seen")
     for recipe in RECIPES:
         out = ("--out", str(samples / recipe), "--count", str(PICTURES_EACH), "--repository", str(repository))
-        if not _headway("samples", recipe, *out, quiet=True):
-            return 1
+        _headway("samples", recipe, *out, quiet=True)
 
     _say("3. Serve both: model server and gateway")
     # Each run of the demo serves what it has just trained.
@@ -48,8 +63,7 @@ def main() -> int:
     # A terminal that closes or a CI that cancels must not leave the servers behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        if not _wait_until_ready(server, url):
-            return 1
+        _wait_until_ready(server, url)
         _say("4. Classify ten held-out digits through the gateway")
         right, asked = _classify(url, samples)
         print(
@@ -59,15 +73,8 @@ def main() -> int:
         )
         if arguments.check:
             return 0 if right >= ENOUGH_RIGHT else 1
-        picture = next((samples / RECIPES[-1]).glob("*.png"))
-        print(f"Serving at {url} until Ctrl-C. In another terminal:")
-        print(f"  {Path(sys.executable).with_name('headway')} classify {picture} --model {RECIPES[-1]} --url {url}")
-        print(f"  curl --data-binary @{picture} -H 'Content-Type: image/png' {url}/v1/models/{RECIPES[-1]}:classify")
-        print(f"  curl {url}/metrics", flush=True)
+        _invite(next((samples / RECIPES[-1]).glob("*.png")), url)
         return server.wait()
-    except KeyboardInterrupt:
-        print("\nStopping.", flush=True)
-        return 0
     finally:
         server.terminate()
         server.wait()
@@ -82,26 +89,41 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _require_free(name: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise DemoFailed(f"port {port} is in use; choose another: make demo {name}={port + 1}") from error
+
+
+def _invite(picture: Path, url: str) -> None:
+    model = RECIPES[-1]
+    print(f"Serving at {url} until Ctrl-C. In another terminal:")
+    print(f"  {Path(sys.executable).with_name('headway')} classify {picture} --model {model} --url {url}")
+    print(f"  curl --data-binary @{picture} -H 'Content-Type: image/png' {url}/v1/models/{model}:classify")
+    print(f"  curl {url}/metrics", flush=True)
+
+
 def _say(step: str) -> None:
     print(f"\n== {step}", flush=True)
 
 
-def _headway(*arguments: str, quiet: bool = False) -> bool:
+def _headway(*arguments: str, quiet: bool = False) -> None:
     finished = subprocess.run([*HEADWAY, *arguments], check=False, stdout=subprocess.DEVNULL if quiet else None)
-    return finished.returncode == 0
+    if finished.returncode != 0:
+        raise DemoFailed(f"headway {arguments[0]} ended with exit code {finished.returncode}")
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> bool:
-    pause = threading.Event()
+def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
     with Client(url, timeout=5.0) as client:
         while server.poll() is None:
-            try:
+            with contextlib.suppress(HeadwayError):
                 if len([model for model in client.models() if model.versions]) == len(RECIPES):
-                    return True
-            except HeadwayError:
-                pass
-            pause.wait(0.2)
-    return False
+                    return
+            time.sleep(0.2)
+    raise DemoFailed(f"headway serve ended with exit code {server.returncode}")
 
 
 def _classify(url: str, samples: Path) -> tuple[int, int]:
