@@ -206,12 +206,13 @@ def test_publishing_is_not_deploying_and_deploying_needs_no_restart(trained: Tra
         eventually(lambda: running.classify(HEAD, picture).json()["version"] == 2, "the routes file is followed")
 
 
-def test_a_stop_leaves_no_process_behind(trained: Trained, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_leaves_no_process_behind(trained: Trained, tmp_path: Path, number: signal.Signals) -> None:
     repository = copied(trained, tmp_path)
     with serving(repository.root, tmp_path / "log") as running:
         family = psutil.Process(running.process.pid).children(recursive=True)
         assert len(family) >= 3, "model server, gateway and its worker"
-        assert running.stop() == 0
+        assert running.stop(number) == 0
         assert not [process for process in family if process.is_running()]
 
 
@@ -284,6 +285,11 @@ def test_an_empty_repository_is_refused_with_the_way_out(tmp_path: Path) -> None
 def test_a_port_that_is_taken_is_refused(served: Served, trained: Trained) -> None:
     port = served.url.rpartition(":")[2]
     assert "--port" in refused("--repository", trained.repository.root, "--port", port)
+
+
+def test_a_model_server_that_is_not_there_is_refused(trained: Trained, tmp_path: Path) -> None:
+    arguments = ("--repository", copied(trained, tmp_path).root, "--model-server", tmp_path / "tensorflow_model_server")
+    assert "tensorflow_model_server" in refused(*arguments)
 
 
 def test_broken_routes_are_refused(trained: Trained, tmp_path: Path) -> None:
