@@ -25,26 +25,13 @@ from headway_contract.errors import (
     VersionMissing,
 )
 from headway_contract.model_manifest import ModelManifest
+from headway_contract.model_name import check_model_name, is_model_name
 
 MANIFEST_FILE = Path("assets.extra/manifest.json")
 CHECKSUMS_FILE = Path("assets.extra/SHA256SUMS")
 
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
 _STALE_STAGING_SECONDS = 24 * 3600
-
-
-def check_model_name(name: str) -> str:
-    """Return ``name`` if it can be a model's name, else raise :class:`RepositoryError`.
-
-    A name is a folder, a URL segment and a metric label: letters, digits, ``.``, ``_`` and ``-``, 63 at most.
-    """
-    if not _MODEL_NAME.fullmatch(name):
-        raise RepositoryError(
-            f"{name!r} cannot be a model's name: use 1 to 63 letters, digits, '.', '_' or '-', "
-            "beginning with a letter or digit"
-        )
-    return name
 
 
 @dataclass(frozen=True)
@@ -57,7 +44,7 @@ class ModelRepository:
         """Names of the models that have at least one version, sorted; empty if the root does not exist."""
         if not self.root.is_dir():
             return ()
-        names = [path.name for path in self.root.iterdir() if path.is_dir() and _MODEL_NAME.fullmatch(path.name)]
+        names = [path.name for path in self.root.iterdir() if path.is_dir() and is_model_name(path.name)]
         return tuple(sorted(name for name in names if self.versions(name)))
 
     def versions(self, model: str) -> tuple[int, ...]:

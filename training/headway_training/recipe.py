@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from headway_contract.errors import InvalidManifest, RepositoryError
-from headway_contract.model_repository import ModelRepository, check_model_name
+from headway_contract.model_name import check_model_name
+from headway_contract.model_repository import ModelRepository
 from headway_contract.preprocessing import ImageSpec
 from headway_training.errors import InvalidRecipe
 

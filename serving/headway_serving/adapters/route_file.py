@@ -17,7 +17,7 @@ from typing import Any
 
 from headway_contract.durable_files import write_atomically
 from headway_contract.errors import RepositoryError
-from headway_contract.model_repository import check_model_name
+from headway_contract.model_name import check_model_name
 from headway_serving.core.routing import Candidate, ModelRoutes, RouteTable
 
 ROUTES_SCHEMA = 1

@@ -11,6 +11,7 @@ from headway_serving.adapters.route_file import InvalidRoutes, RouteFile
 from headway_serving.settings import GatewaySettings, InvalidSettings
 
 
+# This process only watches the one that answers, so it imports nothing that answering needs.
 def main() -> int:
     """Serve until SIGTERM or SIGINT; requests in flight then finish. Exit codes: 0, or 2 for unusable settings."""
     try:

@@ -18,7 +18,8 @@ from headway_contract.errors import (
     VersionExists,
     VersionMissing,
 )
-from headway_contract.model_repository import CHECKSUMS_FILE, MANIFEST_FILE, ModelRepository, check_model_name
+from headway_contract.model_name import check_model_name
+from headway_contract.model_repository import CHECKSUMS_FILE, MANIFEST_FILE, ModelRepository
 from tests.unit.contract.contract_examples import manifest, publish, write_version
 
 
