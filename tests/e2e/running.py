@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,14 +81,13 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(repository: Path, log: Path, *flags: str, path_first: Path | None = None) -> Iterator[Served]:
+def serving(repository: Path, log: Path, *flags: str, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
     """Run ``headway serve`` on free ports until it says that it serves; stop it afterwards."""
     port, grpc_port = free_port(), free_port()
     command = [*HEADWAY, "serve", "--repository", str(repository), "--port", str(port), "--grpc-port", str(grpc_port)]
-    path = os.environ["PATH"] if path_first is None else f"{path_first}{os.pathsep}{os.environ['PATH']}"
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [*command, *flags], stdout=stream, stderr=stream, text=True, env={**os.environ, "PATH": path}
+            [*command, *flags], stdout=stream, stderr=stream, text=True, env={**os.environ, **(environment or {})}
         )
         served = Served(process, f"http://127.0.0.1:{port}", grpc_port, log)
         try:
