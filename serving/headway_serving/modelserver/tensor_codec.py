@@ -16,6 +16,8 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from headway_serving.wire import packed_strings
+
 Array = NDArray[Any]
 
 _STRING = 7
@@ -133,7 +135,10 @@ def _decode_strings(proto: Any, count: int) -> Array:
     if count > _MAX_BYTES // 8:
         raise TensorFormatError(f"a tensor of {count} strings is too large")
     content = proto.tensor_content
-    values = _split_strings(content, count) if content else list(proto.string_val[:count])
+    try:
+        values = packed_strings.unpack(content, count) if content else list(proto.string_val[:count])
+    except ValueError as error:
+        raise TensorFormatError(str(error)) from error
     last = values[-1] if values else b""
     array = np.full(count, last, np.object_)
     array[: len(values)] = values
@@ -142,43 +147,6 @@ def _decode_strings(proto: Any, count: int) -> Array:
 
 def _encode_strings(values: list[bytes], proto: Any, *, as_content: bool) -> None:
     if as_content:
-        lengths = b"".join(_varint(len(value)) for value in values)
-        proto.tensor_content = lengths + b"".join(values)
+        proto.tensor_content = packed_strings.pack(values)
     else:
         proto.string_val.extend(values)
-
-
-def _split_strings(content: bytes, count: int) -> list[bytes]:
-    """Undo the packing of `count` strings: all lengths as varints, then all bytes."""
-    lengths: list[int] = []
-    position = 0
-    for _ in range(count):
-        length, position = _read_varint(content, position)
-        lengths.append(length)
-    if position + sum(lengths) != len(content):
-        raise TensorFormatError("tensor_content does not hold the strings it announces")
-    values: list[bytes] = []
-    for length in lengths:
-        values.append(content[position : position + length])
-        position += length
-    return values
-
-
-def _read_varint(content: bytes, position: int) -> tuple[int, int]:
-    number = shift = 0
-    while position < len(content):
-        byte = content[position]
-        number |= (byte & 0x7F) << shift
-        position, shift = position + 1, shift + 7
-        if byte < 0x80:
-            return number, position
-    raise TensorFormatError("tensor_content ends within a length")
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number >= 0x80:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway_serving.wire import messages_pb2 as messages
+from headway_serving.wire import packed_strings
 
 DT_FLOAT = 1
 DT_UINT8 = 4
@@ -60,7 +61,11 @@ def manifest_of(response: messages.PredictResponse) -> bytes:
     """The JSON text in the answer to :func:`manifest_request`, read in both forms. Raises :class:`MalformedAnswer`."""
     tensor = _output(response, "manifest", DT_STRING)
     if tensor.tensor_content:
-        return _only_string(tensor.tensor_content)
+        try:
+            (text,) = packed_strings.unpack(tensor.tensor_content, 1)
+        except ValueError as error:
+            raise MalformedAnswer(f"the manifest is not one string: {error}") from error
+        return text
     if not tensor.string_val:
         raise MalformedAnswer("the manifest is empty")
     return tensor.string_val[0]
@@ -72,19 +77,6 @@ def _request(model: str, version: int, signature: str) -> messages.PredictReques
     request.model_spec.version.value = version
     request.model_spec.signature_name = signature
     return request
-
-
-def _only_string(content: bytes) -> bytes:
-    """The one string of a ``tensor_content``: its length as a base-128 varint, lowest 7 bits first, then its bytes."""
-    length = 0
-    for index, byte in enumerate(content[:5]):
-        length |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            text = content[index + 1 :]
-            if len(text) == length:
-                return text
-            break
-    raise MalformedAnswer("the manifest's tensor_content is not one string")
 
 
 def _output(response: messages.PredictResponse, name: str, dtype: int) -> messages.Tensor:

@@ -55,6 +55,20 @@ def test_a_few_bytes_that_claim_a_huge_tensor_are_not_expanded(dtype):
         decode(proto)
 
 
+@pytest.mark.parametrize(
+    "content", [b"\x80" * 10 + b"\x00", b"\xff" * 100, b"\x80", b"\x05abc", b"\x01abc"],
+    ids=["over 64 bits", "no end", "cut short", "too few bytes", "too many bytes"],
+)  # fmt: skip
+def test_packed_strings_that_are_none_are_refused(content):
+    """A length has 64 bits at most: a long run of high bytes must not be read into an ever larger number."""
+    proto = tensor_proto()
+    proto.dtype = 7
+    proto.tensor_shape.dim.add(size=1)
+    proto.tensor_content = content
+    with pytest.raises(TensorFormatError):
+        decode(proto)
+
+
 def test_an_array_that_tensorflow_does_not_know_is_refused():
     with pytest.raises(TensorFormatError):
         encode(np.array(["2024-01-01"], "datetime64[D]"), tensor_proto(), as_content=False)
