@@ -35,7 +35,7 @@ class Result:
 class Classification:
     """The answer to one request: which version answered, and one Result per image in the order sent.
 
-    `arm` is the arm of the traffic split that answered (`stable`, `canary`, ...), None if it is not said.
+    `arm` is the arm of the traffic split that answered (`stable`, `candidate` or `pinned`), None if it is not said.
     `top`, `label` and `score` are short cuts for a request with one image; they raise NoPrediction if it had
     several, or if no class reached `min_confidence`.
     """
