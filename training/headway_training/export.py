@@ -19,6 +19,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from headway_contract.model_manifest import ModelManifest
 from headway_contract.model_repository import MANIFEST_FILE, ModelRepository
 from headway_training.errors import ExportRefused
+from headway_training.inference import BATCH
 
 FEATURES_FILE = Path("assets.extra/features.keras")
 """A base's feature layers as a Keras archive, for the heads that will be trained on it; model servers ignore it."""
@@ -27,13 +28,6 @@ TOLERANCE = 1e-5
 """Largest difference allowed between a score of the trained model and of the SavedModel loaded again."""
 
 _WARM_UP_BATCHES = (1, 8, 32)
-_BATCH = 256
-
-
-def predict_scores(model: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Scores of a composed Keras model in inference mode: ``uint8[N, H, W, C]`` -> ``float32[N, K]``."""
-    batches = [np.asarray(model(images[i : i + _BATCH], training=False)) for i in range(0, len(images), _BATCH)]
-    return np.concatenate(batches).astype(np.float32, copy=False)
 
 
 def weights_digest(*models: Any) -> str:
@@ -151,9 +145,9 @@ def _reload_and_compare(
             (fed,), (fetched,) = signature.inputs.values(), signature.outputs.values()
             return session.run(fetched.name, {fed.name: values})
 
-        batches = range(0, len(images), _BATCH)
-        reloaded = np.concatenate([run("serving_default", images[i : i + _BATCH]) for i in batches])
-        halves = np.concatenate([run("from_features", run("features", images[i : i + _BATCH])) for i in batches])
+        batches = range(0, len(images), BATCH)
+        reloaded = np.concatenate([run("serving_default", images[i : i + BATCH]) for i in batches])
+        halves = np.concatenate([run("from_features", run("features", images[i : i + BATCH])) for i in batches])
         text = run("manifest", [b""])[0].decode("utf-8")
     for name, answers in (("serving_default", reloaded), ("features + from_features", halves)):
         difference = float(np.abs(answers - scores).max())

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway_contract.durable_files import write_atomically
+from headway_training.inference import infer
 
-_BATCH = 256
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
@@ -38,9 +38,7 @@ def extract(base: Any, base_digest: str, images: NDArray[np.uint8], cache: Path)
     cached = _read(path)
     if cached is not None:
         return cached
-    features = np.concatenate(
-        [np.asarray(base(images[i : i + _BATCH], training=False)) for i in range(0, len(images), _BATCH)]
-    ).astype(np.float32, copy=False)
+    features = infer(base, images)
     _write(path, features)
     return features
 

@@ -23,6 +23,7 @@ from headway_contract.model_repository import ModelRepository
 from headway_contract.preprocessing import ImageSpec, encode_png
 from headway_training import datasets, evaluation, export, features, fitting, head, networks
 from headway_training.errors import TrainingError
+from headway_training.inference import infer
 from headway_training.recipe import Recipe, base_version, recipe_mapping
 
 _GOLDEN_SAMPLES = 10
@@ -124,7 +125,7 @@ def _publish(
     recipe: Recipe, repository: ModelRepository, fitted: _Fitted, started: float, console: Console
 ) -> TrainedVersion:
     splits, composed = fitted.splits, head.compose(fitted.base, fitted.head)
-    scores = export.predict_scores(composed, splits.test.images)
+    scores = infer(composed, splits.test.images)
     if not np.isfinite(scores).all():
         raise TrainingError(
             f"recipe {recipe.name}: the weights diverged, the scores are no numbers; "

@@ -11,8 +11,9 @@ from headway_contract.model_manifest import Accuracy, ModelManifest, Provenance
 from headway_contract.model_repository import ModelRepository
 from headway_contract.preprocessing import ImageSpec
 from headway_training.errors import ExportRefused
-from headway_training.export import export_version, predict_scores, weights_digest
+from headway_training.export import export_version, weights_digest
 from headway_training.head import build_head, compose
+from headway_training.inference import infer
 from headway_training.networks import build_network
 from headway_training.recipe import HeadRecipe
 from tests.integration.training.saved_model_session import loaded
@@ -54,7 +55,7 @@ def untrained() -> Untrained:
         parameters=1,
         trainable_parameters=1,
     )
-    return Untrained(base, head, images, predict_scores(compose(base, head), images), manifest)
+    return Untrained(base, head, images, infer(compose(base, head), images), manifest)
 
 
 def test_scores_that_agree_are_published(untrained: Untrained, tmp_path: Path) -> None:
