@@ -22,7 +22,7 @@ from pathlib import Path
 
 from headway_contract.errors import ContractError
 from headway_contract.model_repository import ModelRepository
-from headway_serving.adapters.route_file import InvalidRoutes, parse_routes, write_routes
+from headway_serving.adapters.route_file import InvalidRoutes, read_routes, write_routes
 from headway_serving.core.routing import ModelRoutes, RouteTable
 from headway_serving.managed_process import ManagedProcess
 from headway_serving.models_config import write_models_config
@@ -119,7 +119,7 @@ def _write_missing_files(plan: Plan) -> None:
     if not plan.routes.exists():
         plan.routes.parent.mkdir(parents=True, exist_ok=True)
         write_routes(plan.routes, RouteTable(newest))
-    table = parse_routes(plan.routes.read_bytes())
+    table = read_routes(plan.routes)
     if not plan.models_config.exists():
         plan.models_config.parent.mkdir(parents=True, exist_ok=True)
         write_models_config(plan.models_config, plan.repository, table)
@@ -170,7 +170,7 @@ def _gateway_environment(plan: Plan, target: str) -> Mapping[str, str]:
 
 
 def _check_ports(plan: Plan, *, starts_model_server: bool) -> None:
-    """Refuse a port that is taken now: a child that cannot bind would only say so in its log, again and again."""
+    """Refuse a port that is taken before anything is started: what a child says of it is harder to find and to read."""
     wanted = [("--port", plan.host, plan.port)]
     if starts_model_server:
         wanted.append(("--grpc-port", "0.0.0.0", plan.grpc_port))  # noqa: S104  # where TF Serving itself binds
@@ -235,12 +235,12 @@ def _obstacle(url: str) -> str | None:
             return str(json.load(error)["detail"])
         except (ValueError, KeyError):
             return f"the gateway answers {error.code}"
-    except (OSError, urllib.error.URLError):
+    except OSError:
         return "the gateway is starting"
 
 
 def _announce(plan: Plan) -> None:
-    table = parse_routes(plan.routes.read_bytes())
+    table = read_routes(plan.routes)
     lines = [f"Serving {plan.url}  (Ctrl-C stops)"]
     lines += [f"  {name}: version {routes.stable} is stable" for name, routes in sorted(table.models.items())]
     if table.models:

@@ -304,7 +304,9 @@ def test_broken_routes_are_refused(trained: Trained, tmp_path: Path) -> None:
     routes = tmp_path / "routes.json"
     routes.write_text('{"schema": 1, "models": {"digits-0to4": {"stabel": 1}}}')
     arguments = ("--repository", trained.repository.root, "--routes", routes, "--models-config", tmp_path / "c")
-    assert "stable" in refused(*arguments)
+    said = refused(*arguments)
+    assert str(routes) in said
+    assert "missing stable" in said
     assert routes.read_text().endswith('{"stabel": 1}}}')
 
 

@@ -45,6 +45,16 @@ def parse_routes(text: str | bytes) -> RouteTable:
     return RouteTable({name: _model_routes(name, routes) for name, routes in models.items()})
 
 
+def read_routes(path: Path) -> RouteTable:
+    """Read a routes file. Raises :class:`InvalidRoutes` naming the file and what is wrong with it."""
+    try:
+        return parse_routes(path.read_bytes())
+    except OSError as error:
+        raise InvalidRoutes(f"routes file {path} cannot be read: {error.strerror}") from error
+    except InvalidRoutes as error:
+        raise InvalidRoutes(f"routes file {path} is refused: {error}") from error
+
+
 def format_routes(table: RouteTable) -> str:
     """The JSON form of a table, as :func:`parse_routes` reads it."""
     models: dict[str, Any] = {}
@@ -69,7 +79,7 @@ class RouteFile:
         self._path = path
         self._poll_seconds = poll_seconds
         self._stamp = _stamp(path)
-        self._table = self._read()
+        self._table = read_routes(self._path)
         self._problem: str | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="route-file", daemon=True)
@@ -99,21 +109,13 @@ class RouteFile:
 
     def _reload(self) -> None:
         try:
-            self._table = self._read()
+            self._table = read_routes(self._path)
         except InvalidRoutes as error:
             self._problem = str(error)
             _log.error("%s; the last good routes stay in force", error)
         else:
             self._problem = None
             _log.info("routes of %s are in force", self._path)
-
-    def _read(self) -> RouteTable:
-        try:
-            return parse_routes(self._path.read_bytes())
-        except OSError as error:
-            raise InvalidRoutes(f"routes file {self._path} cannot be read: {error.strerror}") from error
-        except InvalidRoutes as error:
-            raise InvalidRoutes(f"routes file {self._path} is refused: {error}") from error
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

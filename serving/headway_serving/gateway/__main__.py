@@ -7,7 +7,7 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server import Server
 
-from headway_serving.adapters.route_file import InvalidRoutes, RouteFile
+from headway_serving.adapters.route_file import InvalidRoutes, read_routes
 from headway_serving.settings import GatewaySettings, InvalidSettings
 
 
@@ -16,7 +16,8 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT; requests in flight then finish. Exit codes: 0, or 2 for unusable settings."""
     try:
         settings = GatewaySettings.from_environment(os.environ)
-        RouteFile(settings.routes_file, settings.routes_poll_seconds)
+        # Told here, once: the process that answers would end with it and be started again and again.
+        read_routes(settings.routes_file)
     except (InvalidSettings, InvalidRoutes) as error:
         sys.stderr.write(f"headway-gateway: {error}\n")
         return 2

@@ -16,6 +16,7 @@ from headway_serving.core.errors import InvalidRequest
 from headway_serving.core.routing import Pin, Route
 from headway_serving.gateway.error_responses import problem_of, problem_response
 from headway_serving.gateway.image_bodies import read_images
+from headway_serving.gateway.json_responses import json_response
 
 N = TypeVar("N", int, float)
 
@@ -109,7 +110,7 @@ def _response(classification: Classification, progress: Progress) -> Response:
         ],
         "request_id": g.request_id,
     }
-    response = Response(json.dumps(body, ensure_ascii=False) + "\n", mimetype="application/json")
+    response = json_response(body)
     response.headers["X-Route-Reason"] = route.reason
     response.headers["Server-Timing"] = ", ".join(
         f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in progress.stages.seconds.items()

@@ -1,6 +1,5 @@
 """Every error -> one ``application/problem+json`` answer (RFC 9457), by one table."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from headway_contract.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from headway_serving.core import errors
 from headway_serving.core.classification import InvalidImageInRequest
+from headway_serving.gateway.json_responses import json_response
 
 _log = logging.getLogger(__name__)
 
@@ -106,14 +106,14 @@ def problem_response(error: Exception) -> Response:
         detail = _http_detail(error)
     else:
         detail = str(error)
-    headers = {} if problem.retry_after is None else {"Retry-After": str(problem.retry_after)}
+    response = problem_document(problem, detail)
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        headers["Allow"] = ", ".join(sorted(error.valid_methods))
-    return problem_body(problem, detail, headers)
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
 
 
-def problem_body(problem: Problem, detail: str, headers: Mapping[str, str]) -> Response:
-    """A problem document as a response."""
+def problem_document(problem: Problem, detail: str) -> Response:
+    """A problem as a response, with ``Retry-After`` where the problem passes."""
     body = {
         "type": f"urn:headway:problem:{problem.code}",
         "title": problem.title,
@@ -122,10 +122,9 @@ def problem_body(problem: Problem, detail: str, headers: Mapping[str, str]) -> R
         "code": problem.code,
         "request_id": g.get("request_id", ""),
     }
-    response = Response(
-        json.dumps(body, ensure_ascii=False) + "\n", problem.status, mimetype="application/problem+json"
-    )
-    response.headers.update(headers)
+    response = json_response(body, problem.status, "application/problem+json")
+    if problem.retry_after is not None:
+        response.headers["Retry-After"] = str(problem.retry_after)
     return response
 
 

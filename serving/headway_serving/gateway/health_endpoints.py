@@ -1,7 +1,5 @@
 """``/livez``, ``/readyz`` and ``/metrics``."""
 
-import json
-
 from flask import Blueprint, Response
 
 from headway_serving.adapters.prometheus_metrics import CONTENT_TYPE, PrometheusMetrics
@@ -9,7 +7,8 @@ from headway_serving.adapters.route_file import RouteFile
 from headway_serving.core.catalog import Catalog, VersionStates
 from headway_serving.core.errors import ServingError
 from headway_serving.core.routing import Pin, RouteTable
-from headway_serving.gateway.error_responses import Problem, problem_body
+from headway_serving.gateway.error_responses import Problem, problem_document
+from headway_serving.gateway.json_responses import json_response
 
 _NOT_READY = Problem(503, "not_ready", "Not every routed model can answer", retry_after=1)
 _TIMEOUT_SECONDS = 1.0
@@ -29,8 +28,8 @@ def blueprint(routes: RouteFile, catalog: Catalog, server: VersionStates, metric
         waiting = {name: reason for name in table.models if (reason := _obstacle(name, table)) is not None}
         if waiting:
             detail = "; ".join(f"{name}: {reason}" for name, reason in sorted(waiting.items()))
-            return problem_body(_NOT_READY, detail, {"Retry-After": str(_NOT_READY.retry_after)})
-        return Response(json.dumps({"status": "ready"}) + "\n", mimetype="application/json")
+            return problem_document(_NOT_READY, detail)
+        return json_response({"status": "ready"})
 
     @endpoints.get("/metrics")
     def exposition() -> Response:

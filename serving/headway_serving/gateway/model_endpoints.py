@@ -1,6 +1,5 @@
 """``GET /v1/models`` and ``GET /v1/models/{model}``: what is served, and what each model says of itself."""
 
-import json
 from typing import Any
 
 from flask import Blueprint, Response
@@ -10,6 +9,7 @@ from headway_serving.adapters.route_file import RouteFile
 from headway_serving.core.catalog import Catalog, VersionStates
 from headway_serving.core.errors import ServingError
 from headway_serving.core.routing import ModelRoutes, Pin, RouteTable
+from headway_serving.gateway.json_responses import json_response
 
 _TIMEOUT_SECONDS = 2.0
 
@@ -21,11 +21,11 @@ def blueprint(routes: RouteFile, catalog: Catalog, server: VersionStates) -> Blu
     @endpoints.get("/v1/models")
     def models() -> Response:
         table = routes.table()
-        return _json({"models": [_describe(name, table) for name in sorted(table.models)]})
+        return json_response({"models": [_describe(name, table) for name in sorted(table.models)]})
 
     @endpoints.get("/v1/models/<name:model>")
     def model(model: str) -> Response:
-        return _json(_describe(model, routes.table()))
+        return json_response(_describe(model, routes.table()))
 
     def _describe(name: str, table: RouteTable) -> dict[str, Any]:
         routed = table.of(name)
@@ -66,7 +66,3 @@ def _self_description(manifest: ModelManifest) -> dict[str, Any]:
         "image": manifest.image.to_mapping(),
         "test_accuracy": {"value": accuracy.value, "low": accuracy.low, "high": accuracy.high},
     }
-
-
-def _json(body: dict[str, Any]) -> Response:
-    return Response(json.dumps(body, ensure_ascii=False) + "\n", mimetype="application/json")
