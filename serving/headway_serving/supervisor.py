@@ -115,7 +115,12 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 
 def _write_missing_files(plan: Plan) -> None:
     """Newest version of each model is stable, and what is routed is loaded; files that are there stay as they are."""
-    newest = {name: ModelRoutes(plan.repository.latest(name)) for name in plan.repository.models()}
+    newest = _newest_routable(plan.repository)
+    if not newest and not plan.routes.exists():
+        raise CannotServe(
+            f"repository {plan.repository.root} holds only backbones or heads on a base, and nothing that answers "
+            'pictures by itself; train a head with export.form = "standalone"'
+        )
     if not plan.routes.exists():
         plan.routes.parent.mkdir(parents=True, exist_ok=True)
         write_routes(plan.routes, RouteTable(newest))
@@ -131,6 +136,26 @@ def _write_missing_files(plan: Plan) -> None:
         )
 
 
+def _newest_routable(repository: ModelRepository) -> dict[str, ModelRoutes]:
+    """The newest version of each model that takes pictures; backbones and heads on a base answer none by themselves."""
+    routes = {}
+    for name in repository.models():
+        version = next(
+            (each for each in reversed(repository.versions(name)) if _takes_pictures(repository, name, each)), None
+        )
+        if version is not None:
+            routes[name] = ModelRoutes(version)
+    return routes
+
+
+def _takes_pictures(repository: ModelRepository, model: str, version: int) -> bool:
+    try:
+        return repository.manifest(model, version).form == "standalone"
+    except ContractError:
+        # The gateway says what is wrong with it, under its name, when it is asked for.
+        return True
+
+
 def _model_server_command(plan: Plan) -> tuple[list[str] | None, str]:
     """The command that starts the model server (None if it runs already) and the gRPC target to reach it."""
     choice, target = plan.model_server, f"127.0.0.1:{plan.grpc_port}"
@@ -139,7 +164,8 @@ def _model_server_command(plan: Plan) -> tuple[list[str] | None, str]:
     if choice == "auto":
         choice = shutil.which(_TFSERVING) or "embedded"
     if choice == "embedded":
-        binary = [sys.executable, "-m", "headway_serving.modelserver"]
+        # A flag of the embedded server alone: one broken model must not keep a laptop's others from being served.
+        binary = [sys.executable, "-m", "headway_serving.modelserver", "--isolate_models=true"]
     elif shutil.which(choice):
         binary = [choice]
     else:

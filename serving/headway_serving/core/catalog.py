@@ -46,6 +46,11 @@ class Catalog:
             manifest = ModelManifest.from_json(text)
         except InvalidManifest as error:
             raise IncompatibleModel(f"{route.model} version {route.version} cannot be served: {error}") from error
+        if manifest.form != "standalone":
+            raise IncompatibleModel(
+                f"{route.model} version {route.version} takes no pictures by itself: its form is {manifest.form}; "
+                "route a standalone version"
+            )
         with self._lock:
             return self._manifests.setdefault((route.model, route.version), manifest)
 

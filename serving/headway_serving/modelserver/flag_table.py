@@ -1,4 +1,4 @@
-"""Every command line flag as data: TensorFlow Serving's own, and the one that is ours.
+"""Every command line flag as data: TensorFlow Serving's own, and the two that are ours.
 
 One row per flag. A row says whether the embedded server honours the flag, accepts and ignores it (with a
 warning), or refuses to start with it because ignoring it would be unsafe. Supporting one more flag means
@@ -50,6 +50,14 @@ class ServerOptions:
 
     port: int = 8500
     grpc_socket_path: str = ""
+    rest_api_port: int = 0
+    rest_api_num_threads: int = 4 * CPUS
+    rest_api_timeout_in_ms: int = 30_000
+    rest_api_enable_cors_support: bool = False
+    monitoring_config_file: str = ""
+    enable_batching: bool = False
+    batching_parameters_file: str = ""
+    enable_per_model_batching_parameters: bool = False
     model_config_file: str = ""
     model_config_file_poll_wait_seconds: int = 0
     file_system_poll_wait_seconds: int = 1
@@ -65,12 +73,20 @@ class ServerOptions:
     tensorflow_session_parallelism: int = 0
     tensorflow_intra_op_parallelism: int = 0
     tensorflow_inter_op_parallelism: int = 0
+    tensorflow_session_config_file: str = ""
+    per_process_gpu_memory_fraction: float = 0.0
     saved_model_tags: str = "serve"
+    prefer_tflite_model: bool = False
+    num_tflite_pools: int = CPUS
+    num_tflite_interpreters_per_pool: int = 1
+    ssl_config_file: str = ""
     grpc_channel_arguments: str = ""
     grpc_max_threads: int = 4 * CPUS
+    enable_grpc_healthcheck_service: bool = False
     enable_serialization_as_tensor_content: bool = False
     enable_signature_method_name_check: bool = False
     shutdown_grace_seconds: int = 10
+    isolate_models: bool = False
 
 
 def _honoured(name: str, kind: Kind, text: str) -> Flag:
@@ -91,13 +107,13 @@ BOOL, INT32, INT64, FLOAT, STRING = Kind
 FLAGS: tuple[Flag, ...] = (
     _honoured("port", INT32, "TCP port for gRPC on 0.0.0.0; 0 listens only on --grpc_socket_path"),
     _honoured("grpc_socket_path", STRING, "Unix socket for gRPC, beside or instead of the port"),
-    _ignored("rest_api_port", INT32, 0, "TCP port for the REST API; 0 means none"),
-    _ignored("rest_api_num_threads", INT32, 4 * CPUS, "threads of the REST API"),
-    _ignored("rest_api_timeout_in_ms", INT32, 30_000, "longest run for a REST request, in milliseconds"),
-    _ignored("rest_api_enable_cors_support", BOOL, False, "send Access-Control headers with REST replies"),
-    _ignored("enable_batching", BOOL, False, "join requests into batches"),
-    _ignored("batching_parameters_file", STRING, "", "text BatchingParameters"),
-    _ignored("enable_per_model_batching_parameters", BOOL, False, "read batching_params.pbtxt beside a model"),
+    _honoured("rest_api_port", INT32, "TCP port for the REST API; 0 means none"),
+    _honoured("rest_api_num_threads", INT32, "threads of the REST API"),
+    _honoured("rest_api_timeout_in_ms", INT32, "longest run for a REST request, in milliseconds"),
+    _honoured("rest_api_enable_cors_support", BOOL, "send Access-Control headers with REST replies"),
+    _honoured("enable_batching", BOOL, "join requests into batches"),
+    _honoured("batching_parameters_file", STRING, "text BatchingParameters; needs --enable_batching"),
+    _honoured("enable_per_model_batching_parameters", BOOL, "take them from batching_params.pbtxt beside a model"),
     _honoured("allow_version_labels_for_unavailable_models", BOOL, "let a new label name a version not yet loaded"),
     _honoured("model_config_file", STRING, "text ModelServerConfig; --model_name and its path are then unused"),
     _honoured("model_config_file_poll_wait_seconds", INT32, "seconds between readings of it; 0 reads it once"),
@@ -112,21 +128,21 @@ FLAGS: tuple[Flag, ...] = (
     _honoured("tensorflow_session_parallelism", INT64, "TensorFlow's threads, within and between ops; 0 is auto"),
     _honoured("tensorflow_intra_op_parallelism", INT64, "TensorFlow's threads within an op; 0 is auto"),
     _honoured("tensorflow_inter_op_parallelism", INT64, "TensorFlow's threads between ops; 0 is auto"),
-    _ignored("tensorflow_session_config_file", STRING, "", "text ConfigProto"),
-    _ignored("per_process_gpu_memory_fraction", FLOAT, 0.0, "share of a GPU's memory to use"),
+    _honoured("tensorflow_session_config_file", STRING, "text ConfigProto: how TensorFlow runs graphs"),
+    _honoured("per_process_gpu_memory_fraction", FLOAT, "share of a GPU's memory to use"),
     _honoured("saved_model_tags", STRING, "tags of the graph to load, separated by commas"),
     _ignored("platform_config_file", STRING, "", "text PlatformConfigMap"),
-    _refused("ssl_config_file", STRING, "", "text SSLConfig: serve gRPC over TLS"),
+    _honoured("ssl_config_file", STRING, "text SSLConfig: serve gRPC over TLS"),
     _refused("use_alts_credentials", BOOL, False, "serve gRPC over ALTS"),
     _honoured("grpc_channel_arguments", STRING, "gRPC's own settings, as key=value separated by commas"),
     _honoured("grpc_max_threads", INT32, "threads that answer gRPC requests"),
     _honoured("enable_model_warmup", BOOL, "run a version's warm-up requests before it serves"),
     _honoured("num_request_iterations_for_warmup", INT32, "runs of each warm-up request; 0 means 1"),
-    _ignored("monitoring_config_file", STRING, "", "text MonitoringConfig"),
+    _honoured("monitoring_config_file", STRING, "text MonitoringConfig: metrics on the REST port"),
     _ignored("remove_unused_fields_from_bundle_metagraph", BOOL, True, "drop what serving does not need"),
-    _ignored("prefer_tflite_model", BOOL, False, "serve model.tflite where there is one"),
-    _ignored("num_tflite_pools", INT32, CPUS, "pools of TFLite interpreters"),
-    _ignored("num_tflite_interpreters_per_pool", INT32, 1, "interpreters in each pool"),
+    _honoured("prefer_tflite_model", BOOL, "serve model.tflite where there is one; needs ai-edge-litert"),
+    _honoured("num_tflite_pools", INT32, "pools of TFLite interpreters"),
+    _honoured("num_tflite_interpreters_per_pool", INT32, "interpreters in each pool"),
     _honoured("enable_signature_method_name_check", BOOL, "refuse signatures with a foreign method_name"),
     _ignored("xla_cpu_compilation_enabled", BOOL, False, "compile graphs with XLA on CPU"),
     _ignored("xla_gpu_compilation_enabled", BOOL, False, "compile graphs with XLA on GPU"),
@@ -134,9 +150,10 @@ FLAGS: tuple[Flag, ...] = (
     _ignored("thread_pool_factory_config_file", STRING, "", "text ThreadPoolFactoryConfig"),
     _ignored("mixed_precision", STRING, "", "bfloat16 runs graphs in mixed precision"),
     _ignored("skip_initialize_tpu", BOOL, False, "do not initialize TPUs"),
-    _ignored("enable_grpc_healthcheck_service", BOOL, False, "serve grpc.health.v1.Health"),
+    _honoured("enable_grpc_healthcheck_service", BOOL, "serve grpc.health.v1.Health"),
     _honoured("enable_serialization_as_tensor_content", BOOL, "reply with tensor_content instead of typed fields"),
     _honoured("shutdown_grace_seconds", INT32, "after SIGTERM, seconds for running requests (not in TF Serving)"),
+    _honoured("isolate_models", BOOL, "missing or broken models harm no other (not in TF Serving)"),
     Flag("version", BOOL, False, Support.HONOURED, "print the versions and exit"),
 )
 """In the order they are tried, which is TensorFlow Serving's: booleans match by prefix."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
+from headway_serving.modelserver import text_config
+from headway_serving.modelserver.errors import invalid_argument
 
 TENSORFLOW_PLATFORM = "tensorflow"
 
@@ -56,13 +56,7 @@ def read_config_file(path: Path) -> Any:
 
     Raises StatusError: NOT_FOUND if the file cannot be read, INVALID_ARGUMENT if it is not such a text.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
-    except OSError as error:
-        raise StatusError(Code.NOT_FOUND, f"{path}; {error.strerror}") from error
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise invalid_argument(f"Invalid protobuf file: '{path}'") from error
+    return text_config.read(path, model_server_config_pb2.ModelServerConfig())
 
 
 def single_model_config(name: str, base_path: str) -> Any:

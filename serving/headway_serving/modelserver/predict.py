@@ -5,9 +5,9 @@ The checks and their texts are TensorFlow Serving's. Shapes and dtypes are left 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 from tensorflow_serving.apis import predict_pb2
@@ -16,6 +16,8 @@ from headway_serving.modelserver.errors import Code, StatusError, invalid_argume
 from headway_serving.modelserver.tensor_codec import TensorFormatError, decode, encode
 
 DEFAULT_SIGNATURE = "serving_default"
+
+T = TypeVar("T")
 
 _METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
 
@@ -52,20 +54,45 @@ def run_predict(
     signature = servable.signatures.get(key)
     if signature is None:
         raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
-    if options.check_method_name:
-        _check_method_name(signature)
-    _check_input_count(signature, request.inputs)
-    feeds = _feeds(signature, request.inputs)
-    aliases = _output_aliases(signature.outputs, request.output_filter)
-    tensors = servable.run(feeds, [signature.outputs[alias].name for alias in aliases], timeout_ms)
+    tensors = predict_arrays(
+        servable, signature, request.inputs, decode, options, wanted=request.output_filter, timeout_ms=timeout_ms
+    )
     response = predict_pb2.PredictResponse()
-    response.model_spec.name = request.model_spec.name
-    response.model_spec.signature_name = key
-    if version is not None:
-        response.model_spec.version.value = version
-    for alias, tensor in zip(aliases, tensors, strict=True):
+    write_model_spec(response.model_spec, request.model_spec, version)
+    for alias, tensor in tensors.items():
         _write_output(tensor, alias, response, options)
     return response
+
+
+def predict_arrays(
+    servable: Runnable,
+    signature: Any,
+    inputs: Mapping[str, T],
+    read: Callable[[T], NDArray[Any]],
+    options: PredictOptions,
+    *,
+    wanted: Sequence[str] = (),
+    timeout_ms: int | None,
+) -> dict[str, NDArray[Any]]:
+    """Return the outputs of `signature` by alias: those `wanted`, in their order, or all of them, sorted.
+
+    `read` turns an input as it was sent into an array; it may raise TensorFormatError. Raises StatusError.
+    """
+    if options.check_method_name:
+        _check_method_name(signature)
+    _check_input_count(signature, inputs)
+    feeds = _feeds(signature, inputs, read)
+    aliases = _output_aliases(signature.outputs, wanted)
+    tensors = servable.run(feeds, [signature.outputs[alias].name for alias in aliases], timeout_ms)
+    return dict(zip(aliases, tensors, strict=True))
+
+
+def write_model_spec(message: Any, requested: Any, version: int | None) -> None:
+    """Fill a reply's ModelSpec: the name as requested, the signature resolved, and the version that answered."""
+    message.name = requested.name
+    message.signature_name = requested.signature_name or DEFAULT_SIGNATURE
+    if version is not None:
+        message.version.value = version
 
 
 def _check_method_name(signature: Any) -> None:
@@ -87,7 +114,7 @@ def _check_input_count(signature: Any, inputs: Mapping[str, Any]) -> None:
         )
 
 
-def _feeds(signature: Any, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+def _feeds(signature: Any, inputs: Mapping[str, T], read: Callable[[T], NDArray[Any]]) -> dict[str, NDArray[Any]]:
     feeds: dict[str, NDArray[Any]] = {}
     used: set[str] = set()
     for alias in sorted(signature.inputs):
@@ -101,7 +128,7 @@ def _feeds(signature: Any, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]
                 f"set: {_joined(signature.defaults)}"
             )
         try:
-            feeds[name] = decode(inputs[alias] if alias in used else signature.defaults[alias])
+            feeds[name] = read(inputs[alias]) if alias in used else decode(signature.defaults[alias])
         except TensorFormatError as error:
             raise invalid_argument(f"tensor parsing error: {alias}") from error
     if inputs and len(used) != len(inputs):

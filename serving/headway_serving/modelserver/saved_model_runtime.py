@@ -19,6 +19,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from headway_serving.modelserver import text_config
 from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
 
 
@@ -49,10 +50,16 @@ _CONVOLUTION_RANK = 4
 
 @dataclass(frozen=True)
 class SessionConfig:
-    """TensorFlow's threads within and between ops; 0 lets TensorFlow choose. The first session decides for all."""
+    """TensorFlow's threads within and between ops; 0 lets TensorFlow choose. The first session decides for all.
+
+    `gpu_memory_fraction`, 0 to 1, is the share of a GPU's memory to use, 0 as much as is needed. `base` is a
+    serialized ConfigProto message that says the rest.
+    """
 
     intra_op_threads: int = 0
     inter_op_threads: int = 0
+    gpu_memory_fraction: float = 0.0
+    base: bytes = b""
 
 
 class SavedModel:
@@ -119,13 +126,7 @@ def load_saved_model(directory: Path, tags: frozenset[str], config: SessionConfi
     """
     reader = _open_saved_model(directory, tags)
     graph = ops.Graph()
-    session = tf_session.Session(
-        graph=graph,
-        config=config_pb2.ConfigProto(
-            intra_op_parallelism_threads=config.intra_op_threads,
-            inter_op_parallelism_threads=config.inter_op_threads,
-        ),
-    )
+    session = tf_session.Session(graph=graph, config=_config_proto(config))
     try:
         with _runtime_errors():
             meta_graph = reader.load(session, tags)
@@ -133,6 +134,12 @@ def load_saved_model(directory: Path, tags: frozenset[str], config: SessionConfi
         session.close()
         raise
     return SavedModel(graph, session, _copy_signatures(meta_graph))
+
+
+def read_session_config(path: Path) -> bytes:
+    """Return the ConfigProto message written as text in `path`, serialized; raises StatusError if it is none."""
+    message: bytes = text_config.read(path, config_pb2.ConfigProto()).SerializeToString()
+    return message
 
 
 def read_tfrecords(path: Path) -> Iterator[bytes]:
@@ -165,6 +172,14 @@ def _run_options(timeout_ms: int | None) -> Iterator[Any]:
         yield buffer
     finally:
         pywrap_tf_session.TF_DeleteBuffer(buffer)
+
+
+def _config_proto(config: SessionConfig) -> Any:
+    proto = config_pb2.ConfigProto.FromString(config.base)
+    proto.intra_op_parallelism_threads = config.intra_op_threads
+    proto.inter_op_parallelism_threads = config.inter_op_threads
+    proto.gpu_options.per_process_gpu_memory_fraction = config.gpu_memory_fraction
+    return proto
 
 
 def _open_saved_model(directory: Path, tags: frozenset[str]) -> Any:

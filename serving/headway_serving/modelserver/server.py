@@ -9,29 +9,37 @@ from __future__ import annotations
 import gc
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
+import time
 from pathlib import Path
 from typing import Any
 
-import grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from headway_serving.modelserver.batch_scheduler import BatchScheduler
+from headway_serving.modelserver.batched_model import Batching, BatchTask, LoadedModel
+from headway_serving.modelserver.batching_parameters import BatchingParameters, read_batching_parameters
 from headway_serving.modelserver.errors import StatusError, invalid_argument
 from headway_serving.modelserver.flag_table import CPUS, ServerOptions
+from headway_serving.modelserver.grpc_server import AddService, GrpcServer
 from headway_serving.modelserver.grpc_service import ModelService, PredictionService
+from headway_serving.modelserver.inference import Inference
+from headway_serving.modelserver.metrics import ServerMetrics
 from headway_serving.modelserver.model_config import read_config_file, single_model_config
 from headway_serving.modelserver.model_loader import ModelLoader
+from headway_serving.modelserver.monitoring import read_metrics_path
 from headway_serving.modelserver.periodic_task import PeriodicTask
 from headway_serving.modelserver.predict import PredictOptions
-from headway_serving.modelserver.saved_model_runtime import SavedModel, SessionConfig
+from headway_serving.modelserver.rest_server import RestServer
+from headway_serving.modelserver.rest_service import RestOptions, RestService
+from headway_serving.modelserver.saved_model_runtime import SessionConfig, read_session_config
 from headway_serving.modelserver.server_core import ServerCore
 from headway_serving.modelserver.storage_watcher import StorageWatcher
 from headway_serving.modelserver.termination import Termination
+from headway_serving.modelserver.tflite_runtime import TfliteRuntime
 from headway_serving.modelserver.version_manager import RetryPolicy, VersionManager
 
 logger = logging.getLogger(__name__)
 
-_INT32_MAX = (1 << 31) - 1
 _INITIAL_LOAD_THREADS = 4 * CPUS
 
 
@@ -41,10 +49,24 @@ def run(options: ServerOptions, termination: Termination) -> None:
     Raises StatusError if the options contradict each other, a model fails to load, or the port is taken.
     """
     _check(options)
-    manager = VersionManager(_model_loader(options), _retry(options), unload_threads=options.num_unload_threads)
-    watcher = StorageWatcher(manager.set_aspired, poll_wait_seconds=options.file_system_poll_wait_seconds)
+    server = GrpcServer(options)
+    rest_options = _rest_options(options)
+    metrics = ServerMetrics()
+    isolate = options.isolate_models
+    manager = VersionManager(
+        _model_loader(options, metrics),
+        _retry(options),
+        unload_threads=options.num_unload_threads,
+        isolate=isolate,
+    )
+    watcher = StorageWatcher(
+        manager.set_aspired, poll_wait_seconds=options.file_system_poll_wait_seconds, isolate=isolate
+    )
     core = ServerCore(
-        manager, watcher, allow_labels_for_unavailable=options.allow_version_labels_for_unavailable_models
+        manager,
+        watcher,
+        allow_labels_for_unavailable=options.allow_version_labels_for_unavailable_models,
+        isolate=isolate,
     )
     termination.on_request(manager.stop)
     # What was imported stays for ever; the collections after an unload need not look at it.
@@ -56,14 +78,16 @@ def run(options: ServerOptions, termination: Termination) -> None:
         core.reload(_initial_config(options))
         manager.set_load_threads(options.num_load_threads)
         _start_config_polling(options, core)
-        server = _start_grpc(options, core, manager)
+        inference = Inference(core, _predict_options(options), metrics)
+        server.start(_services(core, inference, manager))
+        rest = _start_rest(options, RestService(inference, rest_options))
     except StatusError:
         manager.stop()
         if not termination.requested:
             raise
     else:
         termination.wait()
-        _drain(server, options.shutdown_grace_seconds)
+        _drain(server, rest, options.shutdown_grace_seconds)
     watcher.stop()
     _end_now_if_busy(manager)
 
@@ -73,6 +97,10 @@ def _check(options: ServerOptions) -> None:
         raise invalid_argument("server_options.grpc_port is not set.")
     if not options.model_base_path and not options.model_config_file:
         raise invalid_argument("Both server_options.model_base_path and server_options.model_config_file are empty!")
+    if options.batching_parameters_file and not options.enable_batching:
+        raise invalid_argument(
+            "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
+        )
     parallelism = (
         options.tensorflow_session_parallelism,
         options.tensorflow_intra_op_parallelism,
@@ -86,17 +114,37 @@ def _check(options: ServerOptions) -> None:
         )
 
 
-def _model_loader(options: ServerOptions) -> ModelLoader:
+def _model_loader(options: ServerOptions, metrics: ServerMetrics) -> ModelLoader:
     intra, inter = options.tensorflow_intra_op_parallelism, options.tensorflow_inter_op_parallelism
     if intra <= 0 and inter <= 0:
         intra = inter = options.tensorflow_session_parallelism
+    session_config = options.tensorflow_session_config_file
     iterations = max(options.num_request_iterations_for_warmup, 1)
     return ModelLoader(
         tags=frozenset(options.saved_model_tags.split(",")),
-        session=SessionConfig(intra_op_threads=intra, inter_op_threads=inter),
+        session=SessionConfig(
+            intra_op_threads=intra,
+            inter_op_threads=inter,
+            gpu_memory_fraction=options.per_process_gpu_memory_fraction,
+            base=read_session_config(Path(session_config)) if session_config else b"",
+        ),
         predict=_predict_options(options),
         warmup_iterations=iterations if options.enable_model_warmup else 0,
+        metrics=metrics,
+        batching=_batching(options, metrics) if options.enable_batching else None,
+        tflite=_tflite(options) if options.prefer_tflite_model else None,
     )
+
+
+def _tflite(options: ServerOptions) -> TfliteRuntime:
+    return TfliteRuntime(options.num_tflite_pools * options.num_tflite_interpreters_per_pool)
+
+
+def _batching(options: ServerOptions, metrics: ServerMetrics) -> Batching:
+    file = options.batching_parameters_file
+    parameters = read_batching_parameters(Path(file)) if file else BatchingParameters()
+    scheduler = BatchScheduler[BatchTask](parameters.num_batch_threads, parameters.thread_pool_name)
+    return Batching(parameters, scheduler, per_model=options.enable_per_model_batching_parameters, metrics=metrics)
 
 
 def _predict_options(options: ServerOptions) -> PredictOptions:
@@ -121,7 +169,7 @@ def _initial_config(options: ServerOptions) -> Any:
     return single_model_config(options.model_name, options.model_base_path)
 
 
-def _start_config_polling(options: ServerOptions, core: ServerCore[SavedModel]) -> None:
+def _start_config_polling(options: ServerOptions, core: ServerCore[LoadedModel]) -> None:
     if not options.model_config_file or options.model_config_file_poll_wait_seconds <= 0:
         return
 
@@ -140,57 +188,56 @@ def _start_config_polling(options: ServerOptions, core: ServerCore[SavedModel]) 
     PeriodicTask(apply, period_seconds=seconds, name="config file watcher").start()
 
 
-def _start_grpc(options: ServerOptions, core: ServerCore[SavedModel], manager: VersionManager[SavedModel]) -> Any:
-    server = grpc.server(
-        ThreadPoolExecutor(max(options.grpc_max_threads, 1), thread_name_prefix="grpc"),
-        options=[
-            ("grpc.max_receive_message_length", _INT32_MAX),
-            ("grpc.max_send_message_length", _INT32_MAX),
-            # Two servers on one port would share the requests at random; the second must fail to start.
-            ("grpc.so_reuseport", 0),
-            *_channel_arguments(options.grpc_channel_arguments),
-        ],
+def _services(
+    core: ServerCore[LoadedModel], inference: Inference, manager: VersionManager[LoadedModel]
+) -> list[AddService]:
+    prediction = PredictionService(inference)
+    model = ModelService(core, inference, manager.wake)
+    return [
+        lambda server: prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server),
+        lambda server: model_service_pb2_grpc.add_ModelServiceServicer_to_server(model, server),
+    ]
+
+
+def _rest_options(options: ServerOptions) -> RestOptions:
+    file = options.monitoring_config_file
+    return RestOptions(
+        timeout_ms=options.rest_api_timeout_in_ms,
+        cors=options.rest_api_enable_cors_support,
+        metrics_path=read_metrics_path(Path(file)) if file and options.rest_api_port else None,
     )
-    prediction = PredictionService(core, _predict_options(options))
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core, manager.wake), server)
-    places = [f"0.0.0.0:{options.port}"] if options.port else []
-    if options.grpc_socket_path:
-        places.append(f"unix:{options.grpc_socket_path}")
-    for place in places:
-        _listen(server, place)
+
+
+def _start_rest(options: ServerOptions, service: RestService) -> RestServer | None:
+    """Serve REST if it is asked for; a port that cannot be used is only logged, as in TensorFlow Serving."""
+    if not options.rest_api_port:
+        return None
+    if options.rest_api_port == options.port:
+        logger.error(
+            "server_options.http_port cannot be same as grpc_port. Please use a different port for HTTP/REST API. "
+            "Skipped exporting HTTP/REST API."
+        )
+        return None
+    try:
+        server = RestServer(service, options.rest_api_port, options.rest_api_num_threads)
+    except OSError as error:
+        logger.error("Failed to start HTTP Server at localhost:%d (%s)", options.rest_api_port, error)
+        return None
     server.start()
-    for place in places:
-        shown = place.replace("unix:", "UNIX socket ")
-        logger.info("Running gRPC ModelServer at %s ...", shown)
     return server
 
 
-def _listen(server: Any, place: str) -> None:
-    try:
-        server.add_insecure_port(place)
-    except RuntimeError as error:
-        logger.error("Cannot listen on %s; is another process using it? (%s)", place, error)
-        raise invalid_argument("Failed to BuildAndStart gRPC server") from error
-
-
-def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
-    arguments: list[tuple[str, int | str]] = []
-    for item in filter(None, text.split(",")):
-        key, _, value = item.partition("=")
-        try:
-            arguments.append((key, int(value)))
-        except ValueError:
-            arguments.append((key, value))
-    return arguments
-
-
-def _drain(server: Any, grace_seconds: int) -> None:
+def _drain(server: GrpcServer, rest: RestServer | None, grace_seconds: int) -> None:
     logger.info("Shutting down: running requests have %d s to end.", grace_seconds)
-    server.stop(max(grace_seconds, 0)).wait()
+    until = time.monotonic() + grace_seconds
+    if rest is not None:
+        rest.refuse()
+    server.stop(grace_seconds)
+    if rest is not None:
+        rest.wait_until_idle(until)
 
 
-def _end_now_if_busy(manager: VersionManager[SavedModel]) -> None:
+def _end_now_if_busy(manager: VersionManager[LoadedModel]) -> None:
     """End the process here if a run or a load goes on: its thread would keep the process alive until it ends."""
     if manager.busy():
         logger.warning("A request or a load is cut off.")

@@ -24,13 +24,23 @@ S = TypeVar("S", bound=Servable)
 
 
 class ServerCore(Generic[S]):
-    """Joins the configuration, the watcher of the storage and the manager of the versions."""
+    """Joins the configuration, the watcher of the storage and the manager of the versions.
+
+    With `isolate` models without versions are not waited for, and one that fails does not fail the first
+    configuration.
+    """
 
     def __init__(
-        self, manager: VersionManager[S], watcher: StorageWatcher, *, allow_labels_for_unavailable: bool
+        self,
+        manager: VersionManager[S],
+        watcher: StorageWatcher,
+        *,
+        allow_labels_for_unavailable: bool,
+        isolate: bool = False,
     ) -> None:
         self._manager = manager
         self._watcher = watcher
+        self._isolate = isolate
         self._allow_labels_for_unavailable = allow_labels_for_unavailable
         self._models: tuple[ModelConfig, ...] | None = None
         self._labels: Mapping[str, Mapping[str, int]] | None = None
@@ -46,9 +56,15 @@ class ServerCore(Generic[S]):
         with self._one_reload:
             first = self._models is None
             added = self._apply(config)
+            if self._isolate:
+                self._watcher.look()
+                added = [name for name in added if self._manager.aspires(name)]
             failed = self._manager.wait_until_settled(added, give_up)
         if failed:
-            raise _did_not_become_available(failed, "servable(s)" if first else "model(s)")
+            error = _did_not_become_available(failed, "servable(s)" if first else "model(s)")
+            if not (first and self._isolate):
+                raise error
+            logger.error("Starting without some models: %s", error.message)
 
     def acquire(self, spec: Any) -> AbstractContextManager[Handle[S]]:
         """Return a context that holds the version a ModelSpec message means: by number, by label, or the highest.

@@ -1,7 +1,9 @@
 """Looks under the models' base paths and tells which versions are aspired.
 
 One look covers every model. If one base path cannot be read nothing is reported for any model, as TensorFlow
-Serving does: versions that are loaded stay, and the next look may succeed.
+Serving does: versions that are loaded stay, and the next look may succeed. In isolation, which TensorFlow Serving
+does not have, only the model concerned is passed over, and so is one whose versions have all disappeared: a storage
+that blinks unloads nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
-from headway_serving.modelserver.model_config import ModelConfig
+from headway_serving.modelserver.model_config import ModelConfig, Specific
 from headway_serving.modelserver.periodic_task import PeriodicTask
 from headway_serving.modelserver.version_policy import aspired_versions
 
@@ -25,17 +27,19 @@ class StorageWatcher:
     """Calls `aspire(model name, {version: directory})` for every watched model after every complete look.
 
     `poll_wait_seconds`: > 0 looks that often, 0 looks once after each change of the watched models, < 0 never
-    looks.
+    looks. With `isolate` a model that cannot be looked at, or has no version left, holds up no other and stays as
+    it is.
     """
 
-    def __init__(self, aspire: Aspire, *, poll_wait_seconds: float) -> None:
+    def __init__(self, aspire: Aspire, *, poll_wait_seconds: float, isolate: bool = False) -> None:
         self._aspire = aspire
+        self._isolate = isolate
         self._models: tuple[ModelConfig, ...] = ()
         # Held while aspiring, so that a look begun before a change cannot bring back what the change dropped.
         self._aspiring = threading.Lock()
         self._looks = poll_wait_seconds >= 0
         period = poll_wait_seconds if poll_wait_seconds > 0 else None
-        self._task = PeriodicTask(self._look, period_seconds=period, name="storage watcher")
+        self._task = PeriodicTask(self.look, period_seconds=period, name="storage watcher")
 
     def start(self) -> None:
         """Start looking."""
@@ -56,13 +60,20 @@ class StorageWatcher:
                 self._aspire(name, {})
         self._task.nudge()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Look once, now, on the caller's thread."""
         models = self._models
-        try:
-            found = {model.name: find_versions(model) for model in models}
-        except StatusError as error:
-            logger.error("FileSystemStoragePathSource encountered a filesystem access error: %s", error.message)
-            return
+        found: dict[str, dict[int, Path]] = {}
+        for model in models:
+            try:
+                versions = find_versions(model)
+            except StatusError as error:
+                logger.error("FileSystemStoragePathSource encountered a filesystem access error: %s", error.message)
+                if not self._isolate:
+                    return
+            else:
+                if versions or not self._isolate or model.policy == Specific(frozenset()):
+                    found[model.name] = versions
         with self._aspiring:
             if models is not self._models:
                 return  # the configuration changed meanwhile; its nudge brings a new look
@@ -76,6 +87,11 @@ def find_versions(model: ModelConfig) -> dict[int, Path]:
     Raises StatusError INVALID_ARGUMENT if the base path is missing or cannot be read.
     """
     base_path = Path(model.base_path)
+    if isinstance(model.policy, Specific) and model.policy.versions:
+        named = {number: base_path / str(number) for number in model.policy.versions}
+        # Found without a listing, which takes long where there are many versions or the storage is remote.
+        if all(directory.exists() for directory in named.values()):
+            return named
     try:
         children = [child.name for child in base_path.iterdir()]
     except OSError as error:

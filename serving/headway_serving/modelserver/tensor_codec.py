@@ -15,6 +15,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
+from tensorflow_serving.apis import predict_pb2
 
 from headway_serving.wire import packed_strings
 
@@ -56,10 +57,29 @@ _FIELDS: dict[int, _Field] = {
     23: _field(np.uint64, "uint64_val"),
 }
 _NUMBERS = {field.dtype: number for number, field in _FIELDS.items()}
+_ENUM = predict_pb2.PredictResponse.OutputsEntry.DESCRIPTOR.fields_by_name["value"].message_type.fields_by_name["dtype"]
 
 
 class TensorFormatError(ValueError):
     """A TensorProto that describes no tensor, or one of a dtype that cannot be exchanged."""
+
+
+def dtype_number(array: Array) -> int:
+    """Return the DataType number of `array`; raises TensorFormatError for a dtype that cannot be exchanged."""
+    number = _STRING if array.dtype == np.object_ else _NUMBERS.get(array.dtype)
+    if number is None:
+        raise TensorFormatError(f"a tensor of {array.dtype} cannot be sent")
+    return number
+
+
+def enum_name(number: int) -> str:
+    """Return the name of a DataType number as the protocol writes it, such as DT_FLOAT."""
+    return str(_ENUM.enum_type.values_by_number[number].name)
+
+
+def type_name(number: int) -> str:
+    """Return the name of a DataType number as TensorFlow's messages write it, such as float."""
+    return enum_name(number).removeprefix("DT_").lower()
 
 
 def decode(proto: Any) -> Array:
@@ -91,14 +111,10 @@ def encode(array: Array, proto: Any, *, as_content: bool) -> None:
     """
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
-    if array.dtype == np.object_:
-        proto.dtype = _STRING
+    number = proto.dtype = dtype_number(array)
+    if number == _STRING:
         _encode_strings(array.ravel().tolist(), proto, as_content=as_content)
         return
-    number = _NUMBERS.get(array.dtype)
-    if number is None:
-        raise TensorFormatError(f"a tensor of {array.dtype} cannot be sent")
-    proto.dtype = number
     if as_content:
         proto.tensor_content = array.tobytes()
         return

@@ -17,6 +17,8 @@ Every version of every model is in one of five states; `_NEXT_STATES` is the who
 * One thread, the manager, takes one transition after the other, unloads before loads, and sleeps on
   `_changed` while there is none. With no load or unload threads it performs them itself, so a load that is
   retried holds up everything else, as in TensorFlow Serving; with such threads it only hands them out.
+* In isolation no load holds up another: a load that waits for its next try holds no thread that others need, and
+  a model whose first try failed keeps nobody waiting. TensorFlow Serving has no such mode.
 * A version can be acquired exactly while it is AVAILABLE. Going to UNLOADING stops that; the servable is
   closed after the last handle on it was given back. So a request always ends on the version it began with.
 * One lock guards all of it. Loading, closing and running happen outside.
@@ -28,7 +30,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -37,6 +39,9 @@ from headway_serving.modelserver.errors import Code, StatusError
 from headway_serving.modelserver.version_policy import Action, State, VersionView, next_transition
 
 logger = logging.getLogger(__name__)
+
+_WAITING_LOADS = 1000
+"""In isolation, how many loads may wait for their next try at a time."""
 
 _NEXT_STATES: dict[State, frozenset[State]] = {
     State.START: frozenset({State.LOADING, State.END}),
@@ -101,6 +106,7 @@ class _Version(Generic[S]):
     error: StatusError | None = None
     servable: S | None = None
     in_flight: int = 0
+    failed_try: StatusError | None = None
 
     def __str__(self) -> str:
         return f"{{name: {self.name} version: {self.number}}}"
@@ -113,14 +119,18 @@ class _Version(Generic[S]):
 class VersionManager(Generic[S]):
     """Owns every version of every model; see the theory of operation above."""
 
-    def __init__(self, loader: ServableLoader[S], retry: RetryPolicy, *, unload_threads: int = 0) -> None:
+    def __init__(
+        self, loader: ServableLoader[S], retry: RetryPolicy, *, unload_threads: int = 0, isolate: bool = False
+    ) -> None:
         self._loader = loader
         self._retry = retry
+        self._isolate = isolate
         self._versions: dict[str, dict[int, _Version[S]]] = {}
         self._available: dict[str, dict[int, _Version[S]]] = {}
         self._changed = threading.Condition()
         self._stopping = False
         self._load_threads: ThreadPoolExecutor | None = None
+        self._loading_now: AbstractContextManager[object] = nullcontext()
         self._unload_threads = _threads(unload_threads, "unload")
         self._thread = threading.Thread(target=self._run, name="version manager", daemon=True)
 
@@ -131,8 +141,11 @@ class VersionManager(Generic[S]):
 
     def set_load_threads(self, count: int) -> None:
         """Load on `count` threads from now on; loads that are running end where they are."""
+        threads = _threads(_WAITING_LOADS if self._isolate else count, "load")
         with self._changed:
-            previous, self._load_threads = self._load_threads, _threads(count, "load")
+            previous, self._load_threads = self._load_threads, threads
+            if self._isolate:
+                self._loading_now = threading.Semaphore(max(count, 1))
         if previous is not None:
             previous.shutdown(wait=False)
 
@@ -185,6 +198,11 @@ class VersionManager(Generic[S]):
             versions = [version for models in self._versions.values() for version in models.values()]
             return any(version.in_flight or version.state is State.LOADING for version in versions)
 
+    def aspires(self, name: str) -> bool:
+        """Return whether model `name` has a version that it should serve."""
+        with self._changed:
+            return any(version.aspired for version in self._versions.get(name, {}).values())
+
     def is_available(self, name: str, number: int) -> bool:
         """Return whether that version can be acquired now."""
         with self._changed:
@@ -200,8 +218,9 @@ class VersionManager(Generic[S]):
     def wait_until_settled(self, names: Iterable[str], give_up: Callable[[], bool]) -> list[VersionStatus]:
         """Wait until each model has a version that is AVAILABLE or ENDed; return those whose newest such ended.
 
-        Waits without limit while a model has no version at all. Raises StatusError: UNAVAILABLE if the manager
-        is stopped meanwhile, CANCELLED if `give_up` (asked on every change and every `wake`) says so.
+        In isolation a first failed try counts as an end. Waits without limit while a model has no version at all.
+        Raises StatusError: UNAVAILABLE if the manager is stopped meanwhile, CANCELLED if `give_up` (asked on every
+        change and every `wake`) says so.
         """
         waiting = list(names)
         settled: list[VersionStatus] = []
@@ -211,7 +230,7 @@ class VersionManager(Generic[S]):
                 settled += decided.values()
                 waiting = [name for name in waiting if name not in decided]
                 if not waiting:
-                    return [status for status in settled if status.state is State.END]
+                    return [status for status in settled if status.state is not State.AVAILABLE]
                 if self._stopping:
                     raise StatusError(Code.UNAVAILABLE, "The server is shutting down.")
                 if give_up():
@@ -221,11 +240,14 @@ class VersionManager(Generic[S]):
     def _settled(self, name: str) -> VersionStatus | None:
         versions = self._versions.get(name, {}).values()
         # A version that is not aspired may have ended in the life of an earlier configuration: no verdict.
-        final = [v for v in versions if v.state is State.AVAILABLE or (v.state is State.END and v.aspired)]
+        final = [v for v in versions if v.state is State.AVAILABLE or (v.aspired and self._has_failed(v))]
         if not final:
             return None
         newest = max(final, key=lambda version: version.number)
-        return VersionStatus(name, newest.number, newest.state, newest.error)
+        return VersionStatus(name, newest.number, newest.state, newest.error or newest.failed_try)
+
+    def _has_failed(self, version: _Version[S]) -> bool:
+        return version.state is State.END or (self._isolate and version.failed_try is not None)
 
     def _aspire(self, versions: dict[int, _Version[S]], fresh: _Version[S]) -> None:
         known = versions.get(fresh.number)
@@ -297,20 +319,24 @@ class VersionManager(Generic[S]):
         retries_left = self._retry.retries
         while True:
             try:
-                return self._loader.load(version.directory), None
+                with self._loading_now:
+                    return self._loader.load(version.directory), None
             except StatusError as caught:
                 error = caught
             except Exception as caught:
                 logger.exception("Loading servable version %s failed unexpectedly", version)
                 error = StatusError(Code.INTERNAL, f"{type(caught).__name__}: {caught}")
             logger.error("Loading servable: %s failed: %s", version, error)
-            if retries_left <= 0 or not self._wait_before_retry(version):
+            if retries_left <= 0 or not self._wait_before_retry(version, error):
                 return None, error
             retries_left -= 1
 
-    def _wait_before_retry(self, version: _Version[S]) -> bool:
+    def _wait_before_retry(self, version: _Version[S], error: StatusError) -> bool:
         """Wait out the retry interval; return whether the version is then still to be loaded."""
         with self._changed:
+            if version.failed_try is None:
+                version.failed_try = error
+                self._changed.notify_all()
             self._changed.wait_for(
                 lambda: self._stopping or not version.aspired, timeout=max(self._retry.interval_seconds, 0.0)
             )

@@ -46,9 +46,9 @@ def repository(saved_models: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     tiny_models.write_warmup(
         publish("picture", "bad_warmup", 1), [tiny_models.predict_record("images", np.ones([8, 8], np.uint8))]
     )
-    classify = prediction_log_pb2.PredictionLog()
-    classify.classify_log.SetInParent()
-    tiny_models.write_warmup(publish("half_plus_1", "bad_warmup_kind", 1), [classify.SerializeToString()])
+    session_run = prediction_log_pb2.PredictionLog()
+    session_run.session_run_log.SetInParent()
+    tiny_models.write_warmup(publish("half_plus_1", "bad_warmup_kind", 1), [session_run.SerializeToString()])
     tiny_models.write_warmup(publish("half_plus_1", "bad_warmup_record", 1), [b"\xff\xff"])
     not_records = publish("half_plus_1", "bad_warmup_file", 1) / "assets.extra" / "tf_serving_warmup_requests"
     not_records.parent.mkdir()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tensorflow_serving.apis import classification_pb2, get_model_metadata_pb2, get_model_status_pb2, predict_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
 from tests.integration.modelserver.model_server_process import predict_request, refusal
 
@@ -167,11 +167,6 @@ def test_a_request_without_model_spec_is_refused_by_every_method(server):
     assert refusal(prediction.Predict, predict_pb2.PredictRequest()) == expected
     assert refusal(prediction.GetModelMetadata, get_model_metadata_pb2.GetModelMetadataRequest()) == expected
     assert refusal(model.GetModelStatus, get_model_status_pb2.GetModelStatusRequest()) == expected
-
-
-def test_methods_not_there_yet_say_so(server):
-    call = server.stubs.prediction.Classify
-    assert refusal(call, classification_pb2.ClassificationRequest()).startswith("UNIMPLEMENTED: ")
 
 
 def test_metadata_describes_every_signature(server):

@@ -63,7 +63,7 @@ BROKEN = {
     "bad_graph": "DATA_LOSS: Can't parse ",
     "bad_variables": "DATA_LOSS: ",
     "bad_warmup": "INVALID_ARGUMENT: convolution input must be 4-dimensional: [8,8]",
-    "bad_warmup_kind": "UNIMPLEMENTED: Unsupported log_type for warmup: 2",
+    "bad_warmup_kind": "UNIMPLEMENTED: Unsupported log_type for warmup: 5",
     "bad_warmup_record": "INVALID_ARGUMENT: Failed to parse warmup record: ",
     "bad_warmup_file": "DATA_LOSS: ",
 }

@@ -58,7 +58,7 @@ def test_a_bad_value_shows_the_usage_and_ends():
             ["--port=8500"],
             "INVALID_ARGUMENT: Both server_options.model_base_path and server_options.model_config_file are empty!",
         ),
-        (["--ssl_config_file=/etc/ssl.pbtxt"], "UNIMPLEMENTED: flag --ssl_config_file is not supported"),
+        (["--use_alts_credentials"], "UNIMPLEMENTED: flag --use_alts_credentials is not supported"),
     ],
 )
 def test_what_cannot_be_served_is_said_on_stdout(arguments, expected):
@@ -71,14 +71,15 @@ def test_what_cannot_be_served_is_said_on_stdout(arguments, expected):
 def test_a_broken_model_ends_the_start_and_unknown_arguments_do_not(repository: Path, tmp_path: Path):
     config = tmp_path / "models.config"
     config.write_text(config_list(repository, "half", "bad_empty"))
-    done = run_command("surprise", f"--model_config_file={config}", "--max_num_load_retries=0", "--rest_api_port=1")
+    flags = [f"--model_config_file={config}", "--max_num_load_retries=0", "--mixed_precision=bfloat16"]
+    done = run_command("surprise", *flags)
     assert done.returncode == 255
     assert done.stdout.startswith("unknown argument: surprise\nusage: ")
     assert (
         "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: {{{name: bad_empty "
         "version: 1} due to error: NOT_FOUND: Could not find SavedModel .pb or .pbtxt at supplied export directory"
     ) in done.stdout
-    assert "W serving: flag --rest_api_port is not supported by the embedded server and is ignored" in done.stderr
+    assert "W serving: flag --mixed_precision is not supported by the embedded server and is ignored" in done.stderr
     unexpected = [line for line in done.stderr.splitlines() if not line.startswith(("I ser", "W ser", "E ser"))]
     assert unexpected == []
 

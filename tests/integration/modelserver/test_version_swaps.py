@@ -1,52 +1,19 @@
 """Versions are swapped under load without a failed request, and a stop lets requests end."""
 
 import shutil
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import numpy as np
+import pytest
 
 from headway_serving.modelserver.tensor_codec import decode
+from tests.integration.modelserver.load import Load
 from tests.integration.modelserver.model_server_process import ModelServerProcess, predict_request
 from tests.integration.modelserver.repository_files import config_list, copy_tree
 from tests.unit.modelserver.waiting import eventually
-
-
-class Load:
-    """Predicts without pause on several threads; y = x / 2 + version tells which version really answered."""
-
-    def __init__(self, server: ModelServerProcess) -> None:
-        self._server = server
-        self._stop = threading.Event()
-        self.answered: dict[int, int] = {}
-        self.problems: list[object] = []
-        self._threads = [threading.Thread(target=self._run) for _ in range(4)]
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(timeout=30)
-
-    def _run(self) -> None:
-        request = predict_request("half", {"x": np.float32([[4.0]])})
-        while not self._stop.is_set():
-            try:
-                response = self._server.stubs.prediction.Predict(request, timeout=30)
-            except grpc.RpcError as error:
-                self.problems.append(error)
-                return
-            version = response.model_spec.version.value
-            if decode(response.outputs["y"]).tolist() != [[2.0 + version]]:
-                self.problems.append(response)
-            self.answered[version] = self.answered.get(version, 0) + 1
 
 
 def test_five_swaps_under_load_lose_no_request_and_give_no_wrong_answer(saved_models: Path, tmp_path: Path):
@@ -74,9 +41,37 @@ def test_five_swaps_under_load_lose_no_request_and_give_no_wrong_answer(saved_mo
             eventually(lambda: serves(3), "version 3 again")
             eventually(lambda: not serves(1), "version 1 unloaded")
         assert load.problems == []
-        assert set(load.answered) == {1, 2, 3}
-        assert sum(load.answered.values()) > 300
+        assert set(load.answers) == {1, 2, 3}
+        assert load.answers.total() > 300
         assert server.stubs.states("half") == [(3, "AVAILABLE"), (2, "END"), (1, "END")]
+
+
+@pytest.mark.parametrize("flags", [[], ["--enable_batching"]], ids=["one_by_one", "batched"])
+def test_ten_thousand_predicts_from_32_threads_during_50_swaps(saved_models: Path, tmp_path: Path, flags: list[str]):
+    (tmp_path / "half").mkdir()
+    for version in (1, 2):
+        copy_tree(saved_models / f"half_plus_{version}", tmp_path / "half" / str(version))
+
+    def serve_only(version: int) -> str:
+        policy = f"model_version_policy {{ specific {{ versions: {version} }} }}"
+        return config_list(tmp_path, f'name: "half" {policy}')
+
+    config = tmp_path / "models.config"
+    config.write_text(serve_only(1))
+    with ModelServerProcess(f"--model_config_file={config}", *flags) as server:
+        server.wait_until_ready()
+        swaps = 0
+        with Load(server, threads=32) as load:
+            while (swaps < 50 or load.answers.total() < 10_000) and not load.problems:
+                version = 2 - swaps % 2
+                server.stubs.reload(serve_only(version))
+                other = 3 - version
+                expected = sorted([(version, "AVAILABLE"), (other, "END")], reverse=True)
+                eventually(lambda expected=expected: server.stubs.states("half") == expected, f"{expected}")
+                swaps += 1
+        assert load.problems == []
+        assert load.answers.total() >= 10_000
+        assert min(load.answers[1], load.answers[2]) > 100
 
 
 def test_sigterm_lets_running_requests_end_and_refuses_new_ones(saved_models: Path, tmp_path: Path):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
-from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.apis import input_pb2, prediction_log_pb2
 
 from headway_serving.modelserver.tensor_codec import encode
 
@@ -54,6 +54,138 @@ class Spin(tf.Module):
         return {"counted": tf.while_loop(lambda i: i < n, lambda i: (i + 1,), (tf.constant(0),))[0]}
 
 
+class Examples(tf.Module):
+    """Reads `x` from tf.Example messages: classes "small" and "large" with scores 1 - x and x; value 10 x."""
+
+    def _x(self, serialized):
+        features = {"x": tf.io.FixedLenFeature([], tf.float32)}
+        return tf.io.parse_example(serialized, features)["x"]
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def scores(self, inputs):
+        x = self._x(inputs)
+        return {"scores": tf.stack([1 - x, x], axis=1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def classes(self, inputs):
+        return {"classes": tf.tile(tf.constant([["small", "large"]]), [tf.shape(inputs)[0], 1])}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def classify(self, inputs):
+        return {**self.classes(inputs), **self.scores(inputs)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def number_classes(self, inputs):
+        return {"classes": tf.ones([tf.size(inputs), 2], tf.int64), **self.scores(inputs)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def flat_scores(self, inputs):
+        return {"scores": self._x(inputs)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def short_scores(self, inputs):
+        return {"scores": self.scores(inputs)["scores"][:1]}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def strange_outputs(self, inputs):
+        return {"strange": self._x(inputs)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def three_outputs(self, inputs):
+        return {**self.classify(inputs), "third": self._x(inputs)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def regress(self, inputs):
+        return {"outputs": 10 * self._x(inputs)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def regress_column(self, inputs):
+        return {"outputs": 10 * self._x(inputs)[:, None]}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def regress_pairs(self, inputs):
+        return {"outputs": self.scores(inputs)["scores"]}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def regress_double(self, inputs):
+        return {"outputs": tf.cast(self._x(inputs), tf.float64)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def regress_short(self, inputs):
+        return {"outputs": self._x(inputs)[:1]}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def other_input(self, examples):
+        return {"outputs": self._x(examples)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=name) for name in ("inputs", "more")])
+    def two_inputs(self, inputs, more):
+        return {"outputs": self._x(inputs) + self._x(more)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="inputs")])
+    def foreign(self, inputs):
+        return {"outputs": inputs}
+
+
+class Values(tf.Module):
+    """Each dtype in and out as it is; outputs whose sizes do not fit together; strings as text and as bytes."""
+
+    def signatures(self) -> dict[str, Any]:
+        integers = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+        dtypes = ["float16", "float32", "float64", *integers, "bool", "string"]
+        same = {name: self._identity(tf.as_dtype(name)) for name in dtypes}
+        return {
+            **same,
+            "sizes": self.sizes,
+            "scalar": self.scalar,
+            "texts": self.texts,
+            "pair": self.pair,
+            "to_half": self.to_half,
+        }
+
+    def _identity(self, dtype):
+        spec = tf.TensorSpec(None, dtype, name="v")
+        return tf.function(lambda v: {"same": tf.identity(v)}, input_signature=[spec])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="v")])
+    def sizes(self, v):
+        return {"all": tf.identity(v), "first": v[:1]}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="v")])
+    def scalar(self, v):
+        return {"total": tf.reduce_sum(v)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="v")])
+    def texts(self, v):
+        return {"text": tf.identity(v), "text_bytes": tf.identity(v)}
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, 2], tf.float32, name="a"), tf.TensorSpec([None], tf.string, name="b")]
+    )
+    def pair(self, a, b):
+        return {"sum": tf.reduce_sum(a, axis=1), "b": tf.identity(b)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="v")])
+    def to_half(self, v):
+        return {"half": tf.cast(v, tf.float16)}
+
+
+class Counting(tf.Module):
+    """Counts its runs: `serving_default` adds n[0] to the count, `read` tells it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs = tf.Variable(0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="n")])
+    def add(self, n):
+        return {"count": tf.reshape(self.runs.assign_add(n[0]), [1])}
+
+    @tf.function(input_signature=[])
+    def read(self):
+        return {"count": self.runs.read_value()}
+
+
 def save_half_plus(directory: Path, offset: float) -> None:
     module = HalfPlus(offset)
     signatures = {"serving_default": module.half_plus, "add": module.add, "echo": module.echo}
@@ -70,6 +202,58 @@ def save_spin(directory: Path) -> None:
     tf.saved_model.save(module, str(directory), signatures={"serving_default": module.count})
 
 
+METHODS = {
+    "classify": ["classify", "classes", "scores", "number_classes", "flat_scores", "short_scores", "strange_outputs"],
+    "regress": ["regress", "regress_column", "regress_pairs", "regress_double", "regress_short"],
+}
+"""Signatures of `Examples` that say they classify or regress; all others say they predict."""
+
+
+def save_examples(directory: Path) -> None:
+    """Save `Examples` with each of its functions as a signature of the same name."""
+    module = Examples()
+    predict = ["three_outputs", "other_input", "two_inputs", "foreign"]
+    names = [*METHODS["classify"], *METHODS["regress"], *predict]
+    tf.saved_model.save(module, str(directory), signatures={name: getattr(module, name) for name in names})
+
+    def name_methods(signatures: Any) -> None:
+        for method, keys in METHODS.items():
+            for key in keys:
+                signatures[key].method_name = f"tensorflow/serving/{method}"
+
+    edit_signatures(directory, name_methods)
+
+
+def save_counting(directory: Path) -> None:
+    module = Counting()
+    tf.saved_model.save(module, str(directory), signatures={"serving_default": module.add, "read": module.read})
+
+
+def save_shared_input(directory: Path) -> None:
+    """Save a graph whose signatures `classify`, `regress` and the default (also regress) read one input tensor."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        inputs = tf.compat.v1.placeholder(tf.string, [None], "examples")
+        x = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([], tf.float32)})["x"]
+        scores, value = tf.stack([1 - x, x], axis=1), 10 * x
+        saved = tf.compat.v1.saved_model
+        given = {"inputs": saved.build_tensor_info(inputs)}
+        regress = saved.build_signature_def(
+            given, {"outputs": saved.build_tensor_info(value)}, "tensorflow/serving/regress"
+        )
+        classify = saved.build_signature_def(
+            given, {"scores": saved.build_tensor_info(scores)}, "tensorflow/serving/classify"
+        )
+        builder = saved.Builder(str(directory))
+        signatures = {"classify": classify, "regress": regress, "serving_default": regress}
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+        builder.save()
+
+
+def save_values(directory: Path) -> None:
+    module = Values()
+    tf.saved_model.save(module, str(directory), signatures=module.signatures())
+
+
 def edit_signatures(directory: Path, edit: Callable[[Any], None]) -> None:
     """Change the signatures of a saved model; `edit` gets the map of SignatureDef messages."""
     path = directory / "saved_model.pb"
@@ -84,6 +268,14 @@ def write_warmup(directory: Path, records: list[bytes]) -> None:
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in records:
             writer.write(record)
+
+
+def example_list(*values: float) -> Any:
+    """Return an Input message with an example for each value of the feature `x`."""
+    message = input_pb2.Input()
+    for value in values:
+        message.example_list.examples.add().features.feature["x"].float_list.value.append(value)
+    return message
 
 
 def predict_record(alias: str, values: np.ndarray) -> bytes:

@@ -63,14 +63,13 @@ def test_help_counts_only_as_the_first_unknown_argument():
 
 
 def test_flags_of_the_real_server_are_accepted_and_named_when_they_have_no_effect():
-    command_line = flags.parse(["--rest_api_port=8501", "--enable_batching=false", "--enable_profiler=false"])
+    command_line = flags.parse(["--mixed_precision=bfloat16", "--enable_batching=false", "--enable_profiler=false"])
     assert command_line.unknown == ()
-    assert command_line.ignored == ("rest_api_port", "enable_profiler")
+    assert command_line.ignored == ("enable_profiler", "mixed_precision")
 
 
-@pytest.mark.parametrize("argument", ["--ssl_config_file=/etc/ssl.pbtxt", "--use_alts_credentials"])
-def test_flags_that_promise_security_are_refused(argument):
-    assert flags.parse([argument]).refused == (argument[2:].split("=")[0],)
+def test_a_flag_that_promises_security_it_cannot_give_is_refused():
+    assert flags.parse(["--use_alts_credentials"]).refused == ("use_alts_credentials",)
 
 
 def test_usage_shows_every_flag_with_its_default_and_type():

@@ -22,15 +22,15 @@ Core = ServerCore[FakeServable]
 class Server:
     """A core over the fake loader and a real directory of two models: `digits` (1, 2) and `broken` (1)."""
 
-    def __init__(self, root: Path, *, allow_labels: bool) -> None:
+    def __init__(self, root: Path, *, allow_labels: bool = False, isolate: bool = False) -> None:
         for version in ("digits/1", "digits/2", "letters/1"):
             (root / version).mkdir(parents=True)
             (root / version / "saved_model.pb").touch()
         (root / "broken/1").mkdir(parents=True)
         self.root = root
-        self.manager = VersionManager(FakeLoader(), RetryPolicy(retries=0))
-        self.watcher = StorageWatcher(self.manager.set_aspired, poll_wait_seconds=0.02)
-        self.core = ServerCore(self.manager, self.watcher, allow_labels_for_unavailable=allow_labels)
+        self.manager = VersionManager(FakeLoader(), RetryPolicy(retries=0), isolate=isolate)
+        self.watcher = StorageWatcher(self.manager.set_aspired, poll_wait_seconds=0.02, isolate=isolate)
+        self.core = ServerCore(self.manager, self.watcher, allow_labels_for_unavailable=allow_labels, isolate=isolate)
         self.watcher.start()
         self.manager.start(load_threads=0)
 
@@ -196,3 +196,26 @@ def test_before_the_first_configuration_labels_are_not_there_yet(server):
     with pytest.raises(StatusError) as caught:
         server.answering(label="stable")
     assert str(caught.value) == "UNAVAILABLE: Model labels does not init yet.stable"
+
+
+@pytest.fixture
+def isolating(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path, isolate=True)
+    yield server
+    server.stop()
+
+
+def test_in_isolation_the_start_neither_fails_nor_waits_for_models_that_cannot_serve(isolating):
+    isolating.reload('name: "broken"', 'name: "absent"', DIGITS)
+    assert isolating.answering() == 2
+    (isolating.root / "absent" / "1").mkdir(parents=True)
+    (isolating.root / "absent" / "1" / "saved_model.pb").touch()
+    eventually(lambda: isolating.manager.is_available("absent", 1), "the model that came late")
+
+
+def test_in_isolation_a_later_configuration_still_tells_what_failed(isolating):
+    isolating.reload(DIGITS)
+    refused = isolating.refusal(DIGITS, 'name: "broken"', 'name: "absent"')
+    assert refused.startswith("UNKNOWN: 1 model(s) did not become available: {{{name: broken version: 1} due to ")
+    isolating.reload('name: "letters"', DIGITS)
+    assert isolating.answering(name="letters") == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headway_serving.modelserver.errors import StatusError
-from headway_serving.modelserver.model_config import ModelConfig
+from headway_serving.modelserver.model_config import ModelConfig, Specific
 from headway_serving.modelserver.storage_watcher import StorageWatcher, find_versions
 from tests.unit.modelserver.waiting import eventually
 
@@ -88,3 +88,41 @@ def test_the_complaint_names_path_model_and_cause(tmp_path):
     assert caught.value.message == (
         "Could not find base path /no/such/place for servable digits with error NOT_FOUND: /no/such/place not found"
     )
+
+
+@pytest.fixture
+def isolating(aspired: Aspired) -> StorageWatcher:
+    """Looks only when it is told to."""
+    return StorageWatcher(aspired, poll_wait_seconds=-1, isolate=True)
+
+
+def test_in_isolation_a_missing_base_path_concerns_its_model_alone(isolating, aspired, tmp_path):
+    (tmp_path / "a" / "1").mkdir(parents=True)
+    isolating.watch([ModelConfig("b", str(tmp_path / "b")), ModelConfig("a", str(tmp_path / "a"))])
+    isolating.look()
+    assert aspired.latest == {"a": {1: tmp_path / "a" / "1"}}
+
+
+def test_in_isolation_versions_that_all_disappear_stay_aspired(isolating, aspired, tmp_path):
+    (tmp_path / "1").mkdir()
+    model = ModelConfig("digits", str(tmp_path))
+    isolating.watch([model])
+    isolating.look()
+    (tmp_path / "1").rmdir()
+    isolating.look()
+    tmp_path.rmdir()
+    isolating.look()
+    assert aspired.latest == {"digits": {1: tmp_path / "1"}}
+    isolating.watch([ModelConfig("digits", str(tmp_path), Specific(frozenset()))])
+    tmp_path.mkdir()
+    isolating.look()
+    assert aspired.latest == {"digits": {}}, "a configuration that wants nothing means it"
+
+
+def test_specific_versions_are_found_without_a_listing(tmp_path):
+    for name in ("1", "0002", "3"):
+        (tmp_path / name).mkdir()
+    specific = ModelConfig("digits", str(tmp_path), Specific(frozenset({1, 3})))
+    assert find_versions(specific) == {1: tmp_path / "1", 3: tmp_path / "3"}
+    padded = ModelConfig("digits", str(tmp_path), Specific(frozenset({1, 2, 9})))
+    assert find_versions(padded) == {1: tmp_path / "1", 2: tmp_path / "0002"}

@@ -235,3 +235,40 @@ def test_hundreds_of_requests_across_many_swaps_never_miss(manager, versions):
         thread.join(timeout=30)
     assert problems == []
     assert set(served) == {1, 2, 3}
+
+
+@pytest.fixture
+def isolating(loader: FakeLoader) -> Iterator[Manager]:
+    """Waits an hour before it tries a broken version again."""
+    manager = VersionManager(loader, RetryPolicy(retries=5, interval_seconds=3600), isolate=True)
+    manager.start(load_threads=0)
+    yield manager
+    manager.stop()
+
+
+def test_in_isolation_a_version_that_waits_for_its_next_try_holds_up_nothing(isolating, loader, versions):
+    isolating.set_aspired("bad", {9: versions[9]})
+    eventually(lambda: loader.loads == [versions[9]], "the first try")
+    aspire(isolating, versions, 1)
+    wait_for(isolating, {1: State.AVAILABLE})
+    aspire(isolating, versions, 2)
+    wait_for(isolating, {2: State.AVAILABLE, 1: State.END})
+    assert [status.state for status in isolating.statuses("bad")] == [State.LOADING]
+
+
+def test_in_isolation_a_first_failed_try_is_a_verdict(isolating, versions):
+    isolating.set_aspired("bad", {9: versions[9]})
+    (failed,) = isolating.wait_until_settled(["bad"], give_up=lambda: False)
+    assert (failed.name, failed.state) == ("bad", State.LOADING)
+    assert failed.error is not None
+    assert failed.error.code is Code.NOT_FOUND
+
+
+def test_in_isolation_loads_still_take_turns(isolating, loader, versions):
+    loader.hold(versions[3])
+    aspire(isolating, versions, 2, 3)
+    eventually(lambda: loader.loads == [versions[3]], "the first load")
+    wait_for(isolating, {3: State.LOADING, 2: State.LOADING})
+    assert loader.loads == [versions[3]]
+    loader.release(versions[3])
+    wait_for(isolating, {3: State.AVAILABLE, 2: State.AVAILABLE})
