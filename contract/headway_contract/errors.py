@@ -11,7 +11,8 @@
           ├── ModelMissing         no such model, or it has no version
           ├── VersionMissing       the model is there, the version is not
           ├── VersionExists        a published version never changes
-          └── VersionDamaged       files differ from the checksums they were published with
+          ├── VersionDamaged       files differ from the checksums they were published with
+          └── BaseDiffers          a head's base is not the one that it was trained on
 """
 
 
@@ -53,3 +54,7 @@ class VersionExists(RepositoryError):
 
 class VersionDamaged(RepositoryError):
     """The files of a version differ from the checksums they were published with."""
+
+
+class BaseDiffers(RepositoryError):
+    """The base in the repository is not the one that the head was trained on."""

@@ -26,8 +26,12 @@ _JSON_TYPES: Mapping[Any, tuple[type, ...]] = {
     int: (int,),
     float: (int, float),
     Mapping[str, str]: (dict,),
+    Mapping[str, float]: (dict,),
     Mapping[str, Any]: (dict,),
 }
+
+FORMS = ("standalone", "features", "on_base")
+"""What a version's graph takes and gives; see :class:`ModelManifest`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,44 @@ class Accuracy:
     low: float
     high: float
     samples: int
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """One class on the test split: precision and recall, 0 to 1, and how many pictures truly are of it.
+
+    The precision of a class that was never predicted is 0.
+    """
+
+    label: str
+    precision: float
+    recall: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far scores can be read as probabilities.
+
+    ``temperature``: what the logits were divided by, fitted on the validation split; the exported scores are the
+    calibrated ones. ``error_before`` and ``error_after``: expected calibration error on the test split, 0 to 1.
+    """
+
+    temperature: float
+    error_before: float
+    error_after: float
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """A suggested ``min_confidence``: below ``threshold`` an answer is better left to a person.
+
+    ``coverage``: share of test pictures answered. ``risk``: share of wrong answers among them. All 0 to 1.
+    """
+
+    threshold: float
+    coverage: float
+    risk: float
 
 
 @dataclass(frozen=True)
@@ -81,30 +123,41 @@ class Provenance:
 class ModelManifest:
     """A model version's description of itself.
 
-    ``kind``: ``base`` or ``head``. ``form``: ``standalone`` (the graph takes pictures). ``labels``: one per class, in
-    the order of the scores. ``weights_digest``: SHA-256 over the shapes and values of all weights, base before head.
-    Raises :class:`InvalidManifest` when a field is impossible.
+    ``kind``: ``base`` or ``head``. ``form``: ``standalone`` (pictures to scores in one graph), ``features`` (a base
+    that gives features only, such as a pretrained backbone: no labels, no accuracy) or ``on_base`` (a head that takes
+    its base's features). ``labels``: one per class, in the order of the scores. ``weights_digest``: SHA-256 over the
+    shapes and values of all weights, base before head. ``baselines``: accuracy on the same test split of simpler
+    classifiers, by name. Raises :class:`InvalidManifest` when a field is impossible.
     """
 
     model: str
     kind: str
     labels: tuple[str, ...]
     image: ImageSpec
-    test_accuracy: Accuracy
+    test_accuracy: Accuracy | None
     weights_digest: str
     provenance: Provenance
     parameters: int
     trainable_parameters: int
     base: BaseReference | None = None
     form: str = "standalone"
+    classes: tuple[ClassFigures, ...] = ()
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    abstention: Abstention | None = None
     golden: tuple[GoldenSample, ...] = field(default=())
     schema: int = MANIFEST_SCHEMA
 
     def __post_init__(self) -> None:
         _require(self.schema == MANIFEST_SCHEMA, f"schema {self.schema!r} is unknown to this release")
         _require(self.kind in ("base", "head"), f"kind must be base or head, not {self.kind!r}")
-        _require(self.form == "standalone", f"form must be standalone, not {self.form!r}")
-        _require(len(self.labels) >= 2, f"labels must name at least two classes, not {len(self.labels)}")
+        _require(self.form in FORMS, f"form must be one of {', '.join(FORMS)}, not {self.form!r}")
+        if self.form == "features":
+            _require(self.kind == "base" and not self.labels, "only a base without labels gives features alone")
+        else:
+            _require(len(self.labels) >= 2, f"labels must name at least two classes, not {len(self.labels)}")
+            _require(self.test_accuracy is not None, "test_accuracy is missing")
+        _require(self.form != "on_base" or self.kind == "head", "only a head stands on a base")
         _require(all(isinstance(label, str) and label for label in self.labels), "labels must be non-empty texts")
         _require(len(set(self.labels)) == len(self.labels), "labels must differ from each other")
         _require((self.kind == "head") == (self.base is not None), "a head names its base, a base names none")
@@ -135,17 +188,19 @@ class ModelManifest:
         _require(mapping.get("schema") == MANIFEST_SCHEMA, f"schema {mapping.get('schema')!r} is unknown")
         image = mapping.get("image")
         _require(isinstance(image, dict), "image must be an object")
-        base = mapping.get("base")
-        for key in ("labels", "golden"):
+        for key in ("labels", "golden", "classes"):
             _require(isinstance(mapping.get(key, []), list), f"{key} must be a list")
         try:
             values = {
                 **mapping,
                 "labels": tuple(mapping["labels"]),
                 "image": ImageSpec.from_mapping(image),
-                "test_accuracy": _read(Accuracy, mapping["test_accuracy"], "test_accuracy"),
+                "test_accuracy": _read_optional(Accuracy, mapping, "test_accuracy"),
                 "provenance": _read(Provenance, mapping["provenance"], "provenance"),
-                "base": None if base is None else _read(BaseReference, base, "base"),
+                "base": _read_optional(BaseReference, mapping, "base"),
+                "classes": tuple(_read(ClassFigures, item, "classes") for item in mapping.get("classes", ())),
+                "calibration": _read_optional(Calibration, mapping, "calibration"),
+                "abstention": _read_optional(Abstention, mapping, "abstention"),
                 "golden": tuple(_read_golden(sample) for sample in mapping.get("golden", ())),
             }
             return _read(cls, values, "")
@@ -164,6 +219,11 @@ def _read(kind: type[_T], mapping: Any, where: str) -> _T:
         wrong = allowed is not None and (not isinstance(value, allowed) or isinstance(value, bool))
         _require(not wrong, f"{where}{'.' if where else ''}{key} cannot be {value!r}")
     return kind(**known)
+
+
+def _read_optional(kind: type[_T], mapping: Mapping[str, Any], key: str) -> _T | None:
+    value = mapping.get(key)
+    return None if value is None else _read(kind, value, key)
 
 
 def _read_golden(mapping: Mapping[str, Any]) -> GoldenSample:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from headway_contract.durable_files import sync_directory, sync_tree
 from headway_contract.errors import (
+    BaseDiffers,
     InvalidManifest,
     ModelMissing,
     RepositoryError,
@@ -126,7 +127,8 @@ class ModelRepository:
 
         Writes the checksums, flushes everything, then renames: all or nothing. Raises :class:`VersionExists` if
         ``version`` is there already, :class:`RepositoryError` if ``staged`` holds no manifest of ``model`` or
-        ``version`` cannot be one.
+        ``version`` cannot be one, and for a head of form ``on_base`` what :meth:`digest` raises if its base is not
+        here, or :class:`BaseDiffers`.
         """
         if version is not None and not _VERSION.fullmatch(str(version)):
             raise RepositoryError(f"{version} cannot be a version: use a whole number from 0 to {10**18 - 1}")
@@ -164,6 +166,19 @@ class ModelRepository:
             raise RepositoryError(f"{staged} holds no {MANIFEST_FILE}: {error}") from error
         if manifest.model != check_model_name(model):
             raise RepositoryError(f"the manifest names model {manifest.model!r}, not {model!r}")
+        if manifest.form == "on_base":
+            self._check_base(manifest)
+
+    def _check_base(self, manifest: ModelManifest) -> None:
+        """A head that is run on its base's features is worth nothing without exactly that base."""
+        base = manifest.base
+        assert base is not None  # the manifest sees to it
+        found = self.digest(base.model, base.version)
+        if found != base.digest:
+            raise BaseDiffers(
+                f"{manifest.model} was trained on {base.model}/{base.version} with digest {base.digest}, but the one "
+                f"in {self.root} has {found}; publish into the repository that the head was trained from"
+            )
 
 
 def _checksums(directory: Path) -> str:
