@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-check test check bench image lock proto clean
+.PHONY: help install demo demo-check test check bench reproduce image lock proto clean
 
 help:            ## Show these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ check: $(STAMP)  ## Lint, types, import rules
 bench: $(STAMP)  ## Measure the served line: throughput, latency and CPU per request
 	@$(BIN)/python benchmarks/serving.py
 
+reproduce: $(STAMP) ## Run every tutorial experiment, as published and improved, and write docs/reproduced.md
+	@$(BIN)/python scripts/reproduce.py
+
 image:           ## Build the three container images: gateway, model-server, training
 	docker build --target gateway -t headway/gateway .
 	docker build --target model-server -t headway/model-server .
@@ -61,4 +64,4 @@ proto: $(STAMP)  ## Regenerate the wire messages from serving/headway_serving/wi
 	  serving/headway_serving/wire/messages.proto
 
 clean:           ## Remove what the verbs made
-	rm -rf $(VENV) .demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .demo .reproduce build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

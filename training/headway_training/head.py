@@ -8,18 +8,42 @@ from headway_training.recipe import AugmentationRecipe, HeadRecipe
 
 
 def build_head(features: int, classes: int, recipe: HeadRecipe) -> Any:
-    """Build a head with fresh weights: ``float32[None, features]`` -> softmax scores ``float32[None, classes]``."""
+    """Build a head with fresh weights: ``float32[None, features]`` -> scores ``float32[None, classes]``.
+
+    A single sigmoid unit is the score of the second class; the first gets the rest, so that scores always sum to 1.
+    """
     inputs = keras.Input((features,), name="features")
     x = inputs
     for number, units in enumerate(recipe.hidden, start=1):
-        x = keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")(x)
+        x = keras.layers.Dense(
+            units, activation=recipe.activation, kernel_initializer=recipe.initializer, name=f"hidden_{number}"
+        )(x)
         x = keras.layers.Dropout(recipe.dropout, name=f"dropout_{number}")(x)
-    scores = keras.layers.Dense(classes, activation="softmax", name="scores")(x)
+    units = recipe.units or (1 if recipe.output == "sigmoid" else classes)
+    scores = keras.layers.Dense(
+        units, activation=recipe.output, kernel_initializer=recipe.initializer, name=_OUTPUT
+    )(x)  # fmt: skip
+    if units == 1:
+        rest = keras.layers.Rescaling(-1.0, offset=1.0, name="rest")(scores)
+        scores = keras.layers.Concatenate(name="scores_of_both")([rest, scores])
     return keras.Model(inputs, scores, name="head")
 
 
+def divide_logits(head: Any, temperature: float) -> None:
+    """Calibrate a head in place: its logits are divided by ``temperature`` (> 0), inside its last layer's weights.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017 (temperature scaling).
+    """
+    layer = head.get_layer(_OUTPUT)
+    layer.set_weights([weight / temperature for weight in layer.get_weights()])
+
+
 def compose(base: Any, head: Any) -> Any:
-    """Join a base and a head into one model: ``uint8[None, H, W, C]`` -> scores ``float32[None, K]``."""
+    """Join a base and a head into one model: ``uint8[None, H, W, C]`` -> scores ``float32[None, K]``.
+
+    Batch normalisation whose layer is frozen keeps the statistics it was trained with while the model is fitted. The
+    base's dropout acts then, frozen or not.
+    """
     images = keras.Input(base.input_shape[1:], dtype="uint8", name="images")
     return keras.Model(images, head(base(images)), name="composed")
 
@@ -32,6 +56,8 @@ def augmented(model: Any, recipe: AugmentationRecipe) -> Any:
     images = keras.Input(model.input_shape[1:], dtype="uint8", name="images")
     x = images
     fill = {"fill_mode": "constant", "fill_value": 0.0}
+    if recipe.flip:
+        x = keras.layers.RandomFlip("horizontal")(x)
     if recipe.rotation:
         x = keras.layers.RandomRotation(recipe.rotation, **fill)(x)
     if recipe.translation:
@@ -39,3 +65,6 @@ def augmented(model: Any, recipe: AugmentationRecipe) -> Any:
     if recipe.zoom:
         x = keras.layers.RandomZoom(recipe.zoom, **fill)(x)
     return model if x is images else keras.Model(images, model(x), name="augmented")
+
+
+_OUTPUT = "scores"

@@ -1,36 +1,50 @@
-"""The named base networks: ``uint8[N, H, W, C]`` in, scaling as the first layer, features ``float32[N, D]`` out."""
+"""Base networks: ``uint8[N, H, W, C]`` in, scaling as the first layer, features ``float32[N, D]`` out."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from headway_contract.preprocessing import ImageSpec
+from headway_training.layers import Conv, Dense, Dropout, Layer, Pool
 
 
-def build_network(name: str, image: ImageSpec) -> Any:
-    """Build the named network's feature layers with fresh weights.
+def build_network(layers: Sequence[Layer], image: ImageSpec) -> Any:
+    """Build a base of a recipe's layers with fresh weights.
 
-    Returns a ``keras.Model`` from ``uint8[None, H, W, C]`` to ``float32[None, D]``. ``name`` is one the recipe allows.
-    """
-    return _NETWORKS[name](image)
-
-
-def _seed_cnn(image: ImageSpec) -> Any:
-    """The seed network's feature layers: two 3x3 convolutions of 32 filters, pooling, dropout.
-
-    9,568 parameters on grayscale pictures.
-
-    Source: F. Chollet's ``mnist_transfer_cnn`` example of Keras.
+    Returns a ``keras.Model`` from ``uint8[None, H, W, C]`` to ``float32[None, D]``; the recipe has checked that the
+    layers fit each other and the geometry.
     """
     images = keras.Input(image.shape, dtype="uint8", name="images")
     x = keras.layers.Rescaling(1 / 255, name="scale")(images)
-    x = keras.layers.Conv2D(32, 3, activation="relu", name="conv_1")(x)
-    x = keras.layers.Conv2D(32, 3, activation="relu", name="conv_2")(x)
-    x = keras.layers.MaxPooling2D(2, name="pool")(x)
-    x = keras.layers.Dropout(0.25, name="dropout")(x)
-    features = keras.layers.Flatten(name="features")(x)
-    return keras.Model(images, features, name="seed_cnn")
+    for number, layer in enumerate(layers, start=1):
+        x = _keras_layer(layer, f"{layer.type}_{number}")(x)
+    return keras.Model(images, x, name="base")
 
 
-_NETWORKS: dict[str, Callable[[ImageSpec], Any]] = {"seed-cnn": _seed_cnn}
+def _keras_layer(layer: Layer, name: str) -> Any:
+    if isinstance(layer, Conv):
+        return keras.layers.Conv2D(
+            layer.filters, layer.kernel, layer.strides, layer.padding, activation=_function(layer.activation),
+            kernel_initializer=layer.initializer, name=name,
+        )  # fmt: skip
+    if isinstance(layer, Dense):
+        return keras.layers.Dense(
+            layer.units, activation=_function(layer.activation), kernel_initializer=layer.initializer, name=name
+        )
+    if isinstance(layer, Pool):
+        kind = keras.layers.MaxPooling2D if layer.type == "max_pool" else keras.layers.AveragePooling2D
+        return kind(layer.size, name=name)
+    if isinstance(layer, Dropout):
+        return keras.layers.Dropout(layer.rate, name=name)
+    plain = {
+        "batch_norm": keras.layers.BatchNormalization,
+        "relu": keras.layers.ReLU,
+        "global_pool": keras.layers.GlobalAveragePooling2D,
+        "flatten": keras.layers.Flatten,
+    }
+    return plain[layer.type](name=name)
+
+
+def _function(activation: str) -> str | None:
+    return None if activation == "linear" else activation

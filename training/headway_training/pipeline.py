@@ -1,14 +1,13 @@
 """The straight lines of training: a base from scratch, a head on a frozen base.
 
-recipe -> splits -> network -> fit -> evaluate on the composed model -> export, reload, compare -> publish
+recipe -> splits -> base -> fit (a head: on features, then perhaps the base's last layers) -> publication
 """
 
-import importlib.metadata
-import platform
-import subprocess
+import contextlib
+import dataclasses
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,188 +17,240 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from rich.console import Console
 
-from headway_contract.model_manifest import Accuracy, BaseReference, GoldenSample, ModelManifest, Provenance
+from headway_contract.model_manifest import BaseReference
 from headway_contract.model_repository import ModelRepository
-from headway_contract.preprocessing import ImageSpec, encode_png
-from headway_training import datasets, evaluation, export, features, fitting, head, networks
-from headway_training.errors import TrainingError
+from headway_contract.preprocessing import ImageSpec
+from headway_training import backbones, checkpoints, datasets, export, features, fine_tuning, fitting, head, networks
+from headway_training.backbone_base import ensure_backbone
+from headway_training.errors import InvalidRecipe, TrainingError
 from headway_training.inference import infer
-from headway_training.recipe import Recipe, base_version, recipe_mapping
-
-_GOLDEN_SAMPLES = 10
-_PACKAGES = ("headway", "tensorflow", "keras", "numpy", "pillow", "mlxtend")
-
-
-@dataclass(frozen=True)
-class TrainedVersion:
-    """A published version and what its training showed. ``seconds`` is the whole run, from recipe to published."""
-
-    model: str
-    version: int
-    kind: str
-    test_accuracy: Accuracy
-    expected_accuracy: float
-    history: fitting.History
-    trainable_parameters: int
-    frozen_parameters: int
-    seconds: float
+from headway_training.publication import Fitted, Published, publish
+from headway_training.recipe import Recipe
+from headway_training.recipe_files import base_version
+from headway_training.run_record import RUN_FILE, FittingPhase, RunRecord
 
 
 @dataclass(frozen=True)
-class _Fitted:
-    """What a straight line hands to publishing: the two halves of the model, what they were fitted on, and how."""
+class Options:
+    """What a run needs beside its recipe.
 
-    splits: datasets.Splits
+    ``cache``: a folder for features and scans of folders. ``data_dir``: where named datasets and relative folders are.
+    ``on_bad_image``: ``refuse`` or ``skip``. ``checkpoint`` is written after each epoch, ``resume`` gone on from.
+    """
+
+    cache: Path
+    data_dir: Path | None = None
+    on_bad_image: str = "refuse"
+    checkpoint: Path | None = None
+    resume: Path | None = None
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """What a run builds on: geometry, feature layers, and where they come from unless they are fresh."""
+
     image: ImageSpec
     base: Any
-    head: Any
-    history: fitting.History
-    reference: BaseReference | None
+    reference: BaseReference | None = None
+    epoch_seconds: float | None = None
 
 
-def train(recipe: Recipe, repository: ModelRepository, console: Console, cache: Path) -> TrainedVersion:
+@dataclass
+class Stages:
+    """Wall seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time within to the stage's."""
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+def train(recipe: Recipe, repository: ModelRepository, console: Console, options: Options) -> Published:
     """Run one recipe and publish the result. Deterministic for equal recipe, data and packages on one machine.
 
-    Raises :class:`InvalidRecipe`, :class:`ExportRefused` or, for a base that is not there, a ``RepositoryError``;
-    nothing is published then.
+    Raises a :class:`TrainingError` or, for a base that is not there, a ``RepositoryError``; nothing is published then
+    (but perhaps the backbone that the head stands on).
     """
-    started = time.perf_counter()
+    started, stages = time.perf_counter(), Stages()
     keras.backend.clear_session()
     keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     console.print(f"[bold]{recipe.name}[/bold]: {recipe.description}")
-    fitted = train_base(recipe, console) if recipe.kind == "base" else train_head(recipe, repository, console, cache)
-    return _publish(recipe, repository, fitted, started, console)
+    if options.checkpoint is not None:
+        checkpoints.check_suffix(options.checkpoint)
+    resumed = None if options.resume is None else checkpoints.load(options.resume)
+    with stages.stage("base"):
+        foundation = _fresh_base(recipe) if recipe.kind == "base" else _load_base(recipe, repository, console)
+    with stages.stage("data"):
+        splits = _load_splits(recipe, foundation.image, options, console)
+    run = fitting.Run(recipe, splits.digest(), console, options.checkpoint, resumed)
+    if recipe.kind == "base":
+        fitted = train_base(foundation, splits, run, stages)
+    else:
+        fitted = train_head(foundation, splits, run, options.cache, stages)
+    return publish(recipe, repository, splits, fitted, options.data_dir, console, stages.seconds, started)
 
 
-def train_base(recipe: Recipe, console: Console) -> _Fitted:
-    """Train network and head together from scratch."""
-    assert recipe.network is not None
+def train_base(foundation: Foundation, splits: datasets.Splits, run: fitting.Run, stages: Stages) -> Fitted:
+    """Train base and head together from scratch."""
+    recipe, base = run.recipe, foundation.base
+    top = head.build_head(base.output_shape[-1], len(splits.classes), recipe.head)
+    with stages.stage("fitting"):
+        composed = head.augmented(head.compose(base, top), recipe.augmentation)
+        phase = fitting.fit(composed, *_samples(splits), recipe.fitting, run, phase="base")
+    with stages.stage("features"):
+        found = {name: infer(base, getattr(splits, name).pictures) for name in ("validation", "test")}
+    return Fitted(
+        image=foundation.image,
+        base=base,
+        head=top,
+        phases=(phase,),
+        validation_features=found["validation"],
+        test_features=found["test"],
+    )
+
+
+def train_head(
+    foundation: Foundation, splits: datasets.Splits, run: fitting.Run, cache: Path, stages: Stages
+) -> Fitted:
+    """Fit a head on a frozen base, then perhaps train the base's last layers too."""
+    recipe, base = run.recipe, foundation.base
+    fine_tuning.check_depths(base, recipe)
+    found = _Features(base, foundation.image, splits, cache, run.console, stages)
+    # Again: whether the backbone was built just now or found in the repository must not decide how the head starts.
+    keras.utils.set_random_seed(recipe.seed)
+    top = head.build_head(base.output_shape[-1], len(splits.classes), recipe.head)
+    phase = _fit_head(base, top, splits, found, run, stages)
+    fitted = Fitted(
+        image=foundation.image,
+        base=base,
+        head=top,
+        phases=(phase,),
+        validation_features=found.of("validation"),
+        test_features=found.of("test"),
+        reference=foundation.reference,
+        base_epoch_seconds=foundation.epoch_seconds,
+        frozen_features=(found.of("train"), found.of("test")),
+    )
+    if not recipe.fine_tuning.depths:
+        return fitted
+    with stages.stage("fine-tuning"):
+        tuned = fine_tuning.fine_tune(base, top, splits, run, phase)
+    run.console.print(f"  best on the validation split: the base's last {tuned.depth} layers trained")
+    after = _Features(base, foundation.image, splits, cache, run.console, stages) if tuned.depth else found
+    return dataclasses.replace(
+        fitted,
+        phases=(phase, *tuned.phases),
+        sweep=tuned.sweep,
+        validation_features=after.of("validation"),
+        test_features=after.of("test"),
+    )
+
+
+def _fit_head(
+    base: Any, top: Any, splits: datasets.Splits, found: "_Features", run: fitting.Run, stages: Stages
+) -> FittingPhase:
+    recipe = run.recipe
+    if recipe.head.cache_features:
+        train = fitting.Samples(found.of("train"), splits.train.labels)
+        validation = fitting.Samples(found.of("validation"), splits.validation.labels)
+        model = top
+    else:
+        train, validation = _samples(splits)
+        model = head.augmented(head.compose(base, top), recipe.augmentation)
+    with stages.stage("fitting"):
+        return fitting.fit(model, train, validation, recipe.fitting, run, phase="head")
+
+
+class _Features:
+    """The features of each split under a base as it is now, extracted when they are first asked for."""
+
+    def __init__(
+        self, base: Any, image: ImageSpec, splits: datasets.Splits, cache: Path, console: Console, stages: Stages
+    ) -> None:
+        self._base, self._digest = base, export.weights_digest(base)
+        self._image, self._splits, self._cache, self._console, self._stages = image, splits, cache, console, stages
+        self._found: dict[str, NDArray[np.float32]] = {}
+
+    def of(self, split: str) -> NDArray[np.float32]:
+        """Features of ``train``, ``validation`` or ``test``: ``float32[N, D]``."""
+        if split not in self._found:
+            with self._stages.stage("features"), self._console.status(f"features of the {split} split ..."):
+                pictures = getattr(self._splits, split).pictures
+                self._found[split] = features.extract(self._base, self._digest, self._image, pictures, self._cache)
+        return self._found[split]
+
+
+def _samples(splits: datasets.Splits) -> tuple[fitting.Samples, fitting.Samples]:
+    return (
+        fitting.Samples(splits.train.pictures, splits.train.labels),
+        fitting.Samples(splits.validation.pictures, splits.validation.labels),
+    )
+
+
+def _load_splits(recipe: Recipe, image: ImageSpec, options: Options, console: Console) -> datasets.Splits:
+    # The number of classes is known only now where the recipe takes all that a folder has.
+    classes = datasets.dataset_classes(recipe.data, options.data_dir)
+    try:
+        recipe.check_output(len(classes))
+    except ValueError as error:
+        raise InvalidRecipe(f"recipe {recipe.name} is refused:\n  {error}") from error
+    with console.status("reading the pictures ...") as status:
+        splits = datasets.load_splits(
+            recipe.data,
+            image,
+            recipe.seed,
+            options.data_dir,
+            options.on_bad_image,
+            lambda title, done, total: status.update(f"{title}: {done} of {total} ..."),
+            options.cache,
+        )
+    console.print(
+        f"  {len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test pictures of "
+        f"{len(splits.classes)} classes: {', '.join(splits.classes)}"
+    )
+    for warning in splits.check.warnings():
+        console.print(f"  data check: {warning}", markup=False)
+    return splits
+
+
+def _fresh_base(recipe: Recipe) -> Foundation:
     image = recipe.image_spec()
-    splits = datasets.load_splits(recipe.data, image, recipe.seed)
-    _announce(splits, console)
-    base = networks.build_network(recipe.network, image)
-    top = head.build_head(base.output_shape[-1], len(splits.classes), recipe.head)
-    history = fitting.fit(
-        head.augmented(head.compose(base, top), recipe.augmentation),
-        (splits.train.images, splits.train.labels),
-        (splits.validation.images, splits.validation.labels),
-        recipe.fitting,
-        console,
-    )
-    return _Fitted(splits, image, base, top, history, None)
+    return Foundation(image, networks.build_network(recipe.network_layers, image))
 
 
-def train_head(recipe: Recipe, repository: ModelRepository, console: Console, cache: Path) -> _Fitted:
-    """Fit a head on the features of a base in the repository; the base's weights stay as they are."""
-    reference, image, base = _load_base(recipe, repository)
-    splits = datasets.load_splits(recipe.data, image, recipe.seed)
-    _announce(splits, console)
-    digest = export.weights_digest(base)
-    with console.status(f"features of {reference.model}/{reference.version} ..."):
-        train_features = features.extract(base, digest, splits.train.images, cache)
-        validation_features = features.extract(base, digest, splits.validation.images, cache)
-    top = head.build_head(base.output_shape[-1], len(splits.classes), recipe.head)
-    history = fitting.fit(
-        top,
-        (train_features, splits.train.labels),
-        (validation_features, splits.validation.labels),
-        recipe.fitting,
-        console,
-    )
-    return _Fitted(splits, image, base, top, history, reference)
-
-
-def _load_base(recipe: Recipe, repository: ModelRepository) -> tuple[BaseReference, ImageSpec, Any]:
-    model, version = base_version(recipe, repository)
+def _load_base(recipe: Recipe, repository: ModelRepository, console: Console) -> Foundation:
+    model, version = _base_version(recipe, repository, console)
     manifest = repository.manifest(model, version)
     if manifest.kind != "base":
         raise TrainingError(f"recipe {recipe.name}: {model}/{version} is a {manifest.kind}; a head stands on a base")
     repository.verify(model, version)
     base = keras.models.load_model(repository.path(model, version) / export.FEATURES_FILE, compile=False)
     base.trainable = False
-    return BaseReference(model, version, repository.digest(model, version)), manifest.image, base
+    reference = BaseReference(model, version, repository.digest(model, version))
+    return Foundation(manifest.image, base, reference, _epoch_seconds(repository, model, version))
 
 
-def _publish(
-    recipe: Recipe, repository: ModelRepository, fitted: _Fitted, started: float, console: Console
-) -> TrainedVersion:
-    splits, composed = fitted.splits, head.compose(fitted.base, fitted.head)
-    scores = infer(composed, splits.test.images)
-    if not np.isfinite(scores).all():
-        raise TrainingError(
-            f"recipe {recipe.name}: the weights diverged, the scores are no numbers; "
-            f"lower fitting.learning_rate ({recipe.fitting.learning_rate}); nothing was published"
+def _base_version(recipe: Recipe, repository: ModelRepository, console: Console) -> tuple[str, int]:
+    assert recipe.base is not None
+    if recipe.base in backbones.BACKBONES:
+        image = recipe.image_spec() if recipe.image is not None else backbones.default_image(recipe.base)
+        return recipe.base, ensure_backbone(recipe.base, recipe.weights, image, repository, console)
+    if recipe.image is not None or recipe.weights != "imagenet":
+        raise InvalidRecipe(
+            f"recipe {recipe.name}: [image] and weights are for pretrained backbones; {recipe.base} has its own"
         )
-    manifest = ModelManifest(
-        model=recipe.name,
-        kind=recipe.kind,
-        labels=splits.classes,
-        image=fitted.image,
-        base=fitted.reference,
-        test_accuracy=evaluation.accuracy(scores, splits.test.labels),
-        weights_digest=export.weights_digest(fitted.base, fitted.head),
-        parameters=composed.count_params(),
-        trainable_parameters=int(sum(np.prod(weight.shape) for weight in composed.trainable_weights)),
-        golden=_golden_samples(splits, scores),
-        provenance=_provenance(recipe, splits),
-    )
-    with console.status("exporting, loading again and comparing ..."):
-        version = export.export_version(
-            repository, manifest, fitted.base, fitted.head, images=splits.test.images, scores=scores
-        )
-    console.print(f"  published {repository.root / recipe.name / str(version)}")
-    return TrainedVersion(
-        model=recipe.name,
-        version=version,
-        kind=recipe.kind,
-        test_accuracy=manifest.test_accuracy,
-        expected_accuracy=recipe.expected_accuracy,
-        history=fitted.history,
-        trainable_parameters=manifest.trainable_parameters,
-        frozen_parameters=manifest.parameters - manifest.trainable_parameters,
-        seconds=time.perf_counter() - started,
-    )
+    return base_version(recipe, repository)
 
 
-def _announce(splits: datasets.Splits, console: Console) -> None:
-    console.print(
-        f"  {len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test pictures of "
-        f"{len(splits.classes)} classes: {', '.join(splits.classes)}"
-    )
-
-
-def _golden_samples(splits: datasets.Splits, scores: NDArray[np.float32]) -> tuple[GoldenSample, ...]:
-    """The first test pictures of every class in turn, so that few samples show every class."""
-    chosen: list[int] = []
-    members = [np.flatnonzero(splits.test.labels == index) for index in range(len(splits.classes))]
-    for rank in range(_GOLDEN_SAMPLES):
-        chosen.extend(int(group[rank]) for group in members if rank < len(group))
-    return tuple(
-        GoldenSample(
-            image=encode_png(splits.test.images[index]),
-            label=splits.classes[splits.test.labels[index]],
-            scores=tuple(float(score) for score in scores[index]),
-        )
-        for index in chosen[: max(_GOLDEN_SAMPLES, len(splits.classes))]
-    )
-
-
-def _provenance(recipe: Recipe, splits: datasets.Splits) -> Provenance:
-    return Provenance(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        seed=recipe.seed,
-        recipe=recipe_mapping(recipe),
-        data_digest=splits.digest(),
-        packages={"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES},
-        git_commit=_git_commit(),
-    )
-
-
-def _git_commit() -> str | None:
-    """The commit of the folder the run started in; None outside a repository or without git."""
+def _epoch_seconds(repository: ModelRepository, model: str, version: int) -> float | None:
+    """What an epoch of the base took when it was trained; None for a backbone or where its record is not there."""
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
+        record = RunRecord.from_json((repository.path(model, version) / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, TrainingError):
         return None
-    return found.stdout.strip() or None
+    return record.phases[0].median_epoch_seconds

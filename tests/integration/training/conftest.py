@@ -1,4 +1,4 @@
-"""One training run that the tests of this folder share."""
+"""The training runs that the tests of this folder share."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from headway_contract.model_repository import ModelRepository
-from tests.integration.training.tiny_recipes import headway_train, write_recipes
+from tests.integration.training.runs_here import Workshop, recipe_of
+from tests.integration.training.tiny_recipes import headway_train, write_coloured_base, write_colours, write_recipes
 
 
 @dataclass(frozen=True)
@@ -29,3 +30,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     run = headway_train(folder / "cache", base, head, "--repository", str(folder / "models"))
     assert run.returncode == 0, run.stderr
     return TrainedRun(ModelRepository(folder / "models"), folder / "cache", base, head, run.stdout, run.stderr)
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """A folder of coloured pictures and ``coloured-base`` trained on it. Tests may publish more models beside it."""
+    folder = tmp_path_factory.mktemp("workshop")
+    pictures = write_colours(folder / "pictures")
+    made = Workshop(ModelRepository(folder / "models"), folder / "cache", pictures)
+    made.train(recipe_of(write_coloured_base(folder, pictures)))
+    return made

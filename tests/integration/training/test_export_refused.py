@@ -11,9 +11,10 @@ from headway_contract.model_manifest import Accuracy, ModelManifest, Provenance
 from headway_contract.model_repository import ModelRepository
 from headway_contract.preprocessing import ImageSpec
 from headway_training.errors import ExportRefused
-from headway_training.export import export_version, weights_digest
+from headway_training.export import Expected, export_version, weights_digest
 from headway_training.head import build_head, compose
 from headway_training.inference import infer
+from headway_training.layers import NETWORKS
 from headway_training.networks import build_network
 from headway_training.recipe import HeadRecipe
 from tests.integration.training.saved_model_session import loaded
@@ -34,14 +35,13 @@ class Untrained:
     def export(self, repository: ModelRepository, **changes: Any) -> int:
         """Export it, with what ``changes`` replaces."""
         values = dataclasses.replace(self, **changes)
-        return export_version(
-            repository, values.manifest, values.base, values.head, images=values.images, scores=values.scores
-        )
+        expected = Expected(values.images, None, values.scores)
+        return export_version(repository, values.manifest, values.base, values.head, expected)
 
 
 @pytest.fixture(scope="module")
 def untrained() -> Untrained:
-    base = build_network("seed-cnn", SPEC)
+    base = build_network(NETWORKS["seed-cnn"], SPEC)
     head = build_head(base.output_shape[-1], 3, HeadRecipe(hidden=(4,)))
     images = np.random.default_rng(0).integers(0, 256, (300, 10, 10, 1), dtype=np.uint8)
     manifest = ModelManifest(
@@ -72,7 +72,7 @@ def test_one_score_that_differs_refuses_the_export(untrained: Untrained, tmp_pat
     # In the last picture: the comparison must reach it.
     scores[-1, 1] += wrong
     repository = ModelRepository(tmp_path)
-    with pytest.raises(ExportRefused, match=r"untrained: signature serving_default .*300 test pictures.*nothing was"):
+    with pytest.raises(ExportRefused, match=r"untrained: signature serving_default .*300 pictures.*nothing was"):
         untrained.export(repository, scores=scores)
     assert repository.models() == ()
     assert list((tmp_path / ".staging").iterdir()) == []

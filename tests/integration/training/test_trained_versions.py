@@ -14,7 +14,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 from headway_contract.model_manifest import ModelManifest
 from headway_contract.preprocessing import decode_image, to_model_input
 from headway_training.datasets import load_splits
-from headway_training.recipe import load_recipe, recipe_mapping
+from headway_training.recipe import recipe_mapping
+from headway_training.recipe_files import load_recipe
 from tests.integration.training.conftest import TrainedRun
 from tests.integration.training.saved_model_session import SessionModel, loaded
 
@@ -33,9 +34,10 @@ def golden_inputs(manifest: ModelManifest) -> Any:
     return np.stack([to_model_input(decode_image(sample.image), manifest.image) for sample in manifest.golden])
 
 
-def head_test_pictures(trained: TrainedRun) -> Any:
+def head_test_pictures(trained: TrainedRun, count: int) -> Any:
     recipe = load_recipe(trained.head_recipe)
-    return load_splits(recipe.data, trained.repository.manifest("tiny-head", 1).image, recipe.seed).test
+    image = trained.repository.manifest("tiny-head", 1).image
+    return load_splits(recipe.data, image, recipe.seed, None).test.pictures.read(range(count))
 
 
 def test_one_sound_version_of_each_is_published_and_nothing_else(trained: TrainedRun) -> None:
@@ -106,7 +108,7 @@ def test_the_golden_samples_are_answered_as_they_were_when_exported(
 def test_features_and_from_features_together_are_serving_default(
     trained: TrainedRun, sessions: dict[str, SessionModel], model: str
 ) -> None:
-    images = head_test_pictures(trained).images[:100]
+    images = head_test_pictures(trained, 100)
     halves = sessions[model].run("from_features", sessions[model].run("features", images))
     np.testing.assert_allclose(halves, sessions[model].run("serving_default", images), rtol=0, atol=1e-6)
 
@@ -127,8 +129,9 @@ def test_the_accuracy_in_the_manifest_is_the_servables_on_the_test_split(
 ) -> None:
     manifest = trained.repository.manifest(model, 1)
     recipe = load_recipe(trained.base_recipe if model == "tiny-base" else trained.head_recipe)
-    splits = load_splits(recipe.data, manifest.image, recipe.seed)
-    right = sessions[model].run("serving_default", splits.test.images).argmax(axis=1) == splits.test.labels
+    splits = load_splits(recipe.data, manifest.image, recipe.seed, None)
+    pictures = splits.test.pictures.read(range(len(splits.test)))
+    right = sessions[model].run("serving_default", pictures).argmax(axis=1) == splits.test.labels
     assert (manifest.test_accuracy.samples, manifest.test_accuracy.value) == (400, right.mean())
     # Guessing gives 0.5.
     assert manifest.test_accuracy.value > 0.8
@@ -152,7 +155,7 @@ def test_the_manifests_say_where_the_weights_come_from(trained: TrainedRun) -> N
 
 
 def test_the_head_holds_the_bases_weights_unchanged(trained: TrainedRun, sessions: dict[str, SessionModel]) -> None:
-    images = head_test_pictures(trained).images[:64]
+    images = head_test_pictures(trained, 64)
     of_base, of_head = (sessions[model].run("features", images) for model in MODELS)
     np.testing.assert_array_equal(of_base, of_head)
     assert np.abs(of_base).max() > 0
@@ -163,7 +166,7 @@ def test_the_head_holds_the_bases_weights_unchanged(trained: TrainedRun, session
 def test_the_feature_layers_lie_beside_the_base_only(trained: TrainedRun, sessions: dict[str, SessionModel]) -> None:
     extra = [trained.repository.path(model, 1) / "assets.extra" for model in MODELS]
     assert not (extra[1] / "features.keras").exists()
-    images = head_test_pictures(trained).images[:8]
+    images = head_test_pictures(trained, 8)
     layers = keras.models.load_model(extra[0] / "features.keras", compile=False)
     found = np.asarray(layers(images, training=False))
     np.testing.assert_allclose(found, sessions["tiny-base"].run("features", images), rtol=0, atol=1e-6)

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway_contract.errors import InvalidManifest
-from headway_contract.model_manifest import Accuracy, GoldenSample, ModelManifest, Provenance
+from headway_contract.model_manifest import (
+    Abstention,
+    Accuracy,
+    Calibration,
+    ClassFigures,
+    GoldenSample,
+    ModelManifest,
+    Provenance,
+)
 from tests.unit.contract.contract_examples import manifest
 
 SHARES = st.floats(0, 1)
@@ -59,6 +67,31 @@ def test_json_gives_the_manifest_back(
     assert ModelManifest.from_json(original.to_json().encode()) == original
 
 
+BACKBONE: dict[str, Any] = {
+    "kind": "base", "form": "features", "labels": (), "base": None, "golden": (), "test_accuracy": None,
+}  # fmt: skip
+MEASURED: dict[str, Any] = {
+    "classes": (ClassFigures("a", 0.5, 1.0, 40), ClassFigures("b", 0.0, 0.0, 60)),
+    "baselines": {"majority class": 0.6, "linear": 1.0},
+    "calibration": Calibration(temperature=1.5, error_before=0.1, error_after=0.02),
+    "abstention": Abstention(threshold=0.7, coverage=0.8, risk=0.05),
+}
+
+
+@pytest.mark.parametrize("changes", [BACKBONE, {"form": "on_base"}, {"kind": "base", "base": None}, MEASURED])
+def test_every_form_and_figure_is_read_back(changes: dict[str, Any]) -> None:
+    original = manifest(**changes)
+    assert ModelManifest.from_json(original.to_json()) == original
+
+
+def test_a_manifest_of_an_older_release_is_standalone_and_without_figures() -> None:
+    mapping = json.loads(manifest(**MEASURED).to_json())
+    for key in ("form", *MEASURED):
+        del mapping[key]
+    assert ModelManifest.from_json(json.dumps(mapping)) == manifest()
+    assert manifest().form == "standalone"
+
+
 def test_equal_manifests_give_equal_texts() -> None:
     assert manifest().to_json() == manifest().to_json()
     assert ModelManifest.from_json(manifest().to_json()).to_json() == manifest().to_json()
@@ -74,7 +107,13 @@ def test_facts_that_a_later_release_adds_are_ignored() -> None:
     [
         ({"schema": 2}, "schema 2 is unknown"),
         ({"kind": "tail"}, "kind must be base or head, not 'tail'"),
-        ({"form": "halves"}, "form must be standalone, not 'halves'"),
+        ({"form": "halves"}, "form must be one of standalone, features, on_base, not 'halves'"),
+        ({"form": "on_base", "kind": "base", "base": None}, "only a head stands on a base"),
+        ({"form": "features"}, "only a base without labels gives features alone"),
+        (BACKBONE | {"labels": ("a", "b")}, "only a base without labels gives features alone"),
+        (BACKBONE | {"form": "standalone"}, "at least two classes, not 0"),
+        ({"test_accuracy": None}, "test_accuracy is missing"),
+        ({"form": "on_base", "test_accuracy": None}, "test_accuracy is missing"),
         ({"labels": ("a",), "golden": ()}, "at least two classes, not 1"),
         ({"labels": ("a", "")}, "non-empty"),
         ({"labels": ("a", "a")}, "differ from each other"),
@@ -127,6 +166,15 @@ def test_a_missing_field_is_named(key: str) -> None:
         ("test_accuracy.samples", 1.5, "test_accuracy.samples cannot be 1.5"),
         ("provenance", [], "provenance must be an object"),
         ("provenance.recipe", None, "provenance.recipe cannot be None"),
+        ("form", 1, "form cannot be 1"),
+        ("classes", {}, "classes must be a list"),
+        ("classes", [0.5], "classes must be an object"),
+        ("classes", [{"label": "a", "precision": "high", "recall": 1, "samples": 1}], "classes.precision cannot be"),
+        ("classes", [{"label": "a"}], "malformed"),
+        ("baselines", [0.5], "baselines cannot be"),
+        ("calibration", 1.5, "calibration must be an object"),
+        ("calibration", {"temperature": "1", "error_before": 0, "error_after": 0}, "calibration.temperature cannot be"),
+        ("abstention", {"threshold": 0.5}, "malformed"),
         ("golden", {}, "golden must be a list"),
         ("golden", ["picture"], "malformed"),
         ("golden.0.image", "not base64!", "base64"),

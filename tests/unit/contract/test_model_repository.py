@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from headway_contract.errors import (
+    BaseDiffers,
     InvalidManifest,
     ModelMissing,
     RepositoryError,
@@ -18,6 +19,7 @@ from headway_contract.errors import (
     VersionExists,
     VersionMissing,
 )
+from headway_contract.model_manifest import BaseReference
 from headway_contract.model_name import check_model_name
 from headway_contract.model_repository import CHECKSUMS_FILE, MANIFEST_FILE, ModelRepository
 from tests.unit.contract.contract_examples import manifest, publish, write_version
@@ -170,6 +172,44 @@ def test_a_directory_with_another_models_manifest_or_a_broken_one_is_not_publish
         with pytest.raises(type(error), match=re.escape(str(error))):
             repository.publish("letters", staged)
     assert repository.models() == ()
+
+
+def publish_head(repository: ModelRepository, digest: str, form: str = "on_base") -> int:
+    """Publish a head of ``letters`` on ``strokes`` version 1 of that digest."""
+    head = manifest(form=form, base=BaseReference("strokes", 1, digest))
+    with repository.staging("letters") as staged:
+        (staged / MANIFEST_FILE.parent).mkdir()
+        (staged / MANIFEST_FILE).write_text(head.to_json(), encoding="utf-8")
+        return repository.publish("letters", staged)
+
+
+def publish_base(repository: ModelRepository) -> str:
+    """Publish a version of ``strokes``; return its digest."""
+    with repository.staging("strokes") as staged:
+        (staged / MANIFEST_FILE.parent).mkdir()
+        base = manifest(model="strokes", kind="base", base=None)
+        (staged / MANIFEST_FILE).write_text(base.to_json(), encoding="utf-8")
+        return repository.digest("strokes", repository.publish("strokes", staged))
+
+
+def test_a_head_on_a_base_is_published_above_exactly_that_base(repository: ModelRepository) -> None:
+    digest = publish_base(repository)
+    assert publish_head(repository, digest) == 1
+    assert repository.manifest("letters", 1).base == BaseReference("strokes", 1, digest)
+
+
+def test_a_head_on_a_base_is_refused_without_that_base(repository: ModelRepository) -> None:
+    with pytest.raises(ModelMissing, match="'strokes' has no version"):
+        publish_head(repository, "sha256:0")
+    digest = publish_base(repository)
+    with pytest.raises(BaseDiffers, match=rf"strokes/1 with digest sha256:0, but the one .* has {digest}; publish"):
+        publish_head(repository, "sha256:0")
+    assert repository.models() == ("strokes",)
+    assert staging_areas(repository) == []
+
+
+def test_a_standalone_head_needs_no_base_beside_it(repository: ModelRepository) -> None:
+    assert publish_head(repository, "sha256:0", form="standalone") == 1
 
 
 def test_a_manifest_that_is_gone_or_broken_is_said_with_its_path(repository: ModelRepository) -> None:

@@ -10,19 +10,26 @@ from numpy.typing import NDArray
 from headway_contract.preprocessing import ImageSpec
 from headway_training.export import weights_digest
 from headway_training.features import default_cache, extract
+from headway_training.layers import NETWORKS
 from headway_training.networks import build_network
+from headway_training.pictures import ArrayPictures
 
+SPEC = ImageSpec(10, 10, 1)
 FEATURES = 3 * 3 * 32  # of 10x10 pixels: less 4 for the convolutions, halved
 
 
 @pytest.fixture
 def base() -> Any:
-    return build_network("seed-cnn", ImageSpec(10, 10, 1))
+    return build_network(NETWORKS["seed-cnn"], SPEC)
 
 
 @pytest.fixture
-def images() -> NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (300, 10, 10, 1), dtype=np.uint8)
+def rows() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (300, 10, 10), dtype=np.uint8)
+
+
+def features_of(base: Any, digest: str, rows: NDArray[np.uint8], cache: Path, spec: ImageSpec = SPEC) -> Any:
+    return extract(base, digest, spec, ArrayPictures(rows, "test", spec), cache)
 
 
 def cache_file(cache: Path) -> Path:
@@ -31,36 +38,52 @@ def cache_file(cache: Path) -> Path:
 
 
 def test_features_are_the_bases_own_and_the_second_call_reads_them(
-    base: Any, images: NDArray[np.uint8], tmp_path: Path
+    base: Any, rows: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     digest = weights_digest(base)
-    expected = np.asarray(base(images, training=False))
-    first = extract(base, digest, images, tmp_path)
+    expected = np.asarray(base(rows[..., np.newaxis], training=False))
+    first = features_of(base, digest, rows, tmp_path)
     assert (first.shape, first.dtype) == ((300, FEATURES), np.dtype(np.float32))
     np.testing.assert_allclose(first, expected, atol=1e-6)
     # No base at all: whatever comes now comes from the cache.
-    np.testing.assert_array_equal(extract(None, digest, images, tmp_path), first)
+    np.testing.assert_array_equal(features_of(None, digest, rows, tmp_path), first)
 
 
-def test_other_weights_are_another_entry(base: Any, images: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_other_weights_are_another_entry(base: Any, rows: NDArray[np.uint8], tmp_path: Path) -> None:
     before = weights_digest(base)
-    first = extract(base, before, images, tmp_path)
+    first = features_of(base, before, rows, tmp_path)
     base.set_weights([weight * 2 for weight in base.get_weights()])
     assert weights_digest(base) != before
-    second = extract(base, weights_digest(base), images, tmp_path)
+    second = features_of(base, weights_digest(base), rows, tmp_path)
     assert np.abs(second - first).max() > 0
-    np.testing.assert_array_equal(extract(None, before, images, tmp_path), first)
+    np.testing.assert_array_equal(features_of(None, before, rows, tmp_path), first)
 
 
-def test_other_pixels_are_another_entry(base: Any, images: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_other_pixels_are_another_entry(base: Any, rows: NDArray[np.uint8], tmp_path: Path) -> None:
     digest = weights_digest(base)
-    first = extract(base, digest, images, tmp_path)
-    changed = images.copy()
-    changed[0, 4, 4, 0] ^= 255
-    second = extract(base, digest, changed, tmp_path)
+    first = features_of(base, digest, rows, tmp_path)
+    changed = rows.copy()
+    changed[0, 4, 4] ^= 255
+    second = features_of(base, digest, changed, tmp_path)
     assert np.abs(second[0] - first[0]).max() > 0
     np.testing.assert_array_equal(second[1:], first[1:])
-    assert extract(base, digest, images[:5], tmp_path).shape == (5, FEATURES)
+    assert features_of(base, digest, rows[:5], tmp_path).shape == (5, FEATURES)
+
+
+def test_another_order_of_the_pictures_is_another_entry(base: Any, rows: NDArray[np.uint8], tmp_path: Path) -> None:
+    digest = weights_digest(base)
+    first = features_of(base, digest, rows[:20], tmp_path)
+    np.testing.assert_allclose(features_of(base, digest, rows[19::-1], tmp_path), first[::-1], atol=1e-6)
+
+
+def test_another_geometry_of_the_same_pictures_is_another_entry(
+    base: Any, rows: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    digest = weights_digest(base)
+    rows[:] |= 128  # light borders, which light_on_dark inverts
+    first = features_of(base, digest, rows, tmp_path)
+    second = features_of(base, digest, rows, tmp_path, ImageSpec(10, 10, 1, polarity="light_on_dark"))
+    assert np.abs(second - first).max() > 0
 
 
 def damages(sound: bytes) -> dict[str, bytes]:
@@ -77,19 +100,19 @@ def damages(sound: bytes) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", sorted(damages(b"  ")))
-def test_a_damaged_entry_is_computed_again(base: Any, images: NDArray[np.uint8], tmp_path: Path, kind: str) -> None:
+def test_a_damaged_entry_is_computed_again(base: Any, rows: NDArray[np.uint8], tmp_path: Path, kind: str) -> None:
     digest = weights_digest(base)
-    first = extract(base, digest, images, tmp_path)
+    first = features_of(base, digest, rows, tmp_path)
     path = cache_file(tmp_path)
     sound = path.read_bytes()
     path.write_bytes(damages(sound)[kind])
     assert path.read_bytes() != sound
-    np.testing.assert_array_equal(extract(base, digest, images, tmp_path), first)
+    np.testing.assert_array_equal(features_of(base, digest, rows, tmp_path), first)
     assert path.read_bytes() == sound
 
 
-def test_an_entry_is_an_ordinary_numpy_file(base: Any, images: NDArray[np.uint8], tmp_path: Path) -> None:
-    features = extract(base, weights_digest(base), images, tmp_path)
+def test_an_entry_is_an_ordinary_numpy_file(base: Any, rows: NDArray[np.uint8], tmp_path: Path) -> None:
+    features = features_of(base, weights_digest(base), rows, tmp_path)
     np.testing.assert_array_equal(np.load(cache_file(tmp_path)), features)
 
 

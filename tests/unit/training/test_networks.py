@@ -7,6 +7,7 @@ import pytest
 
 from headway_contract.preprocessing import ImageSpec
 from headway_training.head import augmented, build_head, compose
+from headway_training.layers import NETWORKS
 from headway_training.networks import build_network
 from headway_training.recipe import AugmentationRecipe, HeadRecipe
 
@@ -23,7 +24,7 @@ def images() -> Any:
 
 
 def test_the_seed_base_with_five_classes_has_600165_parameters() -> None:
-    base = build_network("seed-cnn", SPEC)
+    base = build_network(NETWORKS["seed-cnn"], SPEC)
     composed = compose(base, build_head(base.output_shape[-1], 5, HeadRecipe()))
     assert composed.count_params() == 600_165
     assert parameters(composed.trainable_weights) == 600_165
@@ -32,7 +33,7 @@ def test_the_seed_base_with_five_classes_has_600165_parameters() -> None:
 
 
 def test_a_head_of_five_classes_trains_590597_parameters_above_9568_frozen_ones() -> None:
-    base = build_network("seed-cnn", SPEC)
+    base = build_network(NETWORKS["seed-cnn"], SPEC)
     base.trainable = False
     composed = compose(base, build_head(base.output_shape[-1], 5, HeadRecipe()))
     assert parameters(composed.trainable_weights) == 590_597
@@ -40,7 +41,7 @@ def test_a_head_of_five_classes_trains_590597_parameters_above_9568_frozen_ones(
 
 
 def test_a_network_takes_the_recipes_geometry() -> None:
-    base = build_network("seed-cnn", ImageSpec(32, 48, 3))
+    base = build_network(NETWORKS["seed-cnn"], ImageSpec(32, 48, 3))
     # Two 3x3 convolutions take four pixels of each side, pooling halves, 32 filters.
     assert base.output_shape == (None, 14 * 22 * 32)
     assert base(np.zeros((2, 32, 48, 3), dtype=np.uint8)).shape == (2, 14 * 22 * 32)
@@ -56,7 +57,7 @@ def test_a_head_has_the_recipes_hidden_layers_and_gives_probabilities(hidden: tu
 
 
 def test_augmentation_changes_pictures_while_training_only(images: Any) -> None:
-    base = build_network("seed-cnn", SPEC)
+    base = build_network(NETWORKS["seed-cnn"], SPEC)
     composed = compose(base, build_head(base.output_shape[-1], 5, HeadRecipe(dropout=0)))
     model = augmented(composed, AugmentationRecipe(rotation=0.2, translation=0.2, zoom=0.2))
     np.testing.assert_array_equal(model(images, training=False), composed(images, training=False))
@@ -66,7 +67,7 @@ def test_augmentation_changes_pictures_while_training_only(images: Any) -> None:
 
 
 def test_scaling_is_part_of_the_network(images: Any) -> None:
-    base = build_network("seed-cnn", SPEC)
+    base = build_network(NETWORKS["seed-cnn"], SPEC)
     features = np.asarray(base(images, training=False))
     inner = images.astype(np.float32) / 255
     for layer in base.layers[2:]:

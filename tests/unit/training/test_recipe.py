@@ -8,14 +8,8 @@ from headway_contract.errors import ModelMissing, VersionMissing
 from headway_contract.model_repository import ModelRepository
 from headway_contract.preprocessing import ImageSpec
 from headway_training.errors import InvalidRecipe
-from headway_training.recipe import (
-    AugmentationRecipe,
-    base_version,
-    builtin_recipes,
-    load_recipe,
-    recipe_mapping,
-    recipe_text,
-)
+from headway_training.recipe import AugmentationRecipe, recipe_mapping
+from headway_training.recipe_files import base_version, builtin_recipes, load_recipe, recipe_text
 
 BASE = "digits-5to9"
 HEAD = "digits-0to4"
@@ -83,12 +77,13 @@ def test_overrides_are_written_as_in_toml_and_the_last_one_counts() -> None:
     [
         (BASE, "fitting.epoch=3", "fitting.epoch: unknown key; did you mean epochs?"),
         (BASE, "ftting.epochs=3", "ftting: unknown key; did you mean fitting?"),
-        (BASE, "head.zzz=3", "head.zzz: unknown key; known keys: dropout, hidden"),
+        (BASE, "head.zzz=3", "head.zzz: unknown key; known keys: activation, cache_features, dropout"),
         (BASE, "image.gamma=2.2", "image spec: unknown key gamma"),
         (BASE, "image.height=0", "image spec: height must be 1 to 4096"),
         (BASE, "image.channels=[1]", "image spec: channels must be 1 or 3"),
         (BASE, "image.resample=['bilinear']", "image spec: resample must be one of"),
-        (BASE, "image.height=5", "5x28 is too small for seed-cnn; use 6x6 or more"),
+        (BASE, "image.height=5", "network: layer 3 (max_pool): its input of 1x24 pixels is too small for it"),
+        (BASE, "image.width=4", "network: layer 2 (conv): its input of 26x2 pixels is too small for it; use larger"),
         (BASE, "image=28", "image: Input should be a valid dictionary"),
         (BASE, "fitting.epochs=many", "fitting.epochs: Input should be a valid integer"),
         (BASE, "fitting.epochs=1.5", "fitting.epochs: Input should be a valid integer"),
@@ -103,18 +98,34 @@ def test_overrides_are_written_as_in_toml_and_the_last_one_counts() -> None:
         (BASE, "seed=-1", "seed: Input should be greater than or equal to 0"),
         (BASE, "kind=tail", "kind: Input should be 'base' or 'head'"),
         (BASE, "name=a/b", "name: 'a/b' cannot be a model's name"),
-        (BASE, "network=seed-cmn", "network: Input should be 'seed-cnn'"),
+        (BASE, "network=seed-cmn", "network: there is no 'seed-cmn'; there are: seed-cnn, strided-cnn, selu-dense"),
+        (BASE, 'layers=[{type="flatten"}]', 'needs network = "..." or [[layers]], one of the two'),
+        (
+            BASE,
+            "fine_tuning.depths=[1]",
+            "fine_tuning: a base is trained whole from the start; fine-tuning is",
+        ),
+        (BASE, "export.form=on_base", 'export.form: a base is published whole; "on_base" is for heads'),
+        (BASE, "head.cache_features=false", "a base that is being trained has no features to keep; remove it"),
+        (BASE, "fitting.momentum=0.9", "fitting.momentum: adam has its own; momentum is for sgd"),
+        (BASE, "data.folder=pictures", 'a folder of pictures is given as dataset = "folder" with folder = "DIR"'),
+        (BASE, "data.dataset=folder", 'a folder of pictures is given as dataset = "folder" with folder = "DIR"'),
         (BASE, "base=other", 'stands on no other: remove base, or set kind = "head"'),
         (BASE, "kind=head", 'a recipe of kind "head" needs base = "MODEL" or "MODEL/VERSION"'),
         (BASE, "data.dataset=letters", "data.dataset: Input should be 'digits'"),
-        (BASE, 'data.classes=["5"]', "data.classes: Tuple should have at least 2 items"),
+        (BASE, 'data.classes=["5"]', "data.classes: one class alone cannot be told from another; name two or more"),
         (BASE, "data.classes=[5, 6]", "data.classes.0: Input should be a valid string"),
         (BASE, 'data.classes=["5", "6", "5"]', "data.classes: a class is named twice; name each once"),
         (BASE, "data.test=0.5", "data.test: Input should be less than 0.5"),
-        (HEAD, "kind=base", 'a recipe of kind "base" needs network = "..." and an [image] section'),
-        (HEAD, "network=seed-cnn", "a head has its base's network and geometry: remove network"),
-        (HEAD, "image.height=28", "a head has its base's network and geometry: remove network and [image]"),
-        (HEAD, "augmentation.zoom=0.1", "cached features, which see no augmentation: remove [augmentation]"),
+        (
+            HEAD,
+            "kind=base",
+            'a recipe of kind "base" needs network = "..." or [[layers]], one of the two, and an [image]',
+        ),
+        (HEAD, "network=seed-cnn", "a head has its base's network: remove network and [[layers]]"),
+        (HEAD, "image.height=28", "image spec: missing channels, width"),
+        (HEAD, "augmentation.zoom=0.1", "cached features are of unchanged pictures; set head.cache_features = false"),
+        (HEAD, "fine_tuning.depths=[0]", "fine_tuning.depths.0: Input should be greater than or equal to 1"),
         (HEAD, "base=a/b/c", "base: 'a/b/c' is neither MODEL nor MODEL/VERSION"),
         (HEAD, "base=digits/new", "base: 'digits/new' is neither MODEL nor MODEL/VERSION"),
         (HEAD, "epochs", "--set epochs: write SECTION.KEY=VALUE, such as fitting.epochs=3"),
@@ -125,6 +136,17 @@ def test_overrides_are_written_as_in_toml_and_the_last_one_counts() -> None:
 )
 def test_a_recipe_that_cannot_be_meant_is_refused(recipe: str, override: str, message: str) -> None:
     assert message in refusal(recipe, override)
+
+
+def test_a_head_that_is_fine_tuned_no_longer_fits_the_published_base() -> None:
+    message = refusal(HEAD, "export.form=on_base", "fine_tuning.depths=[1]")
+    assert "fine-tuning changes the base's layers" in message
+    assert 'set export.form = "standalone" or remove [fine_tuning]' in message
+
+
+def test_augmentation_of_a_head_needs_features_that_are_not_cached() -> None:
+    recipe = load_recipe(HEAD, ["augmentation.zoom=0.1", "head.cache_features=false"])
+    assert recipe.augmentation == AugmentationRecipe(zoom=0.1)
 
 
 def test_every_problem_is_told_at_once() -> None:

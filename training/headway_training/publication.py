@@ -1,0 +1,285 @@
+"""What was fitted -> evaluated, calibrated, described, exported and published.
+
+Everything is measured on the two halves as they will be exported, after calibration, on every test picture.
+"""
+
+import io
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from headway_contract.model_manifest import (
+    Abstention,
+    BaseReference,
+    Calibration,
+    ClassFigures,
+    GoldenSample,
+    ModelManifest,
+    Provenance,
+)
+from headway_contract.model_repository import ModelRepository
+from headway_contract.preprocessing import ImageSpec, decode_image, to_model_input
+from headway_training import baselines, calibration, datasets, evaluation, export, head
+from headway_training.errors import TrainingError
+from headway_training.inference import batches, infer
+from headway_training.pictures import Pictures
+from headway_training.recipe import Recipe, recipe_mapping
+from headway_training.report import render_report
+from headway_training.report_galleries import make_galleries
+from headway_training.run_record import (
+    REPORT_FILE,
+    RUN_FILE,
+    SCORES_FILE,
+    Baseline,
+    Evaluation,
+    FittingPhase,
+    OtherTest,
+    RunRecord,
+    ScoredPictures,
+    SweepPoint,
+)
+from headway_training.surroundings import git_commit, package_versions
+
+_GOLDEN_SAMPLES = 10
+_GOLDEN_BYTES = 32_768  # the manifest travels to every gateway: larger pictures are stored smaller
+_GOLDEN_SIDE = 384
+_BASELINE_SIDE = 32
+_BASELINE_ROWS = 20_000
+_BASELINE_BATCH = 64
+
+Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a straight line hands over: the two halves of the model, and what they showed while they were fitted.
+
+    ``validation_features``, ``test_features``: ``float32[N, D]`` under the base as it is now. ``frozen_features``: of
+    training and test pictures under the base as the head first saw it; None for a base.
+    """
+
+    image: ImageSpec
+    base: Any
+    head: Any
+    phases: tuple[FittingPhase, ...]
+    validation_features: Features
+    test_features: Features
+    reference: BaseReference | None = None
+    base_epoch_seconds: float | None = None
+    frozen_features: tuple[Features, Features] | None = None
+    sweep: tuple[SweepPoint, ...] = ()
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published version, its record, where its report lies, and wall seconds from recipe to published."""
+
+    version: int
+    record: RunRecord
+    report: Path
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Scores of the calibrated model on validation and test, and its calibration."""
+
+    validation: NDArray[np.float32]
+    test: NDArray[np.float32]
+    temperature: float
+    before: Evaluation
+
+
+def publish(
+    recipe: Recipe,
+    repository: ModelRepository,
+    splits: datasets.Splits,
+    fitted: Fitted,
+    data_dir: Path | None,
+    console: Console,
+    seconds: Mapping[str, float],
+    started: float,
+) -> Published:
+    """Evaluate, describe, export, compare and publish; ``seconds`` are of the stages before, ``started`` a clock value.
+
+    Raises :class:`TrainingError` where the scores are no numbers, :class:`ExportRefused`, and what the repository
+    raises; nothing is published then.
+    """
+    clock = time.perf_counter()
+    with console.status("evaluating ..."):
+        measured = _calibrate(recipe, splits, fitted)
+        record = _record(recipe, splits, fitted, measured, data_dir, seconds, clock)
+        manifest = _manifest(recipe, splits, fitted, measured, record)
+        page = render_report(record, make_galleries(splits, record.evaluation))
+
+    def write_extra(directory: Path) -> None:
+        (directory / RUN_FILE).write_text(record.to_json(), encoding="utf-8")
+        (directory / REPORT_FILE).write_text(page, encoding="utf-8")
+        pictures = splits.test.pictures
+        identities = np.array([pictures.identity(index) for index in range(len(pictures))])
+        ScoredPictures(measured.test, splits.test.labels, identities).save(directory / SCORES_FILE)
+
+    with console.status("exporting, loading again and comparing ..."):
+        expected = export.Expected(splits.test.pictures, fitted.test_features, measured.test)
+        version = export.export_version(repository, manifest, fitted.base, fitted.head, expected, write_extra)
+    path = repository.path(recipe.name, version)
+    console.print(f"  published {path}")
+    return Published(version, record, path / REPORT_FILE, time.perf_counter() - started)
+
+
+def _calibrate(recipe: Recipe, splits: datasets.Splits, fitted: Fitted) -> _Measured:
+    """Fit the temperature on the validation split and put it into the head."""
+    validation, test = infer(fitted.head, fitted.validation_features), infer(fitted.head, fitted.test_features)
+    if not (np.isfinite(test).all() and np.isfinite(validation).all()):
+        raise TrainingError(
+            f"recipe {recipe.name}: the weights diverged, the scores are no numbers; "
+            f"lower fitting.learning_rate ({recipe.fitting.learning_rate}); nothing was published"
+        )
+    before = evaluation.evaluate(test, splits.test.labels, splits.classes)
+    temperature = calibration.fit_temperature(validation, splits.validation.labels)
+    head.divide_logits(fitted.head, temperature)
+    return _Measured(
+        infer(fitted.head, fitted.validation_features),
+        infer(fitted.head, fitted.test_features),
+        temperature,
+        before,
+    )
+
+
+def _record(
+    recipe: Recipe,
+    splits: datasets.Splits,
+    fitted: Fitted,
+    measured: _Measured,
+    data_dir: Path | None,
+    seconds: Mapping[str, float],
+    clock: float,
+) -> RunRecord:
+    composed = head.compose(fitted.base, fitted.head)
+    labels = splits.test.labels
+    return RunRecord(
+        model=recipe.name,
+        kind=recipe.kind,
+        form=recipe.export.form,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        recipe=recipe_mapping(recipe),
+        classes=splits.classes,
+        seed=recipe.seed,
+        data_digest=splits.digest(),
+        counts={name: len(getattr(splits, name)) for name in ("train", "validation", "test")},
+        data_warnings=splits.check.warnings(),
+        evaluation=evaluation.evaluate(measured.test, labels, splits.classes),
+        uncalibrated_ece=measured.before.ece,
+        uncalibrated_reliability=measured.before.reliability,
+        temperature=measured.temperature,
+        validation_accuracy=evaluation.accuracy(measured.validation, splits.validation.labels).value,
+        abstention=calibration.abstain_threshold(measured.validation, splits.validation.labels, measured.test, labels),
+        baselines=_baselines(recipe, splits, fitted),
+        phases=fitted.phases,
+        sweep=fitted.sweep,
+        other_tests=tuple(_other_test(composed, name, fitted.image, data_dir) for name in recipe.evaluation.also),
+        base=fitted.reference,
+        base_epoch_seconds=fitted.base_epoch_seconds,
+        parameters=composed.count_params(),
+        trainable_parameters=int(sum(np.prod(weight.shape) for weight in composed.trainable_weights)),
+        seconds={**seconds, "evaluation": time.perf_counter() - clock},
+        packages=package_versions(),
+        git_commit=git_commit(),
+        expected_accuracy=recipe.expected_accuracy,
+    )
+
+
+def _manifest(
+    recipe: Recipe, splits: datasets.Splits, fitted: Fitted, measured: _Measured, record: RunRecord
+) -> ModelManifest:
+    figures, abstention = record.evaluation, record.abstention
+    return ModelManifest(
+        model=recipe.name,
+        kind=recipe.kind,
+        form=recipe.export.form,
+        labels=splits.classes,
+        image=fitted.image,
+        base=fitted.reference,
+        test_accuracy=figures.accuracy,
+        weights_digest=export.weights_digest(fitted.base, fitted.head),
+        parameters=record.parameters,
+        trainable_parameters=record.trainable_parameters,
+        classes=tuple(ClassFigures(row.label, row.precision, row.recall, row.support) for row in figures.per_class),
+        baselines={baseline.name: baseline.accuracy.value for baseline in record.baselines},
+        calibration=Calibration(measured.temperature, measured.before.ece, figures.ece),
+        abstention=Abstention(abstention.threshold, abstention.test_coverage, abstention.test_risk),
+        golden=_golden_samples(splits, fitted),
+        provenance=Provenance(
+            created=record.created,
+            seed=record.seed,
+            recipe=record.recipe,
+            data_digest=record.data_digest,
+            packages=record.packages,
+            git_commit=record.git_commit,
+        ),
+    )
+
+
+def _baselines(recipe: Recipe, splits: datasets.Splits, fitted: Fitted) -> tuple[Baseline, ...]:
+    """On what the classifier sees: a head's features, and for a base small pictures."""
+    chosen = np.random.default_rng(recipe.seed).permutation(len(splits.train))[:_BASELINE_ROWS]
+    if fitted.frozen_features is not None:
+        train, test = fitted.frozen_features[0][chosen], fitted.frozen_features[1]
+    else:
+        train, test = _small(splits.train.pictures)[chosen], _small(splits.test.pictures)
+    return baselines.baselines(train, splits.train.labels[chosen], test, splits.test.labels, recipe.seed)
+
+
+def _small(pictures: Pictures) -> NDArray[np.float32]:
+    """Pixels from 0 to 1 of pictures shrunk to at most 32x32 by block means: ``float32[N, D]``."""
+
+    def shrunk(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        count, height, width, channels = batch.shape
+        rows, columns = -(-height // _BASELINE_SIDE), -(-width // _BASELINE_SIDE)
+        whole = batch[:, : height // rows * rows, : width // columns * columns].astype(np.float32)
+        blocks = whole.reshape(count, height // rows, rows, width // columns, columns, channels)
+        small: NDArray[np.float32] = (blocks.mean(axis=(2, 4)) / 255).reshape(count, -1)
+        return small
+
+    return np.concatenate([shrunk(batch) for batch in batches(pictures, _BASELINE_BATCH)])
+
+
+def _other_test(composed: Any, dataset: str, image: ImageSpec, data_dir: Path | None) -> OtherTest:
+    split = datasets.load_test_split(dataset, None, image, data_dir)
+    accuracy = evaluation.accuracy(infer(composed, split.pictures), split.labels)
+    return OtherTest(dataset, accuracy, "the model applied unchanged, classes by position")
+
+
+def _golden_samples(splits: datasets.Splits, fitted: Fitted) -> tuple[GoldenSample, ...]:
+    """The first test pictures of every class in turn, so that few samples show every class."""
+    chosen: list[int] = []
+    members = [np.flatnonzero(splits.test.labels == index) for index in range(len(splits.classes))]
+    for rank in range(_GOLDEN_SAMPLES):
+        chosen.extend(int(group[rank]) for group in members if rank < len(group))
+    chosen = chosen[: max(_GOLDEN_SAMPLES, len(splits.classes))]
+    encoded = [_storable(splits.test.pictures.encoded(index)) for index in chosen]
+    # Asked again: a picture that was stored smaller has other pixels than the test split's.
+    pixels = np.stack([to_model_input(decode_image(picture), fitted.image) for picture in encoded])
+    scores = infer(fitted.head, infer(fitted.base, pixels))
+    return tuple(
+        GoldenSample(image=picture, label=splits.classes[splits.test.labels[index]], scores=tuple(map(float, row)))
+        for picture, index, row in zip(encoded, chosen, scores, strict=True)
+    )
+
+
+def _storable(encoded: bytes) -> bytes:
+    """The picture itself where it is small, so that a host with another resize is found out; else a smaller JPEG."""
+    if len(encoded) <= _GOLDEN_BYTES:
+        return encoded
+    picture = decode_image(encoded)
+    picture.thumbnail((_GOLDEN_SIDE, _GOLDEN_SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
