@@ -116,7 +116,9 @@ def test_what_the_readme_tells_to_type_exists() -> None:
                 assert flag in help_of(rest[0]), f"headway {rest[0]} has no {flag}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/reference.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/reference.md", "docs/training.md"]
+)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     targets = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]

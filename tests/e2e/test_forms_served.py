@@ -12,8 +12,11 @@ from PIL import Image
 
 from headway_client import Client
 from headway_contract.model_repository import ModelRepository
+from headway_serving.adapters.route_file import write_routes
+from headway_serving.core.routing import ModelRoutes, RouteTable
+from headway_serving.models_config import write_models_config
 from tests.e2e.conftest import Trained
-from tests.e2e.running import Served, headway, serving
+from tests.e2e.running import Served, eventually, headway, serving
 
 STANDALONE = {"digits-0to4", "digits-5to9"}
 BACKBONE, ON_BASE = "efficientnet-lite0", "tints"
@@ -82,17 +85,16 @@ def test_a_repository_of_parts_alone_is_refused_with_the_way_out(parts: ModelRep
 
 
 def test_a_head_on_a_base_that_somebody_routes_is_an_incompatible_model(
-    mixed: Path, trained: Trained, tmp_path: Path
+    served: Served, mixed: Path, trained: Trained
 ) -> None:
-    """And the others are served as before."""
-    routes = tmp_path / "routes.json"
-    models = {name: {"stable": 1} for name in (*STANDALONE, ON_BASE)}
-    routes.write_text(json.dumps({"schema": 1, "models": models}))
-    flags = "--routes", str(routes), "--models-config", str(tmp_path / "models.config")
+    """It answers nothing and the gateway is not ready, both with the reason; the other models are served as before."""
     picture = trained.samples["digits-0to4"][0].read_bytes()
-    with serving(mixed, tmp_path / "log", *flags) as running:
-        answer = running.classify(ON_BASE, picture)
-        assert answer.json()["code"] == "incompatible_model"
-        assert "takes no pictures by itself: its form is on_base; route a standalone version" in answer.json()["detail"]
-        assert running.classify("digits-0to4", picture).status_code == 200
-        assert httpx.get(f"{running.url}/readyz").status_code == 200
+    table = RouteTable({name: ModelRoutes(1) for name in (*STANDALONE, ON_BASE)})
+    write_models_config(mixed / "models.config", ModelRepository(mixed), table)
+    write_routes(mixed / "routes.json", table)
+    eventually(lambda: served.classify(ON_BASE, picture).json()["code"] == "incompatible_model", "both are followed")
+    reason = "tints version 1 takes no pictures by itself: its form is on_base; route a standalone version"
+    assert reason in served.classify(ON_BASE, picture).json()["detail"]
+    ready = httpx.get(f"{served.url}/readyz")
+    assert (ready.status_code, reason in ready.json()["detail"]) == (503, True)
+    assert served.classify("digits-0to4", picture).status_code == 200

@@ -147,7 +147,7 @@ def _train(arguments: argparse.Namespace) -> None:
         raise TrainingError(f"--repository {root} is a file; name a folder to publish to")
     repository = ModelRepository(root)
     console = Console(soft_wrap=True, highlight=False)
-    with console.status("loading TensorFlow ..."), _stderr_of_start_up_hidden():
+    with console.status("loading TensorFlow ..."), _starting_tensorflow():
         from headway_training import backbones, features, pipeline  # noqa: PLC0415  # takes seconds, so not for --help
     _check_bases(recipes, repository, backbones.BACKBONES)
     root.mkdir(parents=True, exist_ok=True)
@@ -263,12 +263,14 @@ def _samples(arguments: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def _stderr_of_start_up_hidden() -> Iterator[None]:
-    """Keep TensorFlow's C++ start-up notes (no GPU, oneDNN) from standing between the lines that people read.
+def _starting_tensorflow() -> Iterator[None]:
+    """Set TensorFlow up before its first import, and keep its C++ notes (no GPU, oneDNN) from between our lines.
 
-    They are written to the file descriptor before any log level is in force. Python errors still reach the user.
+    The notes are written to the file descriptor before any log level is in force. Python errors still reach the user.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow leaves oneDNN off on processors without AVX-512; there too it halves the time of convolutions.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.stderr.flush()
     kept = os.dup(2)

@@ -165,7 +165,7 @@ def test_a_large_test_picture_is_a_smaller_golden_sample_that_is_answered_too(
         for number in range(8):
             shape = (600, 500) if mode == "L" else (600, 500, len(mode))
             rough = noise.integers(0, 256, [-(-side // 8) for side in shape[:2]] + list(shape[2:]), dtype=np.uint8)
-            picture = Image.fromarray(rough, mode).resize((500, 600))
+            picture = Image.fromarray(rough).resize((500, 600))
             (tmp_path / name).mkdir(exist_ok=True)
             picture.save(tmp_path / name / f"{number}.png")
     assert min(path.stat().st_size for path in tmp_path.rglob("*.png")) > 32_768

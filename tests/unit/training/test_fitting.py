@@ -75,7 +75,7 @@ TRAIN, VALIDATION = samples(100, 1), samples(60, 2)
 def model(recipe: Recipe = RECIPE) -> Any:
     keras.utils.set_random_seed(recipe.seed)
     base = build_network(recipe.network_layers, ImageSpec(8, 8, 1))
-    composed = compose(base, build_head(base.output_shape[-1], 2, HeadRecipe(hidden=(4,))))
+    composed = compose(base, build_head(base.output_shape[-1], 2, HeadRecipe(hidden=())))
     return augmented(composed, AugmentationRecipe(flip=True))
 
 
@@ -147,7 +147,7 @@ def test_the_same_seed_fits_the_same_weights_and_another_seed_others() -> None:
     assert_same(fit(), first)
     assert fit(RECIPE.model_copy(update={"seed": 2}))[0].loss != first[0].loss
     assert len(first[0].loss) == len(first[0].validation_accuracy) == len(first[0].epoch_seconds) == 5
-    assert first[0].trainable_parameters == 3 * 9 + 3 + 2 * 3 + 27 * 4 + 4 + 4 * 2 + 2
+    assert first[0].trainable_parameters == 3 * 9 + 3 + 2 * 3 + 27 * 2 + 2
 
 
 @pytest.mark.parametrize(
