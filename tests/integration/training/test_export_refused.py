@@ -29,13 +29,14 @@ class Untrained:
     base: Any
     head: Any
     images: Any
+    features: Any
     scores: Any
     manifest: ModelManifest
 
     def export(self, repository: ModelRepository, **changes: Any) -> int:
         """Export it, with what ``changes`` replaces."""
         values = dataclasses.replace(self, **changes)
-        expected = Expected(values.images, None, values.scores)
+        expected = Expected(values.images, values.features, values.scores)
         return export_version(repository, values.manifest, values.base, values.head, expected)
 
 
@@ -55,7 +56,7 @@ def untrained() -> Untrained:
         parameters=1,
         trainable_parameters=1,
     )
-    return Untrained(base, head, images, infer(compose(base, head), images), manifest)
+    return Untrained(base, head, images, infer(base, images), infer(compose(base, head), images), manifest)
 
 
 def test_scores_that_agree_are_published(untrained: Untrained, tmp_path: Path) -> None:
@@ -76,6 +77,15 @@ def test_one_score_that_differs_refuses_the_export(untrained: Untrained, tmp_pat
         untrained.export(repository, scores=scores)
     assert repository.models() == ()
     assert list((tmp_path / ".staging").iterdir()) == []
+
+
+def test_a_feature_that_differs_refuses_the_export(untrained: Untrained, tmp_path: Path) -> None:
+    features = untrained.features.copy()
+    features[3, 7] += 0.01 * np.abs(features).max()
+    repository = ModelRepository(tmp_path)
+    with pytest.raises(ExportRefused, match=r"untrained: signature features of the exported model differs"):
+        untrained.export(repository, features=features)
+    assert repository.models() == ()
 
 
 def test_weights_that_changed_since_they_were_evaluated_refuse_the_export(untrained: Untrained, tmp_path: Path) -> None:

@@ -115,9 +115,7 @@ def test_a_corrupt_picture_is_named_and_refused_or_left_out(
     assert any("red/003.png" in warning for warning in left.data_warnings)
 
 
-def test_a_pretrained_backbone_is_published_once_and_its_features_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pretrained_backbone_is_published_once_and_its_features_are_kept(tmp_path: Path) -> None:
     """Whether the backbone had to be built first makes no difference to the head."""
     pictures = write_colours(tmp_path / "pictures", each=10)
     arguments = ["--images", str(pictures), "--name", "mine", "--set", "fitting.epochs=3"]
@@ -130,9 +128,10 @@ def test_a_pretrained_backbone_is_published_once_and_its_features_are_kept(
     assert repository.manifest("mine", 1).base.digest == repository.digest("efficientnet-lite0", 1)
     features = sorted((tmp_path / "cache" / "features").iterdir())
     assert len(features) == 3
-    monkeypatch.setenv("HEADWAY_CACHE_DIR", str(tmp_path / "cache"))
-    assert train_main(arguments) == 0
-    assert "the pretrained backbone that heads stand on" not in capsys.readouterr().out
+    warm = headway_train(tmp_path / "cache", *arguments)
+    assert (warm.returncode, warm.stderr) == (0, "")
+    assert "the pretrained backbone that heads stand on" in cold.stdout
+    assert "the pretrained backbone that heads stand on" not in warm.stdout
     assert repository.versions("efficientnet-lite0") == (1,)
     assert sorted((tmp_path / "cache" / "features").iterdir()) == features
     first, second = (repository.manifest("mine", version) for version in (1, 2))

@@ -68,8 +68,11 @@ def test_keras_makes_the_features_that_were_foretold(
     assert base(np.zeros((2, *image.shape), np.uint8), training=False).shape == (2, foretold)
 
 
-@pytest.mark.parametrize(("name", "width"), [("seed-cnn", 4608), ("strided-cnn", 1600), ("selu-dense", 50)])
-def test_the_named_networks_make_the_features_that_their_sources_have(name: str, width: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [("seed-cnn", 4608), ("strided-cnn", 1600), ("pooled-cnn", 1600), ("tutorial-cnn", 128), ("selu-dense", 50)],
+)
+def test_the_named_networks_make_as_many_features_as_they_are_described_with(name: str, width: int) -> None:
     assert feature_width(NETWORKS[name], (28, 28, 1)) == width
 
 
