@@ -163,7 +163,7 @@ class _Page:
             "|---|---|---|---|---|---|",
         ]
         for row in self._rows:
-            bar = "" if row.bar is None else f"{row.bar:g}: {'yes' if row.improved not in self.missed() else '**no**'}"
+            bar = "" if row.bar is None else f"{row.bar:g}: {self._reached(row)}"
             cells = (
                 row.document,
                 row.title,
@@ -175,6 +175,11 @@ class _Page:
             lines.append(f"| {' | '.join(cells)} |")
         notes = [f"- `{name}` could not run here: {problem}" for name, problem in self._failed.items()]
         return "\n".join([*lines, "", *notes]).rstrip()
+
+    def _reached(self, row: Experiment) -> str:
+        if row.improved not in self._records:
+            return "not run"
+        return "**no**" if row.improved in self.missed() else "yes"
 
     def other_tests(self) -> str:
         """Models applied unchanged to another dataset."""
