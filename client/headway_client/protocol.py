@@ -139,15 +139,13 @@ def _problem(status: int, headers: Mapping[str, str], body: bytes) -> ProblemErr
             "title": phrase,
             "detail": f"{phrase}, without a problem document; is this a Headway gateway?",
         }
-    code = str(problem.get("code", "unknown"))
-    return problem_class(status, code)(
-        status,
-        code,
-        str(problem.get("title", "")),
-        str(problem.get("detail", "")),
-        str(problem.get("request_id") or headers.get("x-request-id", "")),
-        _seconds(headers.get("retry-after")),
-    )
+    request_id = str(problem.get("request_id") or headers.get("x-request-id", ""))
+    return _problem_error(status, problem, request_id, _seconds(headers.get("retry-after")))
+
+
+def _problem_error(status: int, problem: Mapping[str, Any], request_id: str, retry_after: float | None) -> ProblemError:
+    code, title = str(problem.get("code", "unknown")), str(problem.get("title", ""))
+    return problem_class(status, code)(status, code, title, str(problem.get("detail", "")), request_id, retry_after)
 
 
 def _seconds(retry_after: str | None) -> float | None:
@@ -161,7 +159,9 @@ def parse_classification(payload: Any, images: int) -> Classification:
     Raises InvalidResponse if a field is missing or of the wrong type, or the results are not one per image.
     """
     answer = _typed(payload, dict, "the answer")
-    results = sorted((_result(item) for item in _field(answer, "results", list)), key=lambda result: result.index)
+    request_id = _field(answer, "request_id", str)
+    items = (_result(item, request_id) for item in _field(answer, "results", list))
+    results = sorted(items, key=lambda result: result.index)
     if [result.index for result in results] != list(range(images)):
         raise InvalidResponse(f"the answer holds {len(results)} results whose indexes do not fit {images} images")
     arm = answer.get("arm")
@@ -170,12 +170,19 @@ def parse_classification(payload: Any, images: int) -> Classification:
         version=_field(answer, "version", int),
         arm=None if arm is None else _typed(arm, str, "arm"),
         results=tuple(results),
-        request_id=_field(answer, "request_id", str),
+        request_id=request_id,
+        fallback_from=_field(_typed(answer["fallback"], dict, "fallback"), "version", int)
+        if answer.get("fallback") is not None
+        else None,
     )
 
 
-def _result(item: Any) -> Result:
+def _result(item: Any, request_id: str) -> Result:
     result = _typed(item, dict, "results[]")
+    if result.get("problem") is not None:
+        problem = _typed(result["problem"], dict, "results[].problem")
+        error = _problem_error(_field(problem, "status", int), problem, request_id, None)
+        return Result(index=_field(result, "index", int), predictions=(), problem=error)
     predictions = (_typed(each, dict, "predictions[]") for each in _field(result, "predictions", list))
     return Result(
         index=_field(result, "index", int),

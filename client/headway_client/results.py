@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headway_client.errors import NoPrediction
+from headway_client.errors import NoPrediction, ProblemError
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +16,20 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The predictions for one image, best first. `index` is the image's place in the request, from 0."""
+    """The predictions for one image, best first. `index` is the image's place in the request, from 0.
+
+    `problem`: why an image among several could not be read; it then has no predictions.
+    """
 
     index: int
     predictions: tuple[Prediction, ...]
+    problem: ProblemError | None = None
 
     @property
     def top(self) -> Prediction:
-        """The best prediction. Raises NoPrediction if none reached `min_confidence`."""
+        """The best prediction. Raises the image's problem, or NoPrediction if none reached `min_confidence`."""
+        if self.problem is not None:
+            raise self.problem
         if not self.predictions:
             raise NoPrediction(
                 f"no class reached min_confidence for image {self.index}; lower it, or read .predictions"
@@ -36,6 +42,7 @@ class Classification:
     """The answer to one request: which version answered, and one Result per image in the order sent.
 
     `arm` is the arm of the traffic split that answered (`stable`, `candidate` or `pinned`), None if it is not said.
+    `fallback_from` is the candidate version that failed before the stable one answered, None if none did.
     `top`, `label` and `score` are short cuts for a request with one image; they raise NoPrediction if it had
     several, or if no class reached `min_confidence`.
     """
@@ -45,6 +52,7 @@ class Classification:
     arm: str | None
     results: tuple[Result, ...]
     request_id: str
+    fallback_from: int | None = None
 
     @property
     def top(self) -> Prediction:

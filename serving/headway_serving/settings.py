@@ -29,7 +29,15 @@ class GatewaySettings:
     model_server: str = _setting("127.0.0.1:8500", "gRPC target of the model server: HOST:PORT or dns:///HOST:PORT")
     routes_file: Path = _setting(Path("routes.json"), "the file that says which version of each model gets traffic")
     routes_poll_seconds: float = _setting(0.5, "how often the routes file is looked at for changes, seconds", 0.05, 60)
-    threads: int = _setting(16, "requests worked on at the same time", 1, 512)
+    threads: int = _setting(
+        64, "threads that take requests; more than may be in flight, so that one can say no", 1, 512
+    )
+    max_in_flight: int = _setting(
+        48, "most requests worked on at the same time; under load fewer, as their latency tells", 1, 512
+    )
+    max_batch_rows: int = _setting(32, "most pictures in one call to the model server", 1, 1024)
+    target_batch_ms: int = _setting(100, "how long one call should last at most, milliseconds", 1, 60_000)
+    max_batches_in_flight: int = _setting(2, "calls for one version at the same time", 1, 64)
     max_body_bytes: int = _setting(32 * 1024 * 1024, "largest request body, bytes", 1024, 2**31 - 1)
     max_image_bytes: int = _setting(20 * 1024 * 1024, "largest encoded picture, bytes", 64, 2**31 - 1)
     max_image_pixels: int = _setting(50_000_000, "largest picture, width x height, checked before decoding", 1, 10**9)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,11 +72,18 @@ def scripted_version(
     return ScriptedVersion(manifest, classes=len(labels), state=state, fault=fault)
 
 
-def scripted_scores(pixels: NDArray[np.uint8], version: ScriptedVersion) -> NDArray[np.float32]:
-    """``uint8[N, H, W, C]`` -> ``float32[N, classes]``: 0.9 for the class ``pixels[n, 0, 0, 0] % classes``."""
+def scripted_answer(rows: NDArray[Any], version: ScriptedVersion, signature: str) -> NDArray[np.float32]:
+    """What a signature answers; a picture's features are ``float32[3]``: its first pixel, and 1 and 2."""
+    if signature == "features":
+        return np.stack([np.array([row[0, 0, 0], 1, 2], np.float32) for row in rows])
+    return scripted_scores(rows.reshape(len(rows), -1), version)
+
+
+def scripted_scores(rows: NDArray[Any], version: ScriptedVersion) -> NDArray[np.float32]:
+    """Pixels or features of N pictures, ``[N, D]`` -> ``float32[N, classes]``: 0.9 for class ``[n, 0] % classes``."""
     classes = version.classes
     if version.fault is Fault.NOT_A_NUMBER:
-        return np.full((len(pixels), classes), np.nan, np.float32)
-    scores = np.full((len(pixels), classes), 0.1 / (classes - 1), np.float32)
-    scores[np.arange(len(pixels)), pixels[:, 0, 0, 0] % classes] = 0.9
+        return np.full((len(rows), classes), np.nan, np.float32)
+    scores = np.full((len(rows), classes), 0.1 / (classes - 1), np.float32)
+    scores[np.arange(len(rows)), rows[:, 0].astype(np.intp) % classes] = 0.9
     return scores

@@ -1,5 +1,7 @@
 """The adapter's fake: a model server in memory, held to the same conformance test as the real one."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,7 @@ from headway_serving.core.errors import (
     VersionNotFound,
 )
 from headway_serving.core.routing import Route
-from tests.fakes.scripted_models import Fault, ScriptedModels, ScriptedVersion, scripted_scores
+from tests.fakes.scripted_models import Fault, ScriptedModels, ScriptedVersion, scripted_answer
 
 _FAULTS: dict[Fault, ServingError] = {
     Fault.HANGS: DeadlineExceeded("the model server did not answer within the request's time"),
@@ -24,7 +26,7 @@ _FAULTS: dict[Fault, ServingError] = {
 class FakePredictor:
     """Predicts, describes and lists :class:`ScriptedVersion`; set ``away`` to make it unreachable.
 
-    ``predicted`` holds the route and the pixels of every Predict, ``described`` the route of every manifest asked for,
+    ``predicted`` holds the route and the rows of every Predict, ``described`` the route of every manifest asked for,
     ``timeouts`` the seconds that each call was given.
     """
 
@@ -35,13 +37,15 @@ class FakePredictor:
         self.described: list[Route] = []
         self.timeouts: list[float] = []
 
-    def predict(self, route: Route, pixels: NDArray[np.uint8], timeout: float) -> NDArray[np.float32]:
-        self.predicted.append((route, pixels))
+    def predict(
+        self, route: Route, rows: NDArray[Any], timeout: float, signature: str = "serving_default"
+    ) -> NDArray[np.float32]:
+        self.predicted.append((route, rows))
         self.timeouts.append(timeout)
         version = self._loaded(route)
         if version.fault in _FAULTS:
             raise _FAULTS[version.fault]
-        return scripted_scores(pixels, version)
+        return scripted_answer(rows, version, signature)
 
     def manifest_json(self, route: Route, timeout: float) -> bytes:
         self.described.append(route)

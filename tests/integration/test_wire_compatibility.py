@@ -48,6 +48,10 @@ OFFICIAL = {lean.DESCRIPTOR.full_name: official.DESCRIPTOR for lean, official in
 MESSAGES = [pair for pair in PAIRS if not pair[0].DESCRIPTOR.GetOptions().map_entry]
 
 
+PACKED = ours.Tensor.DESCRIPTOR.fields_by_name["float_val"]
+"""Packed floats, which ours takes as the bytes they are."""
+
+
 def name(value: Any) -> str:
     return str(value.DESCRIPTOR.full_name)
 
@@ -66,6 +70,9 @@ def test_every_field_has_the_official_number_name_and_type(lean: Any, official: 
     for field in lean.DESCRIPTOR.fields:
         theirs = official.DESCRIPTOR.fields_by_number[field.number]
         assert field.name == theirs.name
+        if field is PACKED:
+            assert (theirs.type, theirs.is_packed) == (FieldDescriptor.TYPE_FLOAT, True)
+            continue
         assert field.is_repeated == theirs.is_repeated
         assert field.is_packed == theirs.is_packed
         assert wire_type(field) == wire_type(theirs)
@@ -98,6 +105,8 @@ def contents(descriptor: Descriptor) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def field_values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
+    if field is PACKED:
+        return st.lists(SCALARS[FieldDescriptor.TYPE_FLOAT], max_size=3)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         values = field_values(field.message_type.fields_by_name["value"])
         return st.dictionaries(st.text(max_size=8), values, max_size=2)
@@ -124,6 +133,8 @@ def fill(message: Any, content: dict[str, Any]) -> Any:
         elif isinstance(value, dict):
             for entry, inner in value.items():
                 fill(target[entry], inner)
+        elif message.DESCRIPTOR.fields_by_name[key] is PACKED:
+            setattr(message, key, np.array(value, "<f4").tobytes())
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for inner in value:
                 fill(target.add(), inner)
@@ -138,7 +149,9 @@ def content_of(message: Message) -> dict[str, Any]:
     """The fields that are set, as nested dictionaries and lists; enums as their numbers."""
     content: dict[str, Any] = {}
     for field, value in message.ListFields():
-        if field.message_type is None:
+        if field is PACKED:
+            content[field.name] = np.frombuffer(value, "<f4").tolist()
+        elif field.message_type is None:
             content[field.name] = list(value) if field.is_repeated else value
         elif field.message_type.GetOptions().map_entry:
             content[field.name] = {key: content_of(value[key]) for key in value}
@@ -156,12 +169,12 @@ def test_fields_that_ours_leaves_out_do_no_harm() -> None:
     tensor.int_val.extend([1, 2, 3])
     lean = ours.PredictResponse.FromString(official.SerializeToString())
     assert lean.model_spec.name == "digits"
-    np.testing.assert_array_equal(codec.scores_of(lean, 1), [[0.25, 0.75]])
+    np.testing.assert_array_equal(codec.rows_of(lean, "serving_default", 1), [[0.25, 0.75]])
 
 
 def test_the_pixels_we_send_are_the_tensor_that_tensorflow_reads() -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (3, 5, 4, 1), np.uint8)
-    sent = codec.image_request("digits", 7, pixels).SerializeToString()
+    sent = codec.rows_request("digits", 7, "serving_default", pixels).SerializeToString()
     request = predict_pb2.PredictRequest.FromString(sent)
     spec = request.model_spec
     assert (spec.name, spec.version.value, spec.signature_name) == ("digits", 7, "serving_default")

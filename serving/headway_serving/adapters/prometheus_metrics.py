@@ -12,6 +12,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from headway_serving.core.requests import Fallback
 from headway_serving.core.routing import Route
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -19,6 +20,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 _VERSION_LABELS = ("model", "version", "arm")
 _UNKNOWN = "unknown"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64)
 _STAGE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 
@@ -27,7 +29,9 @@ class Observation:
     """One classification request as it ended.
 
     ``model``: None if no such model is routed. ``route``: None if the request failed before a version that exists was
-    chosen. ``code``: ``ok`` or the problem's code. ``seconds``: from request to answer.
+    chosen. ``code``: ``ok`` or the problem's code. ``images``: pictures answered. ``seconds``: from request to answer.
+    ``fallback``: the candidate that failed before ``route`` answered. ``bad_picture_codes``: of each picture that could
+    not be read, its problem's code.
     """
 
     model: str | None
@@ -36,6 +40,8 @@ class Observation:
     images: int
     seconds: float
     stage_seconds: Mapping[str, float]
+    fallback: Fallback | None = None
+    bad_picture_codes: tuple[str, ...] = ()
 
 
 class PrometheusMetrics:
@@ -53,9 +59,25 @@ class PrometheusMetrics:
             _VERSION_LABELS, buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self._stage_seconds = Histogram(
-            "headway_stage_seconds", "Seconds in one stage: read, manifest, decode, preprocess, predict, rank",
+            "headway_stage_seconds",
+            "Seconds in one stage: read, manifest, decode, preprocess, features, predict, rank",
             (*_VERSION_LABELS, "stage"), buckets=_STAGE_SECONDS, registry=registry,
         )  # fmt: skip
+        self._fallbacks = Counter(
+            "headway_fallbacks", "Candidates that failed, by the problem's code, where the stable version answered",
+            ("model", "version", "code"), registry=registry,
+        )  # fmt: skip
+        self._bad_pictures = Counter(
+            "headway_bad_pictures", "Pictures that could not be read, by the problem's code", ("code",),
+            registry=registry,
+        )  # fmt: skip
+        self._batch_rows = Histogram(
+            "headway_batch_rows", "Rows in one call to the model server",
+            ("model", "version", "signature"), buckets=_BATCH_ROWS, registry=registry,
+        )  # fmt: skip
+        self._admission_limit = Gauge(
+            "headway_admission_limit", "Requests that may be worked on at the same time now", registry=registry
+        )
         self.in_flight = Gauge(
             "headway_requests_in_flight", "Classification requests being worked on", registry=registry
         )
@@ -72,6 +94,14 @@ class PrometheusMetrics:
         """Report at every scrape whether the routes file is in force."""
         self._routes_valid.set_function(lambda: 0.0 if problem() else 1.0)
 
+    def watch_admission(self, limit: Callable[[], float]) -> None:
+        """Report at every scrape how many requests may be worked on."""
+        self._admission_limit.set_function(limit)
+
+    def observe_batch(self, route: Route, signature: str, rows: int) -> None:
+        """Count one call to the model server; its route is one that the catalogue knows."""
+        self._child("batch", self._batch_rows, (route.model, str(route.version), signature)).observe(rows)
+
     def observe(self, observation: Observation) -> None:
         """Count one request."""
         route = observation.route
@@ -83,6 +113,12 @@ class PrometheusMetrics:
         self._child("seconds", self._seconds, labels).observe(observation.seconds)
         if observation.code == "ok":
             self._child("images", self._images, labels).inc(observation.images)
+        if observation.fallback is not None:
+            failed = observation.fallback.route
+            labels_of_fallback = (failed.model, str(failed.version), observation.fallback.code)
+            self._child("fallbacks", self._fallbacks, labels_of_fallback).inc()
+        for code in observation.bad_picture_codes:
+            self._child("bad_pictures", self._bad_pictures, (code,)).inc()
         for stage, seconds in observation.stage_seconds.items():
             self._child("stage", self._stage_seconds, (*labels, stage)).observe(seconds)
 

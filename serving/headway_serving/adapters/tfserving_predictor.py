@@ -52,12 +52,14 @@ class TfServingPredictor:
         self._channel = rpc.open_channel(target)
         self._stub = rpc.ModelServerStub(self._channel)
 
-    def predict(self, route: Route, pixels: NDArray[np.uint8], timeout: float) -> NDArray[np.float32]:
-        """``uint8[N, H, W, C]`` -> ``float32[N, K]`` with one Predict. Raises a ``ServingError``."""
-        request = codec.image_request(route.model, route.version, pixels)
+    def predict(
+        self, route: Route, rows: NDArray[Any], timeout: float, signature: str = "serving_default"
+    ) -> NDArray[np.float32]:
+        """N rows -> ``float32[N, K]`` with one Predict of ``signature``. Raises a ``ServingError``."""
+        request = codec.rows_request(route.model, route.version, signature, rows)
         response = self._call(self._stub.predict, request, route, timeout)
         try:
-            return codec.scores_of(response, len(pixels))
+            return codec.rows_of(response, signature, len(rows))
         except codec.MalformedAnswer as error:
             raise IncompatibleModel(f"{route.model} version {route.version}: {error}") from error
 

@@ -46,10 +46,9 @@ class Catalog:
             manifest = ModelManifest.from_json(text)
         except InvalidManifest as error:
             raise IncompatibleModel(f"{route.model} version {route.version} cannot be served: {error}") from error
-        if manifest.form != "standalone":
+        if manifest.form == "features":
             raise IncompatibleModel(
-                f"{route.model} version {route.version} takes no pictures by itself: its form is {manifest.form}; "
-                "route a standalone version"
+                f"{route.model} version {route.version} is a backbone without classes; route a head that stands on it"
             )
         with self._lock:
             return self._manifests.setdefault((route.model, route.version), manifest)

@@ -3,99 +3,66 @@
 Routing comes before preprocessing, because size, colour and crop belong to the version that answers.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headway_contract.errors import InvalidImage
-from headway_contract.preprocessing import DecodeLimits, ImageSpec, decode_image, to_model_input
+from headway_contract.model_manifest import ModelManifest
+from headway_contract.preprocessing import DecodeLimits, ImageSpec
+from headway_serving.core.admission import Admission, Priority
 from headway_serving.core.catalog import Catalog
-from headway_serving.core.errors import DeadlineExceeded, IncompatibleModel, PredictionFailed
+from headway_serving.core.errors import (
+    DeadlineExceeded,
+    IncompatibleModel,
+    InvalidRequest,
+    ModelUnavailable,
+    PredictionFailed,
+)
+from headway_serving.core.pictures import PreparedPictures, given, prepare
 from headway_serving.core.ranking import Prediction, rank
-from headway_serving.core.routing import Pin, Route, RouteTable
+from headway_serving.core.requests import ClassifyRequest, Deadline, Fallback, Progress, SharedWork
+from headway_serving.core.routing import Arm, Route, RouteTable
+
+_CANDIDATE_SHARE = 0.5
+"""Of the time left, what a candidate gets before the stable version is asked; the other half is for its answer."""
+
+_VERSION_FAILURES = (ModelUnavailable, IncompatibleModel, PredictionFailed, DeadlineExceeded)
+"""What a version can be blamed for; a request that another version would refuse too is not among them."""
 
 
 class Predictor(Protocol):
-    """Runs a model version on pixels."""
+    """Runs a model version on rows of pixels or features."""
 
-    def predict(self, route: Route, pixels: NDArray[np.uint8], timeout: float) -> NDArray[np.float32]:
-        """``uint8[N, H, W, C]`` -> scores ``float32[N, K]`` within ``timeout`` seconds. Raises a ``ServingError``."""
+    def predict(
+        self, route: Route, rows: NDArray[Any], timeout: float, signature: str = "serving_default"
+    ) -> NDArray[np.float32]:
+        """N rows -> ``float32[N, K]`` within ``timeout`` seconds. Raises a ``ServingError``.
+
+        ``signature``: ``serving_default`` (``uint8[N, H, W, C]`` -> scores), ``features`` (``uint8[N, H, W, C]`` ->
+        features) or ``from_features`` (``float32[N, D]`` -> scores).
+        """
         ...
 
 
-class Deadline:
-    """The moment by which a request must be answered, on the monotonic clock."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._at = time.monotonic() + seconds
-
-    def remaining(self) -> float:
-        """Seconds left, more than 0. Raises :class:`DeadlineExceeded` when there are none."""
-        left = self._at - time.monotonic()
-        if left <= 0:
-            raise DeadlineExceeded(f"no answer within the request's {self._seconds:g} s")
-        return left
-
-
-class Stages:
-    """Seconds that one request spent in each stage, in the order of the stages."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Count the time of the block, also when it fails."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
-
-
-@dataclass(frozen=True)
-class ClassifyRequest:
-    """One request: encoded pictures, what it asks for, and how long it may take. ``key`` makes the arm sticky."""
-
-    model: str
-    images: Sequence[bytes]
-    pin: Pin
-    key: str
-    deadline: Deadline
-    top_k: int = 5
-    min_confidence: float = 0.0
-
-
-@dataclass
-class Progress:
-    """How far a request came: filled on the way, so that a failure can be counted for the version it happened on."""
-
-    stages: Stages = field(default_factory=Stages)
-    route: Route | None = None
+PictureAnswer = tuple[Prediction, ...] | InvalidImage
+"""What one picture got: its predictions, or why it could not be read."""
 
 
 @dataclass(frozen=True)
 class Classification:
-    """The route that answered and, for each picture in order, its predictions."""
+    """The route that answered and, for each picture in order, its predictions or its problem.
+
+    ``scores``: ``float32[M, K]`` of the pictures that could be read, one column per label of ``manifest``.
+    """
 
     route: Route
-    results: tuple[tuple[Prediction, ...], ...]
-
-
-class InvalidImageInRequest(InvalidImage):
-    """A picture of the request cannot be read; ``index`` says which, ``reason`` is the contract's error."""
-
-    def __init__(self, index: int, count: int, reason: InvalidImage) -> None:
-        where = f"image {index} of {count} (counted from 0): " if count > 1 else ""
-        super().__init__(f"{where}{reason}")
-        self.index = index
-        self.reason = reason
+    manifest: ModelManifest
+    results: tuple[PictureAnswer, ...]
+    scores: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -106,40 +73,106 @@ class Classifier:
     catalog: Catalog
     predictor: Predictor
     limits: DecodeLimits
+    admission: Admission
 
-    def classify(self, request: ClassifyRequest, progress: Progress) -> Classification:
-        """Answer one request. Raises a ``ServingError`` or :class:`InvalidImageInRequest`."""
-        stages = progress.stages
-        route = progress.route = self.routes().choose(request.model, request.pin, request.key)
-        with stages.timed("manifest"):
-            manifest = self.catalog.manifest(route, request.deadline.remaining())
-        pixels = self._pixels(request, manifest.image, progress)
-        with stages.timed("predict"):
-            scores = self.predictor.predict(route, pixels, request.deadline.remaining())
-        if scores.shape[1] != len(manifest.labels):
-            raise IncompatibleModel(
-                f"{route.model} version {route.version}: {scores.shape[1]} scores for {len(manifest.labels)} labels"
-            )
-        # NaN reaches no min_confidence: a broken model would look like one that is sure of nothing.
-        if not np.isfinite(scores).all():
-            raise PredictionFailed(f"{route.model} version {route.version} answered scores that are not finite numbers")
-        with stages.timed("rank"):
-            results = tuple(rank(row, manifest.labels, request.top_k, request.min_confidence) for row in scores)
-        return Classification(route, results)
+    def classify(
+        self, request: ClassifyRequest, progress: Progress, shared: SharedWork | None = None
+    ) -> Classification:
+        """Answer one request. ``shared`` is what other models of the same pictures have done already.
 
-    def _pixels(self, request: ClassifyRequest, spec: ImageSpec, progress: Progress) -> NDArray[np.uint8]:
-        """``uint8[N, H, W, C]``: one picture after the other, so that only one is ever held decoded."""
-        stages, count = progress.stages, len(request.images)
-        pixels = np.empty((count, *spec.shape), np.uint8)
-        for index, data in enumerate(request.images):
-            request.deadline.remaining()
+        A candidate that the split has chosen and that fails is replaced by the stable version within the same
+        deadline. Raises a ``ServingError``, or ``InvalidImage`` for a request of one picture that cannot be read.
+        """
+        shared = shared or SharedWork()
+        table = self.routes()
+        route = progress.route = table.choose(request.model, request.pin, request.key)
+        # Whoever names a version wants that one, or to be told.
+        on_trial = route.arm is Arm.CANDIDATE and route.reason == "weight"
+        priority = Priority.CANDIDATE if on_trial else Priority.STABLE if request.count == 1 else Priority.BATCH
+        with self.admission.admitted(priority, request.model, request.count):
+            if not on_trial:
+                return self._answer(request, route, request.deadline, progress, shared)
             try:
-                with stages.timed("decode"):
-                    picture = decode_image(data, self.limits)
-                with stages.timed("preprocess"):
-                    pixels[index] = to_model_input(picture, spec)
-            except InvalidImage as error:
-                # A picture that cannot be read is the fault of no version.
-                progress.route = None
-                raise InvalidImageInRequest(index, count, error) from error
-        return pixels
+                return self._answer(request, route, request.deadline.part(_CANDIDATE_SHARE), progress, shared)
+            except _VERSION_FAILURES as error:
+                progress.fallback = Fallback(route, error.code)
+                route = progress.route = table.fallback(route)
+                return self._answer(request, route, request.deadline, progress, shared)
+
+    def _answer(
+        self, request: ClassifyRequest, route: Route, deadline: Deadline, progress: Progress, shared: SharedWork
+    ) -> Classification:
+        stages = progress.stages
+        with stages.timed("manifest"):
+            manifest = self.catalog.manifest(route, deadline.remaining())
+        pictures = self._pictures(request, manifest.image, deadline, progress, shared)
+        scores = self._scores(route, manifest, pictures, deadline, progress, shared)
+        with stages.timed("rank"):
+            ranked = {
+                index: rank(row, manifest.labels, request.top_k, request.min_confidence)
+                for index, row in zip(pictures.indexes, scores, strict=True)
+            }
+        answers: dict[int, PictureAnswer] = {**ranked, **pictures.problems}
+        return Classification(route, manifest, tuple(answers[index] for index in range(request.count)), scores)
+
+    def _pictures(
+        self, request: ClassifyRequest, spec: ImageSpec, deadline: Deadline, progress: Progress, shared: SharedWork
+    ) -> PreparedPictures:
+        pictures = shared.pictures.get(spec)
+        if pictures is None:
+            if request.pixels is None:
+                pictures = prepare(request.images, spec, self.limits, progress.stages.timed, deadline.remaining)
+            elif request.pixels.shape[1:] == spec.shape:
+                pictures = given(request.pixels)
+            else:
+                raise InvalidRequest(
+                    f"images has shape {list(request.pixels.shape)}; {request.model} takes [N, "
+                    f"{', '.join(map(str, spec.shape))}]"
+                )
+            shared.pictures[spec] = pictures
+            progress.bad_pictures = tuple(pictures.problems.values())
+        if pictures.problems and request.count == 1:
+            # A picture that cannot be read is the fault of no version.
+            progress.route = None
+            raise pictures.problems[0]
+        return pictures
+
+    def _scores(
+        self,
+        route: Route,
+        manifest: ModelManifest,
+        pictures: PreparedPictures,
+        deadline: Deadline,
+        progress: Progress,
+        shared: SharedWork,
+    ) -> NDArray[np.float32]:
+        if not len(pictures.pixels):
+            return np.empty((0, len(manifest.labels)), np.float32)
+        timed, predict = progress.stages.timed, self.predictor.predict
+        if manifest.form == "standalone":
+            with timed("predict"):
+                scores = predict(route, pictures.pixels, deadline.remaining())
+        else:
+            base = manifest.base
+            assert base is not None  # the manifest sees to it
+            key = (base.model, base.version, manifest.image)
+            features = shared.features.get(key)
+            if features is None:
+                with timed("features"):
+                    of_base = replace(route, model=base.model, version=base.version, reason="base")
+                    features = predict(of_base, pictures.pixels, deadline.remaining(), "features")
+                shared.features[key] = features
+            with timed("predict"):
+                scores = predict(route, features, deadline.remaining(), "from_features")
+        _check(scores, manifest, route)
+        return scores
+
+
+def _check(scores: NDArray[np.float32], manifest: ModelManifest, route: Route) -> None:
+    if scores.shape[1] != len(manifest.labels):
+        raise IncompatibleModel(
+            f"{route.model} version {route.version}: {scores.shape[1]} scores for {len(manifest.labels)} labels"
+        )
+    # NaN reaches no min_confidence: a broken model would look like one that is sure of nothing.
+    if not np.isfinite(scores).all():
+        raise PredictionFailed(f"{route.model} version {route.version} answered scores that are not finite numbers")

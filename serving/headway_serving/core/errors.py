@@ -10,7 +10,8 @@
      ├── IncompatibleModel         incompatible_model   the version does not describe itself as this release needs
      ├── DeadlineExceeded          deadline_exceeded    the answer did not come in time
      ├── ModelUnavailable          model_unavailable    the model server is away, starting or restarting
-     └── PredictionFailed          prediction_failed    the model server refused or failed to run the model
+     ├── PredictionFailed          prediction_failed    the model server refused or failed to run the model
+     └── Overloaded                overloaded           more work is under way than can be answered in good time
 """
 
 
@@ -66,3 +67,13 @@ class PredictionFailed(ServingError):
     """The model server refused or failed to run the model."""
 
     code = "prediction_failed"
+
+
+class Overloaded(ServingError):
+    """More work is under way than can be answered in good time; a new try is worth it after ``retry_after`` seconds."""
+
+    code = "overloaded"
+
+    def __init__(self, text: str, retry_after: float = 1.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after

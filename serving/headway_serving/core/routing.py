@@ -42,7 +42,11 @@ class ModelRoutes:
 
 @dataclass(frozen=True)
 class Route:
-    """The version that answers, its arm, and why it was chosen: ``version``, ``label``, ``weight`` or ``stable``."""
+    """The version that answers, its arm, and why it was chosen.
+
+    ``reason``: ``version``, ``label``, ``weight``, ``stable``, ``fallback`` (a candidate failed) or ``base`` (a head
+    stands on it).
+    """
 
     model: str
     version: int
@@ -90,6 +94,10 @@ class RouteTable:
         if position(model, key) < candidate.weight:
             return Route(model, candidate.version, Arm.CANDIDATE, "weight")
         return Route(model, routes.stable, Arm.STABLE, "weight")
+
+    def fallback(self, failed: Route) -> Route:
+        """The stable route in the place of a candidate that failed. Raises :class:`ModelNotFound`."""
+        return Route(failed.model, self.of(failed.model).stable, Arm.STABLE, "fallback")
 
 
 def position(model: str, key: str) -> float:

@@ -1,5 +1,6 @@
 """Composes the Flask application from its parts; nothing here reads the environment or starts anything."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -7,8 +8,10 @@ from flask import Flask
 from werkzeug.routing import BaseConverter
 
 from headway_contract.preprocessing import DecodeLimits
+from headway_serving.adapters.batching_predictor import BatchingPredictor, BatchLimits
 from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
 from headway_serving.adapters.route_file import RouteFile
+from headway_serving.core.admission import Admission
 from headway_serving.core.catalog import Catalog, ManifestSource, VersionStates
 from headway_serving.core.classification import Classifier, Predictor
 from headway_serving.gateway import (
@@ -18,7 +21,10 @@ from headway_serving.gateway import (
     model_endpoints,
     request_context,
 )
+from headway_serving.gateway.observed_requests import ObservedClassifier
 from headway_serving.settings import GatewaySettings
+
+_MOST_CALLS = 512
 
 
 class NameConverter(BaseConverter):
@@ -51,20 +57,25 @@ def create_app(parts: Parts, settings: GatewaySettings) -> Flask:
     # Room for every picture and a few fields beside them.
     app.config["MAX_FORM_PARTS"] = settings.max_images + 16
     catalog = Catalog(parts.server)
+    admission = Admission(settings.max_in_flight)
+    parts.metrics.watch_admission(lambda: admission.limit)
+    batch_limits = BatchLimits(settings.max_batch_rows, settings.target_batch_ms / 1000, settings.max_batches_in_flight)
+    # Threads are made when they are needed: as many as calls may ever wait for the model server.
+    callers = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="batch")
     classifier = Classifier(
         routes=parts.routes.table,
         catalog=catalog,
-        predictor=parts.server,
+        predictor=BatchingPredictor(parts.server, callers, batch_limits, parts.metrics.observe_batch),
         limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels),
+        admission=admission,
     )
     request_context.install(app)
     error_responses.install(app)
     rules = classify_endpoints.RequestRules(
         settings.max_images, settings.request_timeout_ms, settings.max_request_timeout_ms
     )
-    app.register_blueprint(
-        classify_endpoints.blueprint(classifier, catalog, parts.metrics, rules, access_log=settings.access_log)
-    )
+    observed = ObservedClassifier(classifier, parts.metrics, settings.access_log)
+    app.register_blueprint(classify_endpoints.blueprint(observed, rules))
     app.register_blueprint(model_endpoints.blueprint(parts.routes, catalog, parts.server))
     app.register_blueprint(health_endpoints.blueprint(parts.routes, catalog, parts.server, parts.metrics))
     return app

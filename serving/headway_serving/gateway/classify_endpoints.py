@@ -1,26 +1,28 @@
-"""``POST /v1/models/{model}[/versions/{n}|/labels/{label}]:classify``: HTTP -> the core's line -> HTTP."""
+"""Classification over HTTP: requests -> the core's line -> answers.
 
-import json
-import logging
+``POST /v1/models/{model}[/versions/{n}|/labels/{label}]:classify`` asks one model,
+``POST /v1/classify?model=a&model=b`` several about the same pictures.
+"""
+
 import math
-import time
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from flask import Blueprint, Request, Response, g, request
 
-from headway_serving.adapters.prometheus_metrics import Observation, PrometheusMetrics
-from headway_serving.core.catalog import Catalog
-from headway_serving.core.classification import Classification, Classifier, ClassifyRequest, Deadline, Progress
+from headway_contract.errors import InvalidImage
+from headway_serving.core.classification import Classification, PictureAnswer
 from headway_serving.core.errors import InvalidRequest
-from headway_serving.core.routing import Pin, Route
-from headway_serving.gateway.error_responses import problem_of, problem_response
+from headway_serving.core.requests import ClassifyRequest, Deadline, Progress, SharedWork
+from headway_serving.core.routing import Pin
+from headway_serving.gateway.error_responses import problem_part, problem_response
 from headway_serving.gateway.image_bodies import read_images
 from headway_serving.gateway.json_responses import json_response
+from headway_serving.gateway.observed_requests import ObservedClassifier
 
 N = TypeVar("N", int, float)
 
-_access_log = logging.getLogger("headway.access")
+_MOST_MODELS = 100
 
 
 @dataclass(frozen=True)
@@ -32,43 +34,40 @@ class RequestRules:
     max_timeout_ms: int
 
 
-def blueprint(
-    classifier: Classifier, catalog: Catalog, metrics: PrometheusMetrics, rules: RequestRules, *, access_log: bool
-) -> Blueprint:
-    """The three classify routes; with ``access_log`` each request leaves one JSON line."""
+def blueprint(classifier: ObservedClassifier, rules: RequestRules) -> Blueprint:
+    """The classify routes."""
     routes = Blueprint("classify", __name__)
 
     @routes.post("/v1/models/<name:model>:classify")
     @routes.post("/v1/models/<name:model>/versions/<name:version>:classify")
     @routes.post("/v1/models/<name:model>/labels/<name:label>:classify")
     def classify(model: str, version: str | None = None, label: str | None = None) -> Response:
-        started = time.perf_counter()
-        progress, code, images = Progress(), "ok", 0
-        with metrics.in_flight.track_inprogress():
-            try:
-                wanted = _read(request, model, Pin(_version(version), label), rules, progress)
-                images = len(wanted.images)
-                response = _response(classifier.classify(wanted, progress), progress)
-            # Every outcome is counted and answered here, so that each request is one observation.
-            except Exception as error:
-                code, response = problem_of(error).code, problem_response(error)
-        seconds = time.perf_counter() - started
-        observation = Observation(
-            model=model if model in classifier.routes().models else None,
-            route=_known(progress.route),
-            code=code,
-            images=images,
-            seconds=seconds,
-            stage_seconds=progress.stages.seconds,
+        return classifier.answer(
+            model,
+            read=lambda progress: _read(request, model, Pin(_version(version), label), rules, progress),
+            respond=_response,
+            refuse=problem_response,
         )
-        metrics.observe(observation)
-        if access_log:
-            _write_access_line(observation, response.status_code)
-        return response
 
-    def _known(route: Route | None) -> Route | None:
-        # A version that a client typed becomes a metric label only once the model server has shown that it exists.
-        return route if route is not None and catalog.knows(route.model, route.version) else None
+    @routes.post("/v1/classify")
+    def classify_by_several() -> Response:
+        models = request.args.getlist("model")
+        if not 1 <= len(models) <= _MOST_MODELS:
+            raise InvalidRequest(f"name 1 to {_MOST_MODELS} models, as in /v1/classify?model=a&model=b")
+        # Read once and before any model is asked: what is wrong with the request is wrong for all of them.
+        first = _read(request, models[0], Pin(), rules, Progress())
+        shared = SharedWork()
+
+        def ask(model: str) -> dict[str, Any]:
+            return classifier.answer(
+                model,
+                read=lambda _: replace(first, model=model),
+                respond=_document,
+                refuse=lambda error: {"model": model, "problem": problem_part(error)},
+                shared=shared,
+            )
+
+        return json_response({"answers": [ask(model) for model in models], "request_id": g.request_id})
 
     return routes
 
@@ -99,23 +98,31 @@ def _timeout_seconds(http: Request, rules: RequestRules) -> float:
 
 
 def _response(classification: Classification, progress: Progress) -> Response:
-    route = classification.route
-    body = {
-        "model": route.model,
-        "version": route.version,
-        "arm": route.arm.value,
-        "results": [
-            {"index": index, "predictions": [{"label": p.label, "score": p.score} for p in predictions]}
-            for index, predictions in enumerate(classification.results)
-        ],
-        "request_id": g.request_id,
-    }
-    response = json_response(body)
-    response.headers["X-Route-Reason"] = route.reason
+    response = json_response({**_document(classification, progress), "request_id": g.request_id})
+    response.headers["X-Route-Reason"] = classification.route.reason
     response.headers["Server-Timing"] = ", ".join(
         f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in progress.stages.seconds.items()
     )
     return response
+
+
+def _document(classification: Classification, progress: Progress) -> dict[str, Any]:
+    route = classification.route
+    document = {
+        "model": route.model,
+        "version": route.version,
+        "arm": route.arm.value,
+        "results": [_result(index, answer) for index, answer in enumerate(classification.results)],
+    }
+    if progress.fallback is not None:
+        document["fallback"] = {"version": progress.fallback.route.version, "code": progress.fallback.code}
+    return document
+
+
+def _result(index: int, answer: PictureAnswer) -> dict[str, Any]:
+    if isinstance(answer, InvalidImage):
+        return {"index": index, "problem": problem_part(answer)}
+    return {"index": index, "predictions": [{"label": p.label, "score": p.score} for p in answer]}
 
 
 def _version(text: str | None) -> int | None:
@@ -139,18 +146,3 @@ def _number(http: Request, name: str, kind: type[N], default: N, low: float, hig
         bounds = f"{low:g} to {high:g}" if kind is float else f"{low:g} or more"
         raise InvalidRequest(f"{name} must be a number, {bounds}, not {text[:40]!r}")
     return value
-
-
-def _write_access_line(observation: Observation, status: int) -> None:
-    route = observation.route
-    line = {
-        "request_id": g.request_id,
-        "trace_id": g.trace_id,
-        "model": observation.model,
-        "version": route.version if route else None,
-        "arm": route.arm.value if route else None,
-        "code": observation.code,
-        "status": status,
-        "ms": round(observation.seconds * 1000, 3),
-    }
-    _access_log.info(json.dumps(line))

@@ -1,15 +1,16 @@
 """Every error -> one ``application/problem+json`` answer (RFC 9457), by one table."""
 
 import logging
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from headway_contract.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from headway_serving.core import errors
-from headway_serving.core.classification import InvalidImageInRequest
 from headway_serving.gateway.json_responses import json_response
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     errors.IncompatibleModel: Problem(502, "incompatible_model", "Model does not describe itself"),
     errors.PredictionFailed: Problem(502, "prediction_failed", "Model could not be run"),
     errors.ModelUnavailable: Problem(503, "model_unavailable", "Model not available now", retry_after=1),
+    errors.Overloaded: Problem(503, "overloaded", "Too many requests at the moment", retry_after=1),
     errors.DeadlineExceeded: Problem(504, "deadline_exceeded", "No answer in time"),
 }
 """Each error that an endpoint may raise. A class that is not here is answered as its nearest listed parent."""
@@ -84,8 +86,6 @@ def install(app: Flask) -> None:
 
 def problem_of(error: Exception) -> Problem:
     """The row of an error: its own class's, or its nearest parent's; an unknown error is internal."""
-    if isinstance(error, InvalidImageInRequest):
-        return problem_of(error.reason)
     if isinstance(error, HTTPException):
         status = error.code or 500
         code, title = _HTTP_PROBLEMS.get(status, (f"http_{status}", error.name))
@@ -96,17 +96,32 @@ def problem_of(error: Exception) -> Problem:
     return _INTERNAL
 
 
-def problem_response(error: Exception) -> Response:
-    """The answer to an error; an internal one is logged with its traceback and shown without."""
-    problem = problem_of(error)
-    if problem is _INTERNAL:
+def problem_detail(error: Exception) -> str:
+    """What an error says to a client; an internal one is logged with its traceback and told without."""
+    if problem_of(error) is _INTERNAL:
         _log.exception("request %s failed", g.get("request_id"), exc_info=error)
-        detail = "the error was logged under this request_id"
-    elif isinstance(error, HTTPException):
-        detail = _http_detail(error)
-    else:
-        detail = str(error)
-    response = problem_document(problem, detail)
+        return "the error was logged under this request_id"
+    return _http_detail(error) if isinstance(error, HTTPException) else str(error)
+
+
+def problem_part(error: Exception) -> dict[str, Any]:
+    """The problem of a part of an answer: of one picture, or of one of several models."""
+    problem = problem_of(error)
+    return {
+        "type": f"urn:headway:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem_detail(error),
+        "code": problem.code,
+    }
+
+
+def problem_response(error: Exception) -> Response:
+    """The answer to an error that ends the whole request."""
+    problem = problem_of(error)
+    if isinstance(error, errors.Overloaded):
+        problem = replace(problem, retry_after=max(1, math.ceil(error.retry_after)))
+    response = problem_document(problem, problem_detail(error))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return response

@@ -1,5 +1,7 @@
 """Arrays and texts <-> TensorFlow Serving's tensors, as bytes on the wire."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,36 +17,49 @@ class MalformedAnswer(Exception):
     """The model server's answer is not the tensor that the signature promises."""
 
 
-def image_request(model: str, version: int, pixels: NDArray[np.uint8]) -> messages.PredictRequest:
-    """A Predict of ``serving_default`` for ``pixels`` (``uint8[N, H, W, C]``): one byte a value on the wire."""
-    request = _request(model, version, "serving_default")
-    tensor = request.inputs["images"]
-    tensor.dtype = DT_UINT8
-    for size in pixels.shape:
+# The input and the output of each signature that an exported version may have.
+_SIGNATURES = {
+    "serving_default": ("images", "scores"),
+    "features": ("images", "features"),
+    "from_features": ("features", "scores"),
+}
+_DTYPES: dict[str, tuple[int, np.dtype[Any]]] = {
+    "images": (DT_UINT8, np.dtype(np.uint8)),
+    "features": (DT_FLOAT, np.dtype("<f4")),
+}
+
+
+def rows_request(model: str, version: int, signature: str, rows: NDArray[Any]) -> messages.PredictRequest:
+    """A Predict of ``signature`` for N rows: ``uint8[N, H, W, C]`` of pixels or ``float32[N, D]`` of features.
+
+    The values travel as raw bytes, one byte a pixel.
+    """
+    name, _ = _SIGNATURES[signature]
+    dtype, kind = _DTYPES[name]
+    request = _request(model, version, signature)
+    tensor = request.inputs[name]
+    tensor.dtype = dtype
+    for size in rows.shape:
         tensor.tensor_shape.dim.add(size=size)
-    tensor.tensor_content = pixels.tobytes()
+    tensor.tensor_content = rows.astype(kind, copy=False).tobytes()
     return request
 
 
-def scores_of(response: messages.PredictResponse, rows: int) -> NDArray[np.float32]:
-    """The ``scores`` of a Predict answer, ``float32[rows, K]``. Raises :class:`MalformedAnswer`.
+def rows_of(response: messages.PredictResponse, signature: str, rows: int) -> NDArray[np.float32]:
+    """What ``signature`` answered, ``float32[rows, K]``. Raises :class:`MalformedAnswer`.
 
     TensorFlow Serving fills ``float_val`` by default and ``tensor_content`` with
-    ``--enable_serialization_as_tensor_content``; both are read.
+    ``--enable_serialization_as_tensor_content``; both are raw bytes to us (see ``messages.proto``).
     """
-    tensor = _output(response, "scores", DT_FLOAT)
+    _, name = _SIGNATURES[signature]
+    tensor = _output(response, name, DT_FLOAT)
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
     if len(shape) != 2 or shape[0] != rows:
-        raise MalformedAnswer(f"scores have shape {list(shape)}; [{rows}, classes] was expected")
-    if tensor.tensor_content:
-        if len(tensor.tensor_content) % 4:
-            raise MalformedAnswer(f"scores of shape {list(shape)} have {len(tensor.tensor_content)} bytes")
-        values = np.frombuffer(tensor.tensor_content, dtype="<f4")
-    else:
-        values = np.array(tensor.float_val, dtype=np.float32)
-    if values.size != shape[0] * shape[1]:
-        raise MalformedAnswer(f"scores of shape {list(shape)} hold {values.size} values")
-    return values.reshape(shape)
+        raise MalformedAnswer(f"{name} have shape {list(shape)}; [{rows}, any] was expected")
+    content = tensor.tensor_content or tensor.float_val
+    if len(content) != 4 * shape[0] * shape[1]:
+        raise MalformedAnswer(f"{name} of shape {list(shape)} have {len(content)} bytes")
+    return np.frombuffer(content, dtype="<f4").reshape(shape)
 
 
 def manifest_request(model: str, version: int) -> messages.PredictRequest:

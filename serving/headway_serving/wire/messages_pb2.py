@@ -24,15 +24,13 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#headway_serving/wire/messages.proto\x12\x0cheadway.wire\"N\n\x0bTensorShape\x12*\n\x03\x64im\x18\x02 \x03(\x0b\x32\x1d.headway.wire.TensorShape.Dim\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\x8b\x01\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12/\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32\x19.headway.wire.TensorShape\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x15\n\tfloat_val\x18\x05 \x03(\x02\x42\x02\x10\x01\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\"}\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x07version\x18\x02 \x01(\x0b\x32\x1f.headway.wire.ModelSpec.Version\x12\x16\n\x0esignature_name\x18\x03 \x01(\t\x1a\x18\n\x07Version\x12\r\n\x05value\x18\x01 \x01(\x03\"\xd3\x01\n\x0ePredictRequest\x12+\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x17.headway.wire.ModelSpec\x12\x38\n\x06inputs\x18\x02 \x03(\x0b\x32(.headway.wire.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1a\x43\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.headway.wire.Tensor:\x02\x38\x01\"\xc1\x01\n\x0fPredictResponse\x12;\n\x07outputs\x18\x01 \x03(\x0b\x32*.headway.wire.PredictResponse.OutputsEntry\x12+\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x17.headway.wire.ModelSpec\x1a\x44\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.headway.wire.Tensor:\x02\x38\x01\"D\n\x15GetModelStatusRequest\x12+\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x17.headway.wire.ModelSpec\"\x8d\x02\n\x16GetModelStatusResponse\x12P\n\x14model_version_status\x18\x01 \x03(\x0b\x32\x32.headway.wire.GetModelStatusResponse.VersionStatus\x1a\x33\n\x06Status\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\x1al\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\r\n\x05state\x18\x02 \x01(\x05\x12;\n\x06status\x18\x03 \x01(\x0b\x32+.headway.wire.GetModelStatusResponse.Statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#headway_serving/wire/messages.proto\x12\x0cheadway.wire\"N\n\x0bTensorShape\x12*\n\x03\x64im\x18\x02 \x03(\x0b\x32\x1d.headway.wire.TensorShape.Dim\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\x87\x01\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12/\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32\x19.headway.wire.TensorShape\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x01(\x0c\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\"}\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x07version\x18\x02 \x01(\x0b\x32\x1f.headway.wire.ModelSpec.Version\x12\x16\n\x0esignature_name\x18\x03 \x01(\t\x1a\x18\n\x07Version\x12\r\n\x05value\x18\x01 \x01(\x03\"\xd3\x01\n\x0ePredictRequest\x12+\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x17.headway.wire.ModelSpec\x12\x38\n\x06inputs\x18\x02 \x03(\x0b\x32(.headway.wire.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1a\x43\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.headway.wire.Tensor:\x02\x38\x01\"\xc1\x01\n\x0fPredictResponse\x12;\n\x07outputs\x18\x01 \x03(\x0b\x32*.headway.wire.PredictResponse.OutputsEntry\x12+\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x17.headway.wire.ModelSpec\x1a\x44\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.headway.wire.Tensor:\x02\x38\x01\"D\n\x15GetModelStatusRequest\x12+\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x17.headway.wire.ModelSpec\"\x8d\x02\n\x16GetModelStatusResponse\x12P\n\x14model_version_status\x18\x01 \x03(\x0b\x32\x32.headway.wire.GetModelStatusResponse.VersionStatus\x1a\x33\n\x06Status\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\x1al\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\r\n\x05state\x18\x02 \x01(\x05\x12;\n\x06status\x18\x03 \x01(\x0b\x32+.headway.wire.GetModelStatusResponse.Statusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headway_serving.wire.messages_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TENSOR'].fields_by_name['float_val']._loaded_options = None
-  _globals['_TENSOR'].fields_by_name['float_val']._serialized_options = b'\020\001'
   _globals['_PREDICTREQUEST_INPUTSENTRY']._loaded_options = None
   _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_options = b'8\001'
   _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._loaded_options = None
@@ -42,25 +40,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENSORSHAPE_DIM']._serialized_start=112
   _globals['_TENSORSHAPE_DIM']._serialized_end=131
   _globals['_TENSOR']._serialized_start=134
-  _globals['_TENSOR']._serialized_end=273
-  _globals['_MODELSPEC']._serialized_start=275
-  _globals['_MODELSPEC']._serialized_end=400
-  _globals['_MODELSPEC_VERSION']._serialized_start=376
-  _globals['_MODELSPEC_VERSION']._serialized_end=400
-  _globals['_PREDICTREQUEST']._serialized_start=403
-  _globals['_PREDICTREQUEST']._serialized_end=614
-  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_start=547
-  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_end=614
-  _globals['_PREDICTRESPONSE']._serialized_start=617
-  _globals['_PREDICTRESPONSE']._serialized_end=810
-  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_start=742
-  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_end=810
-  _globals['_GETMODELSTATUSREQUEST']._serialized_start=812
-  _globals['_GETMODELSTATUSREQUEST']._serialized_end=880
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=883
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=1152
-  _globals['_GETMODELSTATUSRESPONSE_STATUS']._serialized_start=991
-  _globals['_GETMODELSTATUSRESPONSE_STATUS']._serialized_end=1042
-  _globals['_GETMODELSTATUSRESPONSE_VERSIONSTATUS']._serialized_start=1044
-  _globals['_GETMODELSTATUSRESPONSE_VERSIONSTATUS']._serialized_end=1152
+  _globals['_TENSOR']._serialized_end=269
+  _globals['_MODELSPEC']._serialized_start=271
+  _globals['_MODELSPEC']._serialized_end=396
+  _globals['_MODELSPEC_VERSION']._serialized_start=372
+  _globals['_MODELSPEC_VERSION']._serialized_end=396
+  _globals['_PREDICTREQUEST']._serialized_start=399
+  _globals['_PREDICTREQUEST']._serialized_end=610
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_start=543
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_end=610
+  _globals['_PREDICTRESPONSE']._serialized_start=613
+  _globals['_PREDICTRESPONSE']._serialized_end=806
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_start=738
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_end=806
+  _globals['_GETMODELSTATUSREQUEST']._serialized_start=808
+  _globals['_GETMODELSTATUSREQUEST']._serialized_end=876
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=879
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=1148
+  _globals['_GETMODELSTATUSRESPONSE_STATUS']._serialized_start=987
+  _globals['_GETMODELSTATUSRESPONSE_STATUS']._serialized_end=1038
+  _globals['_GETMODELSTATUSRESPONSE_VERSIONSTATUS']._serialized_start=1040
+  _globals['_GETMODELSTATUSRESPONSE_VERSIONSTATUS']._serialized_end=1148
 # @@protoc_insertion_point(module_scope)

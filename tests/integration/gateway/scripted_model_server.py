@@ -17,7 +17,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from tests.fakes.scripted_models import Fault, ScriptedModels, ScriptedVersion, scripted_scores
+from tests.fakes.scripted_models import Fault, ScriptedModels, ScriptedVersion, scripted_answer
 
 
 class ScriptedPredictions(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # untyped
@@ -40,8 +40,10 @@ class ScriptedPredictions(prediction_service_pb2_grpc.PredictionServiceServicer)
             if version.fault is not Fault.MALFORMED:
                 self._put_text(response.outputs["manifest"], version.manifest)
         else:
-            scores = scripted_scores(_pixels(request.inputs["images"], context), version)
-            self._put_floats(response.outputs["scores"], scores[1:] if version.fault is Fault.MALFORMED else scores)
+            signature = request.model_spec.signature_name
+            answer = scripted_answer(_rows(request.inputs, signature, context), version, signature)
+            name = "features" if signature == "features" else "scores"
+            self._put_floats(response.outputs[name], answer[1:] if version.fault is Fault.MALFORMED else answer)
         return response
 
     def _version(self, spec: Any, context: Any) -> ScriptedVersion:
@@ -103,10 +105,12 @@ def serving(models: ScriptedModels, *, as_content: bool, target: str = "127.0.0.
         server.stop(grace=None).wait()
 
 
-def _pixels(tensor: tensor_pb2.TensorProto, context: Any) -> NDArray[np.uint8]:
+def _rows(inputs: Any, signature: str, context: Any) -> NDArray[Any]:
+    takes_features = signature == "from_features"
+    tensor: tensor_pb2.TensorProto = inputs["features" if takes_features else "images"]
     shape = [dim.size for dim in tensor.tensor_shape.dim]
-    _expect_shape(tensor, shape, types_pb2.DT_UINT8, context)
-    return np.frombuffer(tensor.tensor_content, np.uint8).reshape(shape)
+    _expect_shape(tensor, shape, types_pb2.DT_FLOAT if takes_features else types_pb2.DT_UINT8, context)
+    return np.frombuffer(tensor.tensor_content, "<f4" if takes_features else np.uint8).reshape(shape)
 
 
 def _expect_shape(tensor: tensor_pb2.TensorProto, shape: list[int], dtype: int, context: Any) -> None:

@@ -180,8 +180,10 @@ def test_a_traceparent_reaches_the_access_log(
         "model": "digits",
         "version": 1,
         "arm": "stable",
+        "fallback_from": None,
         "code": "ok",
         "status": 200,
+        "images": 1,
     }
 
 

@@ -59,7 +59,7 @@ BAD_BODIES: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "web form": (as_body(GOOD, "application/x-www-form-urlencoded"), 415, "unsupported_media_type", "multipart/form"),
     "text as a picture": (as_body(TEXT), 415, "unsupported_image", "accepted format (JPEG, PNG"),
     "text as octets": (as_body(TEXT, "application/octet-stream"), 415, "unsupported_image", "accepted format"),
-    "text as a part": (as_parts(GOOD, TEXT), 415, "unsupported_image", "image 1 of 2"),
+    "text as a part": (as_parts(TEXT), 415, "unsupported_image", "accepted format"),
     "text in JSON": (as_json(TEXT), 415, "unsupported_image", "accepted format"),
     "truncated PNG": (as_body(big_png(90)[:-30]), 422, "invalid_image", "damaged or incomplete"),
     "header of a PNG": (as_body(GOOD[:20]), 422, "invalid_image", "picture"),

@@ -71,19 +71,9 @@ def test_a_manifest_that_cannot_be_followed_is_refused(changes: dict[str, object
     assert not catalog.knows("digits", 2)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"form": "on_base"},
-        {"form": "features", "kind": "base", "base": None, "labels": [], "test_accuracy": None},
-    ],
-)
-def test_a_version_that_takes_no_pictures_is_refused_with_its_form(changes: dict[str, object]) -> None:
-    catalog = Catalog(source(**changes))
-    with pytest.raises(
-        IncompatibleModel,
-        match=rf"digits version 2 takes no pictures by itself: its form is {changes['form']}; route a standalone",
-    ):
+def test_a_backbone_is_refused_as_it_has_no_classes() -> None:
+    catalog = Catalog(source(form="features", kind="base", base=None, labels=[], test_accuracy=None))
+    with pytest.raises(IncompatibleModel, match="digits version 2 is a backbone without classes; route a head"):
         catalog.manifest(route(2), 1.0)
     assert not catalog.knows("digits", 2)
 

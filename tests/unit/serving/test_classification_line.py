@@ -7,18 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headway_contract.errors import UnsupportedImage
+from headway_contract.errors import InvalidImage, UnsupportedImage
 from headway_contract.preprocessing import DecodeLimits, ImageSpec, decode_image, encode_png
-from headway_serving.core import classification
+from headway_serving.core import pictures
+from headway_serving.core.admission import Admission
 from headway_serving.core.catalog import Catalog
-from headway_serving.core.classification import (
-    Classification,
-    Classifier,
-    ClassifyRequest,
-    Deadline,
-    InvalidImageInRequest,
-    Progress,
-)
+from headway_serving.core.classification import Classification, Classifier
 from headway_serving.core.errors import (
     DeadlineExceeded,
     IncompatibleModel,
@@ -27,6 +21,7 @@ from headway_serving.core.errors import (
     PredictionFailed,
 )
 from headway_serving.core.ranking import Prediction
+from headway_serving.core.requests import ClassifyRequest, Deadline, Progress
 from headway_serving.core.routing import Arm, Candidate, ModelRoutes, Pin, Route, RouteTable
 from tests.fakes.scripted_models import Fault, ScriptedVersion, scripted_manifest, scripted_version
 from tests.fakes.tfserving_predictor import FakePredictor
@@ -68,7 +63,7 @@ def progress() -> Progress:
 @pytest.fixture
 def classify(server: FakePredictor, progress: Progress) -> Classify:
     table = RouteTable({"digits": ModelRoutes(stable=1, candidate=Candidate(2, 0.0))})
-    classifier = Classifier(lambda: table, Catalog(server), server, DecodeLimits(max_pixels=10_000))
+    classifier = Classifier(lambda: table, Catalog(server), server, DecodeLimits(max_pixels=10_000), Admission(8))
 
     def classify(
         *images: bytes, model: str = "digits", pin: Pin | None = None, seconds: float = 30.0, top_k: int = 5
@@ -111,7 +106,7 @@ def test_an_unknown_model_is_told_before_a_bad_picture(classify: Classify) -> No
 def test_a_bad_picture_blames_no_version_and_reaches_no_model(
     classify: Classify, server: FakePredictor, progress: Progress
 ) -> None:
-    with pytest.raises(InvalidImageInRequest):
+    with pytest.raises(InvalidImage):
         classify(TEXT)
     assert progress.route is None
     assert server.predicted == []
@@ -129,7 +124,7 @@ def test_one_picture_is_decoded_at_a_time(classify: Classify, monkeypatch: pytes
         most = max(most, sum(reference() is not None for reference in held))
         return decoded
 
-    monkeypatch.setattr(classification, "decode_image", decode)
+    monkeypatch.setattr(pictures, "decode_image", decode)
     classify(*[picture(shade) for shade in range(8)])
     assert len(held) == 8
     assert most <= 2, "the one being decoded and the one before it"
@@ -141,16 +136,23 @@ def test_an_unknown_label_reaches_no_model_server(classify: Classify, server: Fa
     assert server.described == []
 
 
-def test_the_bad_picture_of_several_is_named(classify: Classify, server: FakePredictor) -> None:
-    with pytest.raises(InvalidImageInRequest, match=r"image 1 of 3 \(counted from 0\)") as caught:
-        classify(picture(0), TEXT, picture(1))
-    assert caught.value.index == 1
-    assert isinstance(caught.value.reason, UnsupportedImage)
+def test_a_bad_picture_among_several_spoils_none_of_the_others(classify: Classify, server: FakePredictor) -> None:
+    answer = classify(picture(0), TEXT, picture(1), top_k=1)
+    first, bad, last = answer.results
+    assert isinstance(bad, UnsupportedImage)
+    assert not isinstance(first, InvalidImage)
+    assert not isinstance(last, InvalidImage)
+    assert (first[0].label, last[0].label) == ("0", "1")
+    assert [pixels.shape[0] for _, pixels in server.predicted] == [2]
+
+
+def test_several_bad_pictures_reach_no_model(classify: Classify, server: FakePredictor) -> None:
+    assert all(isinstance(each, UnsupportedImage) for each in classify(TEXT, TEXT).results)
     assert server.predicted == []
 
 
-def test_a_single_bad_picture_needs_no_number(classify: Classify) -> None:
-    with pytest.raises(InvalidImageInRequest, match=r"^the bytes are not a picture"):
+def test_a_single_bad_picture_is_the_answer(classify: Classify) -> None:
+    with pytest.raises(InvalidImage, match=r"^the bytes are not a picture"):
         classify(TEXT)
 
 

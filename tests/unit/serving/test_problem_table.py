@@ -6,7 +6,6 @@ import pytest
 from werkzeug.exceptions import default_exceptions
 
 from headway_contract.errors import InvalidImage
-from headway_serving.core.classification import InvalidImageInRequest
 from headway_serving.core.errors import ServingError
 from headway_serving.gateway.error_responses import PROBLEMS, problem_of
 
@@ -15,8 +14,7 @@ def descendants(kind: type[Exception]) -> list[type[Exception]]:
     return [each for child in kind.__subclasses__() for each in (child, *descendants(child))]
 
 
-# InvalidImageInRequest only says which picture; its row is the one of its reason.
-ERRORS = [*descendants(ServingError), InvalidImage, *(set(descendants(InvalidImage)) - {InvalidImageInRequest})]
+ERRORS = [*descendants(ServingError), InvalidImage, *descendants(InvalidImage)]
 ROWS = list(PROBLEMS.items())
 
 
@@ -47,12 +45,6 @@ def test_a_row_says_what_clients_and_readers_need(kind: type[Exception], problem
     assert row.code == getattr(kind, "code", row.code)
     assert inspect.getdoc(kind) != inspect.getdoc(kind.__base__)
     assert (row.retry_after is not None) == (row.status == 503)
-
-
-@pytest.mark.parametrize(("kind", "code"), [(kind, PROBLEMS[kind].code) for kind in descendants(InvalidImage)
-                                            if kind in PROBLEMS], ids=name)  # fmt: skip
-def test_a_bad_picture_among_several_is_answered_as_its_reason(kind: type[InvalidImage], code: str) -> None:
-    assert problem_of(InvalidImageInRequest(1, 3, kind("what is wrong"))).code == code
 
 
 def test_an_error_that_nobody_foresaw_is_ours() -> None:

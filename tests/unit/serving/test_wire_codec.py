@@ -23,7 +23,7 @@ def scores_answer(
     for size in shape:
         tensor.tensor_shape.dim.add(size=size)
     tensor.tensor_content = content
-    tensor.float_val.extend(floats)
+    tensor.float_val = struct.pack(f"<{len(floats)}f", *floats)
     return response
 
 
@@ -46,7 +46,7 @@ SCORES = np.array([[0.25, 0.75], [0.5, 0.125]], np.float32)
     ids=["float_val", "tensor_content"],
 )
 def test_scores_are_read_in_both_forms(answer: messages.PredictResponse) -> None:
-    scores = codec.scores_of(answer, 2)
+    scores = codec.rows_of(answer, "serving_default", 2)
     assert scores.dtype == np.float32
     np.testing.assert_array_equal(scores, SCORES)
 
@@ -57,18 +57,27 @@ def test_scores_are_read_in_both_forms(answer: messages.PredictResponse) -> None
         (messages.PredictResponse(), "no output 'scores'; there are: none"),
         (scores_answer(name="probabilities"), "no output 'scores'; there are: probabilities"),
         (scores_answer(dtype=codec.DT_UINT8), "has dtype 4; 1 was expected"),
-        (scores_answer((1, 4), floats=(1, 2, 3, 4)), r"shape \[1, 4\]; \[2, classes\] was expected"),
+        (scores_answer((1, 4), floats=(1, 2, 3, 4)), r"shape \[1, 4\]; \[2, any\] was expected"),
         (scores_answer((4,), floats=(1, 2, 3, 4)), r"shape \[4\]"),
-        (scores_answer((2, 2), floats=(1, 2, 3)), "hold 3 values"),
-        (scores_answer((2, -1), floats=(1, 2)), "hold 2 values"),
-        (scores_answer((2, 2**40)), "hold 0 values"),
-        (scores_answer(content=b"\0" * 12), "hold 3 values"),
+        (scores_answer((2, 2), floats=(1, 2, 3)), "12 bytes"),
+        (scores_answer((2, -1), floats=(1, 2)), "8 bytes"),
+        (scores_answer((2, 2**40)), "0 bytes"),
+        (scores_answer(content=b"\0" * 12), "12 bytes"),
         (scores_answer(content=b"\0" * 15), "15 bytes"),
     ],
 )
 def test_scores_that_were_not_promised_are_refused(answer: messages.PredictResponse, what: str) -> None:
     with pytest.raises(codec.MalformedAnswer, match=what):
-        codec.scores_of(answer, 2)
+        codec.rows_of(answer, "serving_default", 2)
+
+
+def test_features_are_read_and_sent_by_their_signatures() -> None:
+    answer = scores_answer((2, 3), floats=(1, 2, 3, 4, 5, 6), name="features")
+    features = codec.rows_of(answer, "features", 2)
+    request = codec.rows_request("head", 4, "from_features", features)
+    tensor = request.inputs["features"]
+    assert (request.model_spec.signature_name, tensor.dtype) == ("from_features", codec.DT_FLOAT)
+    assert struct.unpack("<6f", tensor.tensor_content) == (1, 2, 3, 4, 5, 6)
 
 
 LONG = b"{" + b" " * 300 + b"}"

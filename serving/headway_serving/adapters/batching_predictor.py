@@ -1,0 +1,206 @@
+"""Concurrent requests for the same version share one Predict: the call costs more than a row in it.
+
+Theory of operation. For every version and signature there is a queue and a small number of calls under way:
+
+* fewer calls under way than allowed: the request's own thread makes the call at once, for its rows alone; an idle
+  gateway adds no delay and no hand-over to another thread;
+* else the rows wait. Whenever a call ends, all that has waited meanwhile goes into the next one, up to a bound: the
+  busier the version, the larger its batches. The bound is in rows and in time, so that a slow model's batch does not
+  hold up a request for long.
+
+A request that has waited until its deadline leaves the queue and is never sent; one whose deadline passes while its
+batch is under way leaves alone. Rows of a request that are more than a batch are sent in pieces, between which others
+get their turn. A batch that the model refuses is tried again request by request, so that one does not spoil another's
+answer. The queues are bounded by the number of requests that are let in (``core.admission``).
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headway_serving.core.classification import Predictor
+from headway_serving.core.errors import DeadlineExceeded, PredictionFailed
+from headway_serving.core.routing import Route
+
+_SMOOTHING = 0.2
+"""Weight of the newest call in the running mean of seconds a row."""
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """``max_rows`` in one call, ``target_seconds`` that a call should last at most, ``max_calls`` at the same time."""
+
+    max_rows: int = 32
+    target_seconds: float = 0.1
+    max_calls: int = 2
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    rows: NDArray[Any]
+    route: Route
+    expires_at: float
+    answer: "Future[NDArray[np.float32]]" = field(default_factory=Future)
+
+
+class _Queue:
+    """What waits for one version and signature, and how many calls are under way for it."""
+
+    def __init__(self, limits: BatchLimits) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._waiting: deque[_Waiting] = deque()
+        self._calls = 0
+        self._row_seconds = 0.0
+
+    def start_alone(self) -> bool:
+        """Whether a call may start right now; it must be followed by :meth:`next_batch`."""
+        with self._lock:
+            if self._calls >= self._limits.max_calls or self._waiting:
+                return False
+            self._calls += 1
+            return True
+
+    def enqueue(self, item: _Waiting) -> bool:
+        """Wait for a call to end. True if none is under way (any more): the caller then starts one."""
+        with self._lock:
+            self._waiting.append(item)
+            if self._calls >= self._limits.max_calls:
+                return False
+            self._calls += 1
+            return True
+
+    def next_batch(self) -> list[_Waiting]:
+        """What the call that has ended makes room for; empty if nothing waits, and the room is given back."""
+        with self._lock:
+            batch: list[_Waiting] = []
+            rows, bound = 0, self.max_rows()
+            while self._waiting and (not batch or rows + len(self._waiting[0].rows) <= bound):
+                item = self._waiting.popleft()
+                # A request that gave up has cancelled its answer.
+                if item.answer.set_running_or_notify_cancel():
+                    batch.append(item)
+                    rows += len(item.rows)
+            if not batch:
+                self._calls -= 1
+            return batch
+
+    def max_rows(self) -> int:
+        """Rows that one call may have now."""
+        if self._row_seconds <= 0:
+            return self._limits.max_rows
+        return max(1, min(self._limits.max_rows, int(self._limits.target_seconds / self._row_seconds)))
+
+    def measured(self, rows: int, seconds: float) -> None:
+        """Learn what a row costs. Races between two calls lose one measurement, which does no harm."""
+        self._row_seconds += _SMOOTHING * (seconds / rows - self._row_seconds)
+
+
+class BatchingPredictor:
+    """A :class:`Predictor` that sends what arrives at the same time to another one together. Safe for many threads.
+
+    ``executor`` runs the calls for waiting requests and should not be bounded below the number of versions times
+    ``limits.max_calls``. ``observe`` is told the route, the signature and the rows of every call.
+    """
+
+    def __init__(
+        self,
+        inner: Predictor,
+        executor: Executor,
+        limits: BatchLimits,
+        observe: Callable[[Route, str, int], None] = lambda *_: None,
+    ) -> None:
+        self._inner = inner
+        self._executor = executor
+        self._limits = limits
+        self._observe = observe
+        self._queues: dict[tuple[Any, ...], _Queue] = {}
+
+    def predict(
+        self, route: Route, rows: NDArray[Any], timeout: float, signature: str = "serving_default"
+    ) -> NDArray[np.float32]:
+        """N rows -> ``float32[N, K]``; see :class:`Predictor`."""
+        expires_at = time.monotonic() + timeout
+        # Rows of another shape would spoil the whole batch.
+        queue = self._queue((route.model, route.version, signature, rows.dtype.char, rows.shape[1:]))
+        bound = queue.max_rows()
+        if len(rows) <= bound:
+            return self._predict_some(queue, route, rows, expires_at, signature)
+        pieces = [
+            self._predict_some(queue, route, rows[start : start + bound], expires_at, signature)
+            for start in range(0, len(rows), bound)
+        ]
+        return np.concatenate(pieces)
+
+    def _queue(self, key: tuple[Any, ...]) -> _Queue:
+        queue = self._queues.get(key)
+        # setdefault is atomic: of two threads that meet here, both get the same queue.
+        return self._queues.setdefault(key, _Queue(self._limits)) if queue is None else queue
+
+    def _predict_some(
+        self, queue: _Queue, route: Route, rows: NDArray[Any], expires_at: float, signature: str
+    ) -> NDArray[np.float32]:
+        if queue.start_alone():
+            try:
+                return self._call(queue, route, rows, expires_at, signature)
+            finally:
+                self._go_on(queue, signature)
+        item = _Waiting(rows, route, expires_at)
+        if queue.enqueue(item):
+            self._executor.submit(self._drain, queue, signature)
+        try:
+            return item.answer.result(expires_at - time.monotonic())
+        except FutureTimeout:
+            item.answer.cancel()
+            raise DeadlineExceeded("the model server did not answer within the request's time") from None
+
+    def _go_on(self, queue: _Queue, signature: str) -> None:
+        batch = queue.next_batch()
+        if batch:
+            # The request whose call has ended goes to its client; another thread serves those that wait.
+            self._executor.submit(self._drain, queue, signature, batch)
+
+    def _drain(self, queue: _Queue, signature: str, batch: list[_Waiting] | None = None) -> None:
+        batch = batch or queue.next_batch()
+        while batch:
+            self._send(queue, signature, batch)
+            batch = queue.next_batch()
+
+    def _send(self, queue: _Queue, signature: str, batch: list[_Waiting]) -> None:
+        rows = batch[0].rows if len(batch) == 1 else np.concatenate([item.rows for item in batch])
+        try:
+            answers = self._call(queue, batch[0].route, rows, max(item.expires_at for item in batch), signature)
+        except PredictionFailed as error:
+            if len(batch) == 1:
+                batch[0].answer.set_exception(error)
+                return
+            for item in batch:
+                self._send(queue, signature, [item])
+        # Whatever else happens, every request that waits must hear of it.
+        except Exception as error:
+            for item in batch:
+                item.answer.set_exception(error)
+        else:
+            start = 0
+            for item in batch:
+                item.answer.set_result(answers[start : start + len(item.rows)])
+                start += len(item.rows)
+
+    def _call(
+        self, queue: _Queue, route: Route, rows: NDArray[Any], expires_at: float, signature: str
+    ) -> NDArray[np.float32]:
+        started = time.monotonic()
+        if expires_at <= started:
+            raise DeadlineExceeded("the request's time was over before the model was asked")
+        answers = self._inner.predict(route, rows, expires_at - started, signature)
+        queue.measured(len(rows), time.monotonic() - started)
+        self._observe(route, signature, len(rows))
+        return answers

@@ -1,0 +1,142 @@
+"""How many requests are worked on at the same time, and which are turned away first.
+
+Theory of operation. Beyond a certain number of requests under way, one more makes none faster: it only waits, and all
+others with it. That number depends on the models and the machine, so it is learned:
+
+* a request that meets at most one other shows how long its kind (model and number of pictures, in powers of two) takes
+  *unloaded*; the 95th percentile of the last such requests is the kind's reference;
+* over each short window, every finished request is compared with its kind's reference. If the 95th percentile of these
+  ratios is above ``TOLERANCE``, the limit shrinks by a tenth; if the limit was nearly reached and all was well, it
+  grows (additive increase, multiplicative decrease, as TCP does: Chiu and Jain 1989).
+
+A request that finds the limit reached is turned away at once, with the seconds after which what is under way will be
+done. Kinds of traffic may fill the limit to different shares, so that they are turned away in order: shadow, candidate,
+batch (several pictures), stable. A kind that was never seen unloaded says nothing about the limit.
+"""
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+
+from headway_serving.core.errors import Overloaded
+
+TOLERANCE = 3.5
+"""How many times its unloaded latency a request may take before the limit shrinks."""
+
+_WINDOW_SECONDS = 0.1
+_WINDOW_SAMPLES = 16
+_REFERENCE_SAMPLES = 64
+_ENOUGH_REFERENCES = 8
+_SHRINK = 0.9
+_PERCENTILE = 0.95
+_RATE_SMOOTHING = 0.2
+
+
+class Priority(Enum):
+    """A kind of traffic; its value is the share of the limit that may be taken when it is let in."""
+
+    SHADOW = 0.5
+    CANDIDATE = 0.7
+    BATCH = 0.85
+    STABLE = 1.0
+
+
+class Admission:
+    """Lets requests in, up to a learned limit between ``least`` and ``most``. Safe for use by many threads."""
+
+    def __init__(self, most: int, least: int = 8, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._least = most, min(least, most)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._limit = float(most)
+        self._in_flight = 0
+        self._arrived = 0
+        self._references: dict[tuple[str, int], deque[float]] = {}
+        self._ratios: list[float] = []
+        self._peak = 0
+        self._finished = 0
+        self._rate = 0.0
+        self._window_started = clock()
+
+    @property
+    def limit(self) -> int:
+        """Requests that may be under way at the same time now."""
+        return int(self._limit)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are under way."""
+        return self._in_flight
+
+    @contextmanager
+    def admitted(self, priority: Priority, model: str, pictures: int) -> Iterator[None]:
+        """Count the block as a request under way. Raises :class:`Overloaded` instead of entering it."""
+        with self._lock:
+            if self._in_flight >= max(1, int(self._limit * priority.value)):
+                raise Overloaded(
+                    f"{self._in_flight} requests are being answered, as many as can be in good time",
+                    self._retry_after(),
+                )
+            others, arrived = self._in_flight, self._arrived
+            self._in_flight += 1
+            self._arrived += 1
+            self._peak = max(self._peak, self._in_flight)
+            started = self._clock()
+        answered = False
+        try:
+            yield
+            answered = True
+        finally:
+            with self._lock:
+                now = self._clock()
+                self._in_flight -= 1
+                self._finished += 1
+                # A failure is faster or slower than the work that it replaces: it says nothing.
+                if answered:
+                    met = max(others, self._arrived - arrived - 1)
+                    self._learn((model, pictures.bit_length()), now - started, alone=met <= 1)
+                if now - self._window_started >= _WINDOW_SECONDS:
+                    self._adapt(now)
+
+    def saturated(self) -> bool:
+        """Whether even stable traffic would be turned away; read without the lock."""
+        return self._in_flight >= int(self._limit)
+
+    def retry_after(self) -> float:
+        """Seconds until what is under way now will be done."""
+        with self._lock:
+            return self._retry_after()
+
+    def _retry_after(self) -> float:
+        return self._in_flight / self._rate if self._rate > 0 else 1.0
+
+    def _learn(self, kind: tuple[str, int], seconds: float, *, alone: bool) -> None:
+        references = self._references.get(kind)
+        if references is None:
+            references = self._references[kind] = deque(maxlen=_REFERENCE_SAMPLES)
+        if alone:
+            references.append(seconds)
+        if len(references) >= _ENOUGH_REFERENCES:
+            self._ratios.append(seconds / _percentile(references))
+
+    def _adapt(self, now: float) -> None:
+        elapsed = now - self._window_started
+        self._rate += _RATE_SMOOTHING * (self._finished / elapsed - self._rate)
+        self._finished, self._window_started = 0, now
+        if len(self._ratios) < _WINDOW_SAMPLES:
+            return
+        if _percentile(self._ratios) > TOLERANCE:
+            self._limit = max(float(self._least), self._limit * _SHRINK)
+        elif self._peak >= 0.8 * self._limit:
+            self._limit = min(float(self._most), self._limit + max(1.0, 0.05 * self._limit))
+        self._ratios.clear()
+        self._peak = self._in_flight
+
+
+def _percentile(values: "deque[float] | list[float]") -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, math.floor(len(ordered) * _PERCENTILE))]

@@ -1,0 +1,57 @@
+"""Encoded pictures -> the pixels of one geometry; a picture that cannot be read does not spoil the others."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headway_contract.errors import InvalidImage
+from headway_contract.preprocessing import DecodeLimits, ImageSpec, decode_image, to_model_input
+
+
+@dataclass(frozen=True)
+class PreparedPictures:
+    """``pixels``: ``uint8[M, H, W, C]`` of the pictures that could be read, in their order.
+
+    ``indexes``: the place of each of them in the request, from 0. ``problems``: why the others could not be read.
+    """
+
+    pixels: NDArray[np.uint8]
+    indexes: Sequence[int]
+    problems: Mapping[int, InvalidImage]
+
+
+def prepare(
+    images: Sequence[bytes],
+    spec: ImageSpec,
+    limits: DecodeLimits,
+    timed: Callable[[str], Any],
+    check_time: Callable[[], object],
+) -> PreparedPictures:
+    """Decode N pictures into the geometry of ``spec``, one after the other, so that only one is ever held decoded.
+
+    ``timed`` measures a stage by name, ``check_time`` raises when the request has no time left. Of the pictures, none
+    raises.
+    """
+    pixels = np.empty((len(images), *spec.shape), np.uint8)
+    indexes: list[int] = []
+    problems: dict[int, InvalidImage] = {}
+    for index, data in enumerate(images):
+        check_time()
+        try:
+            with timed("decode"):
+                picture = decode_image(data, limits)
+            with timed("preprocess"):
+                pixels[len(indexes)] = to_model_input(picture, spec)
+        except InvalidImage as error:
+            problems[index] = error
+        else:
+            indexes.append(index)
+    return PreparedPictures(pixels[: len(indexes)], indexes, problems)
+
+
+def given(pixels: NDArray[np.uint8]) -> PreparedPictures:
+    """Pixels that were sent as they are."""
+    return PreparedPictures(pixels, range(len(pixels)), {})

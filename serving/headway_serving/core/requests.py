@@ -1,0 +1,98 @@
+"""What one request asks for, how long it may take, and how far it came."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headway_contract.preprocessing import ImageSpec
+from headway_serving.core.errors import DeadlineExceeded
+from headway_serving.core.pictures import PreparedPictures
+from headway_serving.core.routing import Pin, Route
+
+
+class Deadline:
+    """The moment by which a request must be answered, on the monotonic clock."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._at = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Seconds left, more than 0. Raises :class:`DeadlineExceeded` when there are none."""
+        left = self._at - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded(f"no answer within the request's {self._seconds:g} s")
+        return left
+
+    def part(self, share: float) -> "Deadline":
+        """A deadline for a first try, after ``share`` (0 to 1) of the time that is left. Raises as above."""
+        return Deadline(self.remaining() * share)
+
+
+class Stages:
+    """Seconds that one request spent in each stage, in the order of the stages."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Count the time of the block, also when it fails."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class ClassifyRequest:
+    """One request to one model: encoded pictures, what it asks for, and how long it may take.
+
+    ``key`` makes the arm sticky. ``pixels``: instead of ``images``, ``uint8[N, H, W, C]`` in the model's own geometry.
+    """
+
+    model: str
+    images: Sequence[bytes]
+    pin: Pin
+    key: str
+    deadline: Deadline
+    top_k: int = 5
+    min_confidence: float = 0.0
+    pixels: NDArray[np.uint8] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many pictures are to be classified."""
+        return len(self.images) if self.pixels is None else len(self.pixels)
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """A candidate that failed, the problem's code, and that the stable version answered in its place."""
+
+    route: Route
+    code: str
+
+
+@dataclass
+class Progress:
+    """How far a request came: filled on the way, so that a failure can be counted for the version it happened on."""
+
+    stages: Stages = field(default_factory=Stages)
+    route: Route | None = None
+    fallback: Fallback | None = None
+    bad_pictures: tuple[Exception, ...] = ()
+
+
+@dataclass
+class SharedWork:
+    """What the models that one request asks have in common: pixels by geometry, features by base version."""
+
+    pictures: dict[ImageSpec, PreparedPictures] = field(default_factory=dict)
+    features: dict[tuple[str, int, ImageSpec], NDArray[Any]] = field(default_factory=dict)
