@@ -30,10 +30,10 @@ class GatewaySettings:
     routes_file: Path = _setting(Path("routes.json"), "the file that says which version of each model gets traffic")
     routes_poll_seconds: float = _setting(0.5, "how often the routes file is looked at for changes, seconds", 0.05, 60)
     threads: int = _setting(
-        64, "threads that take requests; more than may be in flight, so that one can say no", 1, 512
+        40, "threads that take requests; more than may be in flight, so that one can say no", 1, 512
     )
     max_in_flight: int = _setting(
-        48, "most requests worked on at the same time; under load fewer, as their latency tells", 1, 512
+        32, "most requests worked on at the same time; under load fewer, as their latency tells", 1, 512
     )
     max_batch_rows: int = _setting(32, "most pictures in one call to the model server", 1, 1024)
     target_batch_ms: int = _setting(100, "how long one call should last at most, milliseconds", 1, 60_000)

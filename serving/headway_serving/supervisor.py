@@ -118,8 +118,8 @@ def _write_missing_files(plan: Plan) -> None:
     newest = _newest_routable(plan.repository)
     if not newest and not plan.routes.exists():
         raise CannotServe(
-            f"repository {plan.repository.root} holds only backbones or heads on a base, and nothing that answers "
-            'pictures by itself; train a head with export.form = "standalone"'
+            f"repository {plan.repository.root} holds only backbones, which have no classes; train a head: "
+            f"headway train --images DIR --name NAME --repository {plan.repository.root}"
         )
     if not plan.routes.exists():
         plan.routes.parent.mkdir(parents=True, exist_ok=True)
@@ -137,20 +137,20 @@ def _write_missing_files(plan: Plan) -> None:
 
 
 def _newest_routable(repository: ModelRepository) -> dict[str, ModelRoutes]:
-    """The newest version of each model that takes pictures; backbones and heads on a base answer none by themselves."""
+    """The newest version of each model that names classes; backbones only serve the heads that stand on them."""
     routes = {}
     for name in repository.models():
         version = next(
-            (each for each in reversed(repository.versions(name)) if _takes_pictures(repository, name, each)), None
+            (each for each in reversed(repository.versions(name)) if _has_classes(repository, name, each)), None
         )
         if version is not None:
             routes[name] = ModelRoutes(version)
     return routes
 
 
-def _takes_pictures(repository: ModelRepository, model: str, version: int) -> bool:
+def _has_classes(repository: ModelRepository, model: str, version: int) -> bool:
     try:
-        return repository.manifest(model, version).form == "standalone"
+        return repository.manifest(model, version).form != "features"
     except ContractError:
         # The gateway says what is wrong with it, under its name, when it is asked for.
         return True

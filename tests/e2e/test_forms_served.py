@@ -1,4 +1,4 @@
-"""A repository also holds backbones and heads on them; ``headway serve`` routes what answers pictures by itself."""
+"""A repository also holds backbones and heads on them: heads are routed, and their backbone is loaded with them."""
 
 import json
 import shutil
@@ -11,20 +11,18 @@ import pytest
 from PIL import Image
 
 from headway_client import Client
+from headway_contract.durable_files import write_atomically
 from headway_contract.model_repository import ModelRepository
-from headway_serving.adapters.route_file import write_routes
-from headway_serving.core.routing import ModelRoutes, RouteTable
-from headway_serving.models_config import write_models_config
 from tests.e2e.conftest import Trained
 from tests.e2e.running import Served, eventually, headway, serving
 
 STANDALONE = {"digits-0to4", "digits-5to9"}
-BACKBONE, ON_BASE = "efficientnet-lite0", "tints"
+BACKBONE, ON_BASE, TWIN = "efficientnet-lite0", "tints", "tints-too"
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> ModelRepository:
-    """A repository of a backbone and a head to be run on its features, trained on pictures of two tints."""
+    """A repository of a backbone and two heads to be run on its features, trained on pictures of two tints."""
     folder = tmp_path_factory.mktemp("parts")
     noise = np.random.default_rng(0)
     for name, tint in (("warm", (200, 120, 60)), ("cold", (60, 120, 200))):
@@ -35,11 +33,12 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> ModelRepository:
     settings = (
         "export.form=on_base", "fitting.epochs=2", "image.height=64", "image.width=64", "image.channels=3",
     )  # fmt: skip
-    run = headway(
-        "train", "--images", folder / "pictures", "--name", ON_BASE, "--repository", folder / "models",
-        *(part for each in settings for part in ("--set", each)),
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
+    for name in (ON_BASE, TWIN):
+        run = headway(
+            "train", "--images", folder / "pictures", "--name", name, "--repository", folder / "models",
+            *(part for each in settings for part in ("--set", each)),
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr
     return ModelRepository(folder / "models")
 
 
@@ -59,42 +58,81 @@ def served(mixed: Path) -> Iterator[Served]:
         yield running
 
 
-def test_backbones_and_heads_on_a_base_are_neither_routed_nor_loaded(served: Served, mixed: Path) -> None:
-    assert set(json.loads((mixed / "routes.json").read_text())["models"]) == STANDALONE
-    assert (mixed / "models.config").read_text().count("base_path") == 2
-    for name in (BACKBONE, ON_BASE):
-        assert name not in (mixed / "models.config").read_text()
-        assert name not in served.log.read_text()
+def test_heads_are_routed_and_their_backbone_is_loaded_with_them(served: Served, mixed: Path) -> None:
+    assert set(json.loads((mixed / "routes.json").read_text())["models"]) == {*STANDALONE, ON_BASE, TWIN}
+    assert f'name: "{BACKBONE}"' in (mixed / "models.config").read_text()
     with Client(served.url) as client:
-        assert {model.name for model in client.models()} == STANDALONE
+        assert client.model(ON_BASE).classes == ("cold", "warm")
+
+
+def test_a_head_on_a_base_gives_the_scores_that_it_was_published_with(served: Served, parts: ModelRepository) -> None:
+    golden = parts.manifest(ON_BASE, 1).golden
+    assert golden
+    for sample in golden:
+        predictions = served.classify(ON_BASE, sample.image).json()["results"][0]["predictions"]
+        scores = {each["label"]: each["score"] for each in predictions}
+        assert [scores["cold"], scores["warm"]] == pytest.approx(sample.scores, abs=1e-4)
+
+
+def features_calls(url: str) -> float:
+    """How often the backbone was run."""
+    name = f'headway_batch_rows_count{{model="{BACKBONE}",signature="features",version="1"}}'
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name)), 0.0)
+
+
+def test_heads_on_one_base_share_a_run_of_it(served: Served, parts: ModelRepository, trained: Trained) -> None:
+    picture = parts.manifest(ON_BASE, 1).golden[0].image
+    before = features_calls(served.url)
+    models = (ON_BASE, TWIN, "digits-0to4", "nobody")
+    response = httpx.post(
+        f"{served.url}/v1/classify", params=[("model", name) for name in models], content=picture,
+        headers={"Content-Type": "image/png"},
+    )  # fmt: skip
+    assert response.status_code == 200
+    answers = response.json()["answers"]
+    assert [answer["model"] for answer in answers] == list(models)
+    alone = [served.classify(name, picture).json()["results"] for name in models[:2]]
+    for answer, expected in zip(answers, alone, strict=False):
+        assert answer["results"] == [
+            {"index": 0, "predictions": [
+                {"label": each["label"], "score": pytest.approx(each["score"], abs=1e-5)}
+                for each in expected[0]["predictions"]
+            ]}
+        ]  # fmt: skip
+    assert answers[2]["results"][0]["predictions"], "another geometry and no base"
+    assert answers[3]["problem"]["code"] == "model_not_found"
+    assert features_calls(served.url) == before + 1 + len(alone)
 
 
 def test_the_standalone_models_answer(served: Served, trained: Trained) -> None:
     picture = trained.samples["digits-0to4"][0].read_bytes()
     assert served.classify("digits-0to4", picture).status_code == 200
-    unrouted = served.classify(ON_BASE, picture)
+    unrouted = served.classify(BACKBONE, picture)
     assert (unrouted.status_code, unrouted.json()["code"]) == (404, "model_not_found")
 
 
-def test_a_repository_of_parts_alone_is_refused_with_the_way_out(parts: ModelRepository) -> None:
-    run = headway("serve", "--repository", parts.root)
+def test_a_repository_of_backbones_alone_is_refused_with_the_way_out(parts: ModelRepository, tmp_path: Path) -> None:
+    shutil.copytree(parts.root / BACKBONE, tmp_path / "models" / BACKBONE)
+    run = headway("serve", "--repository", tmp_path / "models")
     assert run.returncode == 2
-    assert "holds only backbones or heads on a base, and nothing that answers pictures by itself" in run.stderr
-    assert 'train a head with export.form = "standalone"' in run.stderr
-    assert not (parts.root / "routes.json").exists()
+    assert "holds only backbones, which have no classes; train a head: headway train --images" in run.stderr
+    assert not (tmp_path / "models" / "routes.json").exists()
 
 
-def test_a_head_on_a_base_that_somebody_routes_is_an_incompatible_model(
+def test_without_its_base_a_head_is_unavailable_and_the_others_answer(
     served: Served, mixed: Path, trained: Trained
 ) -> None:
-    """It answers nothing and the gateway is not ready, both with the reason; the other models are served as before."""
     picture = trained.samples["digits-0to4"][0].read_bytes()
-    table = RouteTable({name: ModelRoutes(1) for name in (*STANDALONE, ON_BASE)})
-    write_models_config(mixed / "models.config", ModelRepository(mixed), table)
-    write_routes(mixed / "routes.json", table)
-    eventually(lambda: served.classify(ON_BASE, picture).json()["code"] == "incompatible_model", "both are followed")
-    reason = "tints version 1 takes no pictures by itself: its form is on_base; route a standalone version"
-    assert reason in served.classify(ON_BASE, picture).json()["detail"]
-    ready = httpx.get(f"{served.url}/readyz")
-    assert (ready.status_code, reason in ready.json()["detail"]) == (503, True)
+    text = (mixed / "models.config").read_text()
+    entry = text[text.index('  config {\n    name: "' + BACKBONE) :].partition('  config {\n    name: "tints"')[0]
+    write_atomically(mixed / "models.config", text.replace(entry, "").encode())
+    eventually(lambda: served.classify(ON_BASE, picture).status_code == 503, "the base is unloaded")
+    problem = served.classify(ON_BASE, picture).json()
+    assert problem["code"] == "model_unavailable"
+    assert f"version 1 of model '{BACKBONE}' gets traffic but is not loaded" in problem["detail"]
     assert served.classify("digits-0to4", picture).status_code == 200
+    ready = httpx.get(f"{served.url}/readyz")
+    assert (ready.status_code, f"its base {BACKBONE} version 1 is" in ready.json()["detail"]) == (503, True)
+    write_atomically(mixed / "models.config", text.encode())
+    eventually(lambda: served.classify(ON_BASE, picture).status_code == 200, "it is loaded again")

@@ -5,9 +5,10 @@ others with it. That number depends on the models and the machine, so it is lear
 
 * a request that meets at most one other shows how long its kind (model and number of pictures, in powers of two) takes
   *unloaded*; the 95th percentile of the last such requests is the kind's reference;
-* over each short window, every finished request is compared with its kind's reference. If the 95th percentile of these
-  ratios is above ``TOLERANCE``, the limit shrinks by a tenth; if the limit was nearly reached and all was well, it
-  grows (additive increase, multiplicative decrease, as TCP does: Chiu and Jain 1989).
+* over each short window, every finished request is compared with its kind's reference, or with ``QUICK_SECONDS`` where
+  that is more: nobody minds a few milliseconds, and ordinary clients keep some tens of requests under way. If the 95th
+  percentile of these ratios is above ``TOLERANCE``, the limit shrinks by a tenth; if the limit was nearly reached and
+  all was well, it grows (additive increase, multiplicative decrease, as TCP does: Chiu and Jain 1989).
 
 A request that finds the limit reached is turned away at once, with the seconds after which what is under way will be
 done. Kinds of traffic may fill the limit to different shares, so that they are turned away in order: shadow, candidate,
@@ -26,6 +27,9 @@ from headway_serving.core.errors import Overloaded
 
 TOLERANCE = 3.5
 """How many times its unloaded latency a request may take before the limit shrinks."""
+
+QUICK_SECONDS = 0.015
+"""A latency that is never held against a model, seconds."""
 
 _WINDOW_SECONDS = 0.1
 _WINDOW_SAMPLES = 16
@@ -48,7 +52,7 @@ class Priority(Enum):
 class Admission:
     """Lets requests in, up to a learned limit between ``least`` and ``most``. Safe for use by many threads."""
 
-    def __init__(self, most: int, least: int = 8, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int, least: int = 12, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._least = most, min(least, most)
         self._clock = clock
         self._lock = threading.Lock()
@@ -121,7 +125,7 @@ class Admission:
         if alone:
             references.append(seconds)
         if len(references) >= _ENOUGH_REFERENCES:
-            self._ratios.append(seconds / _percentile(references))
+            self._ratios.append(seconds / max(_percentile(references), QUICK_SECONDS))
 
     def _adapt(self, now: float) -> None:
         elapsed = now - self._window_started

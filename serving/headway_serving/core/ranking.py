@@ -23,4 +23,6 @@ def rank(
     ``top_k`` is capped at K; equal scores keep the labels' order.
     """
     order = np.argsort(-scores, kind="stable")[:top_k]
-    return tuple(Prediction(labels[index], float(scores[index])) for index in order if scores[index] >= min_confidence)
+    # Python numbers at once: taking them from the array one by one costs more than the sorting.
+    best = zip(order.tolist(), scores[order].tolist(), strict=True)
+    return tuple(Prediction(labels[index], score) for index, score in best if score >= min_confidence)

@@ -1,8 +1,7 @@
 """What one request asks for, how long it may take, and how far it came."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,14 +39,24 @@ class Stages:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Count the time of the block, also when it fails."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+    def timed(self, stage: str) -> "_Timed":
+        """A block whose time is counted, also when it fails."""
+        return _Timed(self.seconds, stage)
+
+
+class _Timed:
+    # A class: a generator as context manager costs three times as much, and there are six of them in a request.
+    __slots__ = ("_seconds", "_stage", "_started")
+
+    def __init__(self, seconds: dict[str, float], stage: str) -> None:
+        self._seconds, self._stage = seconds, stage
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        spent = time.perf_counter() - self._started
+        self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + spent
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 from granian.server import Server
 
@@ -27,6 +27,9 @@ def main() -> int:
         address=settings.host,
         port=settings.port,
         interface=Interfaces.WSGI,
+        # Nothing here is HTTP/2 or a web socket; looking for them costs every request.
+        http=HTTPModes.http1,
+        websockets=False,
         # One process: the route table, the metrics and later the batching queue have one owner; pods are the scale.
         workers=1,
         blocking_threads=settings.threads,

@@ -42,7 +42,12 @@ def blueprint(routes: RouteFile, catalog: Catalog, server: VersionStates, metric
             state = server.version_states(name, _TIMEOUT_SECONDS).get(stable, "not loaded")
             if state != "AVAILABLE":
                 return f"version {stable} is {state}"
-            catalog.manifest(table.choose(name, Pin(label="stable"), ""), _TIMEOUT_SECONDS)
+            manifest = catalog.manifest(table.choose(name, Pin(label="stable"), ""), _TIMEOUT_SECONDS)
+            if manifest.form == "on_base" and manifest.base is not None:
+                base = manifest.base
+                state = server.version_states(base.model, _TIMEOUT_SECONDS).get(base.version, "not loaded")
+                if state != "AVAILABLE":
+                    return f"its base {base.model} version {base.version} is {state}"
         except ServingError as error:
             return str(error)
         return None
