@@ -10,7 +10,7 @@ from headway_serving.core.routing import ModelRoutes, RouteTable
 
 
 def format_models_config(repository: ModelRepository, table: RouteTable) -> str:
-    """A ``ModelServerConfig`` that loads what the table can send traffic to and the bases it needs, and no other version.
+    """A ``ModelServerConfig`` that loads what the table can send traffic to and the bases it needs, and nothing else.
 
     The policy is ``specific``: TensorFlow Serving's default, the newest version, would drop a stable version as soon
     as another is published. Raises ``ModelMissing`` or ``VersionMissing`` for a routed version, or a base of one, that
