@@ -173,7 +173,9 @@ class _Page:
                 bar,
             )
             lines.append(f"| {' | '.join(cells)} |")
-        notes = [f"- `{name}` could not run here: {problem}" for name, problem in self._failed.items()]
+        # A page for everyone: no machine's home folder.
+        home = str(Path.home())
+        notes = [f"- `{name}` could not run here: {text.replace(home, '~')}" for name, text in self._failed.items()]
         return "\n".join([*lines, "", *notes]).rstrip()
 
     def _reached(self, row: Experiment) -> str:
