@@ -4,12 +4,15 @@ Only the functions that compose a process read settings; everything else is give
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 PREFIX = "HEADWAY_"
+
+_HTTP_ORIGIN = re.compile(r"http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 
 
 class InvalidSettings(Exception):
@@ -27,6 +30,7 @@ class GatewaySettings:
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
     port: int = _setting(8080, "TCP port to listen on", 1, 65535)
     model_server: str = _setting("127.0.0.1:8500", "gRPC target of the model server: HOST:PORT or dns:///HOST:PORT")
+    model_server_rest: str = _setting("", "the model server's REST API, for :predict: http://HOST:PORT; empty: none")
     routes_file: Path = _setting(Path("routes.json"), "the file that says which version of each model gets traffic")
     routes_poll_seconds: float = _setting(0.5, "how often the routes file is looked at for changes, seconds", 0.05, 60)
     threads: int = _setting(
@@ -55,7 +59,7 @@ class GatewaySettings:
         problems = []
         for item in fields(cls):
             text = environment.get(PREFIX + item.name.upper())
-            if text is None:
+            if text is None or (not text and item.default == ""):
                 continue
             try:
                 values[item.name] = _parse(text, type(item.default), item.metadata)
@@ -64,9 +68,17 @@ class GatewaySettings:
         settings = cls(**values)
         if settings.log_level not in ("debug", "info", "warning", "error"):
             problems.append(f"{PREFIX}LOG_LEVEL={settings.log_level!r}: must be debug, info, warning or error")
+        rest = settings.model_server_rest
+        if rest and not _is_origin(rest):
+            problems.append(f"{PREFIX}MODEL_SERVER_REST={rest!r}: must be http://HOST:PORT, or empty for none")
         if problems:
             raise InvalidSettings("\n".join(problems))
         return settings
+
+
+def _is_origin(text: str) -> bool:
+    found = _HTTP_ORIGIN.fullmatch(text)
+    return found is not None and 1 <= int(found.group(2)) <= 65535
 
 
 def _parse(text: str, kind: type, bounds: Mapping[str, Any]) -> Any:

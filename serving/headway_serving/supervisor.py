@@ -49,6 +49,7 @@ class Plan:
     host: str
     port: int
     grpc_port: int
+    rest_port: int | None
     model_server: str
 
     @property
@@ -87,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=_port, default=8080, help="port of the gateway (default: 8080)")
     parser.add_argument("--grpc-port", type=_port, default=8500, help="port of the model server (default: 8500)")
     parser.add_argument(
+        "--rest-port",
+        type=_port_or_none,
+        help="REST port of the model server, to which :predict is passed on; 0 for none (default: one that is free)",
+    )
+    parser.add_argument(
         "--model-server",
         default="auto",
         metavar="auto|embedded|PATH|HOST:PORT",
@@ -109,6 +115,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         host=arguments.host,
         port=arguments.port,
         grpc_port=arguments.grpc_port,
+        rest_port=_rest_port(arguments),
         model_server=arguments.model_server,
     )
 
@@ -175,6 +182,7 @@ def _model_server_command(plan: Plan) -> tuple[list[str] | None, str]:
         )
     flags = [
         f"--port={plan.grpc_port}",
+        f"--rest_api_port={plan.rest_port or 0}",
         f"--model_config_file={plan.models_config}",
         "--model_config_file_poll_wait_seconds=1",
         "--file_system_poll_wait_seconds=1",
@@ -187,12 +195,18 @@ def _gateway_command() -> list[str]:
 
 
 def _gateway_environment(plan: Plan, target: str) -> Mapping[str, str]:
-    return os.environ | {
-        "HEADWAY_HOST": plan.host,
-        "HEADWAY_PORT": str(plan.port),
-        "HEADWAY_MODEL_SERVER": target,
-        "HEADWAY_ROUTES_FILE": str(plan.routes),
-    }
+    host = target.removeprefix("dns:///").rpartition(":")[0]
+    rest = {"HEADWAY_MODEL_SERVER_REST": f"http://{host}:{plan.rest_port}"} if plan.rest_port else {}
+    return (
+        os.environ
+        | rest
+        | {
+            "HEADWAY_HOST": plan.host,
+            "HEADWAY_PORT": str(plan.port),
+            "HEADWAY_MODEL_SERVER": target,
+            "HEADWAY_ROUTES_FILE": str(plan.routes),
+        }
+    )
 
 
 def _check_ports(plan: Plan, *, starts_model_server: bool) -> None:
@@ -200,6 +214,8 @@ def _check_ports(plan: Plan, *, starts_model_server: bool) -> None:
     wanted = [("--port", plan.host, plan.port)]
     if starts_model_server:
         wanted.append(("--grpc-port", "0.0.0.0", plan.grpc_port))  # noqa: S104  # where TF Serving itself binds
+        if plan.rest_port:
+            wanted.append(("--rest-port", "0.0.0.0", plan.rest_port))  # noqa: S104
     for flag, host, port in wanted:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -273,6 +289,21 @@ def _announce(plan: Plan) -> None:
         lines.append(f"  try: headway classify PICTURE --model {min(table.models)} --url {plan.url}")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
+
+
+def _rest_port(arguments: argparse.Namespace) -> int | None:
+    """The model server's REST port; None if it runs already and nobody said which: ``HEADWAY_*`` may."""
+    if arguments.rest_port is not None or _EXTERNAL_TARGET.fullmatch(arguments.model_server):
+        given: int | None = arguments.rest_port
+        return given
+    # Nobody needs to know this port, so two servers on one machine need no options to get along.
+    with socket.socket() as probe:
+        probe.bind(("0.0.0.0", 0))  # noqa: S104  # where the model server binds
+        return int(probe.getsockname()[1])
+
+
+def _port_or_none(text: str) -> int:
+    return 0 if text == "0" else _port(text)
 
 
 def _port(text: str) -> int:

@@ -18,10 +18,16 @@ from headway_serving.gateway import (
     classify_endpoints,
     error_responses,
     health_endpoints,
+    inference_endpoints,
+    inference_metadata_endpoints,
     model_endpoints,
     request_context,
+    tfserving_rest_endpoints,
 )
 from headway_serving.gateway.observed_requests import ObservedClassifier
+from headway_serving.gateway.readiness import Readiness
+from headway_serving.gateway.request_rules import RequestRules
+from headway_serving.gateway.tfserving_rest_endpoints import RestModelServer
 from headway_serving.settings import GatewaySettings
 
 _MOST_CALLS = 512
@@ -39,11 +45,12 @@ class ModelServer(Predictor, ManifestSource, VersionStates, Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What the application is made of."""
+    """What the application is made of. ``rest``: where ``:predict`` is passed on to, if anywhere."""
 
     routes: RouteFile
     server: ModelServer
     metrics: PrometheusMetrics
+    rest: RestModelServer | None = None
 
 
 def create_app(parts: Parts, settings: GatewaySettings) -> Flask:
@@ -71,11 +78,13 @@ def create_app(parts: Parts, settings: GatewaySettings) -> Flask:
     )
     request_context.install(app)
     error_responses.install(app)
-    rules = classify_endpoints.RequestRules(
-        settings.max_images, settings.request_timeout_ms, settings.max_request_timeout_ms
-    )
+    rules = RequestRules(settings.max_images, settings.request_timeout_ms, settings.max_request_timeout_ms)
+    readiness = Readiness(catalog, parts.server)
     observed = ObservedClassifier(classifier, parts.metrics, settings.access_log)
     app.register_blueprint(classify_endpoints.blueprint(observed, rules))
+    app.register_blueprint(inference_endpoints.blueprint(observed, rules))
+    app.register_blueprint(tfserving_rest_endpoints.blueprint(parts.rest, observed, rules))
+    app.register_blueprint(inference_metadata_endpoints.blueprint(parts.routes, catalog, parts.server, readiness))
     app.register_blueprint(model_endpoints.blueprint(parts.routes, catalog, parts.server))
-    app.register_blueprint(health_endpoints.blueprint(parts.routes, catalog, parts.server, parts.metrics))
+    app.register_blueprint(health_endpoints.blueprint(parts.routes, readiness, parts.metrics))
     return app

@@ -5,7 +5,7 @@
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from flask import Blueprint, Request, Response, g, request
@@ -13,25 +13,17 @@ from flask import Blueprint, Request, Response, g, request
 from headway_contract.errors import InvalidImage
 from headway_serving.core.classification import Classification, PictureAnswer
 from headway_serving.core.errors import InvalidRequest
-from headway_serving.core.requests import ClassifyRequest, Deadline, Progress, SharedWork
+from headway_serving.core.requests import ClassifyRequest, Progress, SharedWork
 from headway_serving.core.routing import Pin
 from headway_serving.gateway.error_responses import problem_part, problem_response
 from headway_serving.gateway.image_bodies import read_images
 from headway_serving.gateway.json_responses import json_response
-from headway_serving.gateway.observed_requests import ObservedClassifier
+from headway_serving.gateway.observed_requests import ObservedClassifier, describe_route
+from headway_serving.gateway.request_rules import RequestRules, deadline_of, routing_key, version_number
 
 N = TypeVar("N", int, float)
 
 _MOST_MODELS = 100
-
-
-@dataclass(frozen=True)
-class RequestRules:
-    """What one request may ask for: pictures, and milliseconds when it names none and at most."""
-
-    max_images: int
-    timeout_ms: int
-    max_timeout_ms: int
 
 
 def blueprint(classifier: ObservedClassifier, rules: RequestRules) -> Blueprint:
@@ -44,7 +36,7 @@ def blueprint(classifier: ObservedClassifier, rules: RequestRules) -> Blueprint:
     def classify(model: str, version: str | None = None, label: str | None = None) -> Response:
         return classifier.answer(
             model,
-            read=lambda progress: _read(request, model, Pin(_version(version), label), rules, progress),
+            read=lambda progress: _read(request, model, Pin(version_number(version), label), rules, progress),
             respond=_response,
             refuse=problem_response,
         )
@@ -73,37 +65,23 @@ def blueprint(classifier: ObservedClassifier, rules: RequestRules) -> Blueprint:
 
 
 def _read(http: Request, model: str, pin: Pin, rules: RequestRules, progress: Progress) -> ClassifyRequest:
-    deadline = Deadline(_timeout_seconds(http, rules))
+    deadline = deadline_of(http, rules)
     with progress.stages.timed("read"):
         images = read_images(http, rules.max_images)
     return ClassifyRequest(
         model=model,
         images=images,
         pin=pin,
-        key=http.headers.get("X-Routing-Key") or g.request_id,
+        key=routing_key(http),
         deadline=deadline,
         top_k=_number(http, "top_k", int, 5, 1, math.inf),
         min_confidence=_number(http, "min_confidence", float, 0.0, 0.0, 1.0),
     )
 
 
-def _timeout_seconds(http: Request, rules: RequestRules) -> float:
-    text = http.headers.get("X-Request-Timeout-Ms")
-    if text is None:
-        return rules.timeout_ms / 1000
-    whole = text.isascii() and text.isdecimal() and len(text) <= 12
-    if not (whole and 1 <= int(text) <= rules.max_timeout_ms):
-        raise InvalidRequest(f"X-Request-Timeout-Ms must be whole milliseconds from 1 to {rules.max_timeout_ms}")
-    return int(text) / 1000
-
-
 def _response(classification: Classification, progress: Progress) -> Response:
     response = json_response({**_document(classification, progress), "request_id": g.request_id})
-    response.headers["X-Route-Reason"] = classification.route.reason
-    response.headers["Server-Timing"] = ", ".join(
-        f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in progress.stages.seconds.items()
-    )
-    return response
+    return describe_route(response, classification.route, progress.stages)
 
 
 def _document(classification: Classification, progress: Progress) -> dict[str, Any]:
@@ -123,14 +101,6 @@ def _result(index: int, answer: PictureAnswer) -> dict[str, Any]:
     if isinstance(answer, InvalidImage):
         return {"index": index, "problem": problem_part(answer)}
     return {"index": index, "predictions": [{"label": p.label, "score": p.score} for p in answer]}
-
-
-def _version(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-        raise InvalidRequest(f"version {text[:40]!r} is not a version number; write /versions/3:classify")
-    return int(text)
 
 
 def _number(http: Request, name: str, kind: type[N], default: N, low: float, high: float) -> N:

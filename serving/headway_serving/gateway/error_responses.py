@@ -1,12 +1,17 @@
-"""Every error -> one ``application/problem+json`` answer (RFC 9457), by one table."""
+"""Every error -> one ``application/problem+json`` answer (RFC 9457), by one table.
 
+Under the paths of a foreign protocol (:func:`speaks_error_objects`) the same table gives the status, and the body is
+that protocol's own: ``{"error": "..."}``.
+"""
+
+import json
 import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Request, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from headway_contract.errors import ImageTooLarge, InvalidImage, UnsupportedImage
@@ -34,6 +39,12 @@ class TooManyImages(errors.ServingError):
     code = "too_many_images"
 
 
+class PassThroughOff(errors.ServingError):
+    """``:predict`` is passed on to the model server's REST port, and this gateway was told none."""
+
+    code = "pass_through_off"
+
+
 @dataclass(frozen=True)
 class Problem:
     """What an error looks like from outside. ``retry_after``: seconds, for a state that passes."""
@@ -51,6 +62,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     UnsupportedMediaType: Problem(415, "unsupported_media_type", "Body in a form that is not read"),
     EmptyBody: Problem(400, "empty_body", "No picture in the request"),
     TooManyImages: Problem(413, "too_many_images", "Too many pictures in one request"),
+    PassThroughOff: Problem(501, "pass_through_off", "Requests are not passed on here"),
     errors.InvalidRequest: Problem(400, "invalid_request", "Request cannot be answered as it stands"),
     errors.ModelNotFound: Problem(404, "model_not_found", "No such model"),
     errors.VersionNotFound: Problem(404, "version_not_found", "No such version"),
@@ -76,12 +88,24 @@ _HTTP_PROBLEMS: Mapping[int, tuple[str, str]] = {
 _INTERNAL = Problem(500, "internal_error", "Something went wrong on our side")
 
 
+def refuse_content_encoding(http: Request) -> None:
+    """Raise :class:`UnsupportedMediaType` for a compressed body: what it grows to is only known when it has grown."""
+    encoding = http.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        raise UnsupportedMediaType(f"Content-Encoding {encoding[:40]!r} is not read; send the body as it is")
+
+
 def install(app: Flask) -> None:
-    """Answer every exception of ``app`` with a problem."""
+    """Answer every exception of ``app`` with a problem, or as the protocol of the path says it."""
 
     @app.errorhandler(Exception)
     def _any(error: Exception) -> Response:
-        return problem_response(error)
+        return error_object_response(error) if speaks_error_objects(request.path) else problem_response(error)
+
+
+def speaks_error_objects(path: str) -> bool:
+    """Whether errors under a path are ``{"error": "..."}``: Open Inference Protocol's, and TensorFlow Serving's."""
+    return path == "/v2" or path.startswith("/v2/") or (path.startswith("/v1/models/") and path.endswith(":predict"))
 
 
 def problem_of(error: Exception) -> Problem:
@@ -124,6 +148,14 @@ def problem_response(error: Exception) -> Response:
     response = problem_document(problem, problem_detail(error))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
+
+
+def error_object_response(error: Exception) -> Response:
+    """The answer to an error as ``{"error": DETAIL}``, with the status and the headers of its problem."""
+    response = problem_response(error)
+    response.data = json.dumps({"error": json.loads(response.data)["detail"]}) + "\n"
+    response.mimetype = "application/json"
     return response
 
 

@@ -5,19 +5,29 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from flask import g
+from flask import Response, g
 
 from headway_serving.adapters.prometheus_metrics import Observation, PrometheusMetrics
 from headway_serving.core.classification import Classification, Classifier
-from headway_serving.core.requests import ClassifyRequest, Progress, SharedWork
+from headway_serving.core.requests import ClassifyRequest, Progress, SharedWork, Stages
 from headway_serving.core.routing import Route
 from headway_serving.gateway.error_responses import problem_of
 
 T = TypeVar("T")
 
 _access_log = logging.getLogger("headway.access")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """An answer and what it counts as: pictures answered, ``ok`` or a problem's code, and HTTP status."""
+
+    answer: T
+    images: int = 0
+    code: str = "ok"
+    status: int = 200
 
 
 @dataclass(frozen=True)
@@ -40,21 +50,28 @@ class ObservedClassifier:
 
         ``read`` may raise what is wrong with the request, ``refuse`` makes an answer of any error.
         """
+
+        def work(progress: Progress) -> Outcome[T]:
+            classification = self.classifier.classify(read(progress), progress, shared)
+            return Outcome(respond(classification, progress), len(classification.scores))
+
+        return self.observe(model, work, refuse)
+
+    def observe(self, model: str, work: Callable[[Progress], Outcome[T]], refuse: Callable[[Exception], T]) -> T:
+        """Let any work on a request to one model be counted as :meth:`answer` counts classifications."""
         started = time.perf_counter()
-        progress, code, status, images = Progress(), "ok", 200, 0
+        progress = Progress()
         with self.metrics.in_flight.track_inprogress():
             try:
-                classification = self.classifier.classify(read(progress), progress, shared)
-                images = len(classification.scores)
-                answer = respond(classification, progress)
+                outcome = work(progress)
             except Exception as error:
-                problem, answer = problem_of(error), refuse(error)
-                code, status = problem.code, problem.status
+                problem = problem_of(error)
+                outcome = Outcome(refuse(error), 0, problem.code, problem.status)
         observation = Observation(
             model=model if model in self.classifier.routes().models else None,
             route=self._known(progress.route),
-            code=code,
-            images=images,
+            code=outcome.code,
+            images=outcome.images,
             seconds=time.perf_counter() - started,
             stage_seconds=progress.stages.seconds,
             fallback=progress.fallback,
@@ -62,12 +79,21 @@ class ObservedClassifier:
         )
         self.metrics.observe(observation)
         if self.access_log:
-            _write_access_line(observation, status)
-        return answer
+            _write_access_line(observation, outcome.status)
+        return outcome.answer
 
     def _known(self, route: Route | None) -> Route | None:
         # A version that a client typed becomes a metric label only once the model server has shown that it exists.
         return route if route is not None and self.classifier.catalog.knows(route.model, route.version) else None
+
+
+def describe_route(response: Response, route: Route, stages: Stages) -> Response:
+    """Say in the headers why the version was chosen, and how long each stage took."""
+    response.headers["X-Route-Reason"] = route.reason
+    response.headers["Server-Timing"] = ", ".join(
+        f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.seconds.items()
+    )
+    return response
 
 
 def _write_access_line(observation: Observation, status: int) -> None:

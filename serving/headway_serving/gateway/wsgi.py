@@ -19,6 +19,7 @@ from prometheus_client import (
 from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
 from headway_serving.adapters.route_file import RouteFile
 from headway_serving.adapters.tfserving_predictor import TfServingPredictor
+from headway_serving.adapters.tfserving_rest import TfServingRest
 from headway_serving.gateway.app import Parts, create_app
 from headway_serving.settings import GatewaySettings
 
@@ -40,7 +41,8 @@ def create_from_environment() -> Flask:
         registry.register(collector)
     metrics = PrometheusMetrics(registry)
     metrics.watch_routes(routes.problem)
-    app = create_app(Parts(routes, TfServingPredictor(settings.model_server), metrics), settings)
+    rest = TfServingRest(settings.model_server_rest, settings.threads) if settings.model_server_rest else None
+    app = create_app(Parts(routes, TfServingPredictor(settings.model_server), metrics, rest), settings)
     routes.watch()
     return app
 

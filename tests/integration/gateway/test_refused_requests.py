@@ -110,7 +110,7 @@ BAD_PATHS: dict[str, tuple[str, int, str, str]] = {
     "version of other digits": ("/v1/models/digits/versions/%D9%A3:classify", 400, "invalid_request", "version"),
     "version beyond all": (f"/v1/models/digits/versions/{'9' * 400}:classify", 400, "invalid_request", "version"),
     "no such page": ("/v1/model/digits:classify", 404, "not_found", "POST /v1/models/MODEL:classify"),
-    "no such verb": ("/v1/models/digits:predict", 404, "not_found", "nothing is at /v1/models/digits:predict"),
+    "no such verb": ("/v1/models/digits:regress", 404, "not_found", "nothing is at /v1/models/digits:regress"),
     "two slashes": ("/v1/models//digits:classify", 404, "not_found", "nothing is at"),
     "slash at the end": ("/v1/models/digits:classify/", 404, "not_found", "nothing is at"),
 }

@@ -1,0 +1,42 @@
+"""What every request that runs a model says in the same way, whatever door it takes: time, routing key, version."""
+
+from dataclasses import dataclass
+
+from flask import Request, g
+
+from headway_serving.core.errors import InvalidRequest
+from headway_serving.core.requests import Deadline
+
+
+@dataclass(frozen=True)
+class RequestRules:
+    """What one request may ask for: pictures, and milliseconds when it names none and at most."""
+
+    max_images: int
+    timeout_ms: int
+    max_timeout_ms: int
+
+
+def deadline_of(http: Request, rules: RequestRules) -> Deadline:
+    """The moment ``X-Request-Timeout-Ms`` asks for, or the usual one. Raises :class:`InvalidRequest`."""
+    text = http.headers.get("X-Request-Timeout-Ms")
+    if text is None:
+        return Deadline(rules.timeout_ms / 1000)
+    whole = text.isascii() and text.isdecimal() and len(text) <= 12
+    if not (whole and 1 <= int(text) <= rules.max_timeout_ms):
+        raise InvalidRequest(f"X-Request-Timeout-Ms must be whole milliseconds from 1 to {rules.max_timeout_ms}")
+    return Deadline(int(text) / 1000)
+
+
+def routing_key(http: Request) -> str:
+    """``X-Routing-Key``, or the request's id, which spreads requests over the arms."""
+    return http.headers.get("X-Routing-Key") or str(g.request_id)
+
+
+def version_number(text: str | None) -> int | None:
+    """The version a path names, or None if it names none. Raises :class:`InvalidRequest`."""
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise InvalidRequest(f"version {text[:40]!r} is not a version number; write a number, as in /versions/3")
+    return int(text)
