@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from headway_serving.core.routing import ModelRoutes
+from headway_serving.gateway.tfserving_rest_endpoints import RestModelServer
 from headway_serving.settings import GatewaySettings
 from tests.integration.gateway.gateway_under_test import GatewayUnderTest
 
@@ -14,11 +15,13 @@ StartGateway = Callable[..., GatewayUnderTest]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[StartGateway]:
-    """Compose a gateway; keyword arguments are routes by model name and, as ``settings``, its settings."""
+    """Compose a gateway; keyword arguments are routes by model name and, as ``settings`` and ``rest``, its parts."""
     started: list[GatewayUnderTest] = []
 
-    def start(settings: GatewaySettings | None = None, **routes: ModelRoutes) -> GatewayUnderTest:
-        gateway = GatewayUnderTest(tmp_path / "routes.json", settings, routes)
+    def start(
+        settings: GatewaySettings | None = None, rest: RestModelServer | None = None, **routes: ModelRoutes
+    ) -> GatewayUnderTest:
+        gateway = GatewayUnderTest(tmp_path / "routes.json", settings, routes, rest)
         started.append(gateway)
         return gateway
 

@@ -16,6 +16,7 @@ from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
 from headway_serving.adapters.route_file import RouteFile, write_routes
 from headway_serving.core.routing import ModelRoutes, RouteTable
 from headway_serving.gateway.app import Parts, create_app
+from headway_serving.gateway.tfserving_rest_endpoints import RestModelServer
 from headway_serving.settings import GatewaySettings
 from tests.fakes.scripted_models import ScriptedVersion, scripted_version
 from tests.fakes.tfserving_predictor import FakePredictor
@@ -56,7 +57,13 @@ def as_body(data: bytes, content_type: str = "image/png") -> dict[str, Any]:
 class GatewayUnderTest:
     """``server`` is the fake model server, ``registry`` what ``/metrics`` shows, ``app`` the Flask application."""
 
-    def __init__(self, routes_file: Path, settings: GatewaySettings | None, routes: Mapping[str, ModelRoutes]) -> None:
+    def __init__(
+        self,
+        routes_file: Path,
+        settings: GatewaySettings | None,
+        routes: Mapping[str, ModelRoutes],
+        rest: RestModelServer | None = None,
+    ) -> None:
         versions: dict[int, ScriptedVersion] = {number: scripted_version() for number in (1, 2, 3)}
         self.versions = {"digits": versions}
         self.server = FakePredictor(self.versions)
@@ -66,7 +73,7 @@ class GatewayUnderTest:
         self.routes = RouteFile(routes_file, poll_seconds=0.02)
         metrics = PrometheusMetrics(self.registry)
         metrics.watch_routes(self.routes.problem)
-        self.app = create_app(Parts(self.routes, self.server, metrics), settings or SMALL_LIMITS)
+        self.app = create_app(Parts(self.routes, self.server, metrics, rest), settings or SMALL_LIMITS)
 
     def get(self, path: str, **request: Any) -> TestResponse:
         """GET a path."""
@@ -101,6 +108,16 @@ def check_problem(response: TestResponse, status: int, code: str) -> dict[str, A
     assert problem["detail"]
     assert problem["request_id"] == response.headers["X-Request-Id"] != ""
     return problem
+
+
+def check_error_object(response: TestResponse, status: int) -> str:
+    """Assert that a response is ``{"error": "..."}`` of that status, as foreign protocols have it; return the text."""
+    assert (response.status_code, response.mimetype) == (status, "application/json"), response.text
+    document = json.loads(response.data)
+    assert set(document) == {"error"}
+    assert document["error"]
+    assert response.headers["X-Request-Id"]
+    return str(document["error"])
 
 
 def top_labels(response: TestResponse) -> list[str]:

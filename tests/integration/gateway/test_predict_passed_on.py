@@ -1,0 +1,191 @@
+"""TensorFlow Serving's REST ``:predict``: the gateway chooses the version, and the rest is the model server's."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+from werkzeug.test import TestResponse
+
+from headway_contract.model_manifest import ModelManifest
+from headway_serving.adapters.tfserving_rest import TfServingRest
+from headway_serving.core.errors import InvalidRequest
+from headway_serving.core.routing import Arm, Candidate, ModelRoutes, Route
+from headway_serving.gateway.tfserving_rest_endpoints import refuse_head_on_base
+from headway_serving.settings import GatewaySettings
+from tests.fakes.scripted_models import ScriptedVersion, scripted_manifest
+from tests.integration.gateway.gateway_under_test import GatewayUnderTest, check_error_object
+from tests.integration.gateway.scripted_rest_server import ScriptedRest, rest_server
+
+PREDICT = "/v1/models/digits:predict"
+BODY = b' {"instances": [ [[[1]]] ],\t"signature_name": "x"}\xff'
+ROUTES = ModelRoutes(stable=1, candidate=Candidate(2, 0.0), labels={"old": 3})
+Start = Callable[..., GatewayUnderTest]
+
+
+@pytest.fixture
+def script() -> Iterator[ScriptedRest]:
+    with rest_server() as running:
+        yield running
+
+
+@pytest.fixture
+def rest(script: ScriptedRest) -> Iterator[TfServingRest]:
+    adapter = TfServingRest(script.url, connections=4)
+    yield adapter
+    adapter.close()
+
+
+@pytest.fixture
+def passing(start: Start, rest: TfServingRest) -> GatewayUnderTest:
+    return start(rest=rest, digits=ROUTES)
+
+
+def predict(gateway: GatewayUnderTest, path: str = PREDICT, **headers: str) -> TestResponse:
+    return gateway.post(path, data=BODY, headers={name.replace("_", "-"): text for name, text in headers.items()})
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "arm", "reason"),
+    [
+        (PREDICT, 1, "stable", "weight"),
+        ("/v1/models/digits/versions/2:predict", 2, "candidate", "version"),
+        ("/v1/models/digits/versions/3:predict", 3, "pinned", "version"),
+        ("/v1/models/digits/labels/old:predict", 3, "pinned", "label"),
+        ("/v1/models/digits/labels/stable:predict", 1, "stable", "label"),
+    ],
+)
+def test_the_body_reaches_the_version_that_the_routes_choose_untouched(
+    passing: GatewayUnderTest, script: ScriptedRest, path: str, version: int, arm: str, reason: str
+) -> None:
+    response = predict(passing, path)
+    assert (response.status_code, response.data, response.content_type) == (200, script.body, "application/json")
+    assert script.asked == [(f"/v1/models/digits/versions/{version}:predict", BODY)]
+    assert response.headers["X-Route-Reason"] == reason
+    labels = {"model": "digits", "version": str(version), "arm": arm}
+    assert passing.sample("headway_requests_total", **labels, code="ok") == 1
+    assert passing.sample("headway_stage_seconds_count", **labels, stage="predict") == 1
+
+
+def test_a_routing_key_always_meets_the_same_arm(start: Start, rest: TfServingRest, script: ScriptedRest) -> None:
+    gateway = start(rest=rest, digits=ModelRoutes(stable=1, candidate=Candidate(2, 0.5)))
+    native = {}
+    for key in (f"user-{number}" for number in range(12)):
+        native[key] = gateway.classify(headers={"X-Routing-Key": key}).get_json()["version"]
+        predict(gateway, X_Routing_Key=key)
+    met = [int(path.split("/")[5].partition(":")[0]) for path, _ in script.asked]
+    assert met == list(native.values())
+    assert set(met) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, "invalid_request"), (404, "version_not_found"), (429, "invalid_request"), (500, "prediction_failed"),
+     (503, "model_unavailable"), (504, "deadline_exceeded")],
+)  # fmt: skip
+def test_an_error_of_the_model_server_is_told_in_its_own_words(
+    passing: GatewayUnderTest, script: ScriptedRest, status: int, code: str
+) -> None:
+    script.status, script.content_type = status, "application/json; charset=utf-8"
+    script.body = b'{ "error": "JSON Parse error: Invalid value" }'
+    response = predict(passing)
+    assert (response.status_code, response.data, response.content_type) == (status, script.body, script.content_type)
+    stable = {"model": "digits", "version": "1", "arm": "stable"}
+    assert passing.sample("headway_requests_total", **stable, code=code) == 1
+    assert passing.sample("headway_requests_total", **stable, code="ok") is None
+
+
+def test_connections_are_used_again(passing: GatewayUnderTest, script: ScriptedRest) -> None:
+    for _ in range(5):
+        assert predict(passing).status_code == 200
+    assert script.connections == 1
+
+
+def test_a_model_server_that_is_away_is_tried_again_later(start: Start) -> None:
+    with rest_server() as script:
+        rest = TfServingRest(script.url, connections=4)
+        gateway = start(rest=rest)
+        assert predict(gateway).status_code == 200
+    response = predict(gateway)
+    assert "cannot answer now" in check_error_object(response, 503)
+    assert response.headers["Retry-After"] == "1"
+    labels = {"model": "digits", "version": "1", "arm": "stable"}
+    assert gateway.sample("headway_requests_total", **labels, code="model_unavailable") == 1
+    rest.close()
+
+
+def test_a_model_server_that_hangs_costs_no_more_than_the_requests_time(
+    passing: GatewayUnderTest, script: ScriptedRest
+) -> None:
+    script.hangs = True
+    assert "within the request's time" in check_error_object(predict(passing, X_Request_Timeout_Ms="150"), 504)
+
+
+def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch, script: ScriptedRest) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    rest = TfServingRest(script.url, connections=1)
+    assert rest.predict(Route("digits", 1, Arm.STABLE, "stable"), b"{}", 5).status == 200
+    rest.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "error"),
+    [
+        ("/v1/models/letters:predict", {}, 404, "models served: digits"),
+        ("/v1/models/digits/versions/9:predict", {}, 404, "no version 9"),
+        ("/v1/models/digits/versions/two:predict", {}, 400, "'two' is not a version number"),
+        ("/v1/models/digits/labels/new:predict", {}, 404, "no label 'new'"),
+        (PREDICT, {"X_Request_Timeout_Ms": "soon"}, 400, "X-Request-Timeout-Ms must be"),
+        (PREDICT, {"Content_Encoding": "gzip"}, 415, "Content-Encoding 'gzip' is not read"),
+    ],
+)
+def test_what_cannot_be_routed_is_refused_here(
+    passing: GatewayUnderTest, script: ScriptedRest, path: str, headers: dict[str, str], status: int, error: str
+) -> None:
+    assert error in check_error_object(predict(passing, path, **headers), status)
+    assert script.asked == []
+
+
+def test_a_large_body_is_refused_here(passing: GatewayUnderTest, script: ScriptedRest) -> None:
+    assert "more than 200,000 bytes" in check_error_object(passing.post(PREDICT, data=b"x" * 200_001), 413)
+    assert script.asked == []
+
+
+def test_only_post_predicts(passing: GatewayUnderTest) -> None:
+    response = passing.get(PREDICT)
+    assert "takes OPTIONS, POST" in check_error_object(response, 405)
+    assert response.headers["Allow"] == "OPTIONS, POST"
+
+
+def test_a_gateway_without_a_rest_port_says_what_to_set(gateway: GatewayUnderTest) -> None:
+    error = check_error_object(predict(gateway), 501)
+    assert "HEADWAY_MODEL_SERVER_REST" in error
+    unknown = {"model": "digits", "version": "unknown", "arm": "unknown"}
+    assert gateway.sample("headway_requests_total", **unknown, code="pass_through_off") == 1
+
+
+def test_a_version_that_takes_no_pictures_by_itself_is_refused_with_the_reason(
+    passing: GatewayUnderTest, script: ScriptedRest
+) -> None:
+    manifest = json.loads(scripted_manifest().to_json()) | {"form": "on_base"}
+    passing.versions["digits"][1] = ScriptedVersion(json.dumps(manifest).encode())
+    assert "form is on_base" in check_error_object(predict(passing), 502)
+    assert script.asked == []
+
+
+def test_a_head_on_a_base_is_told_the_doors_that_answer_it() -> None:
+    manifest = json.loads(scripted_manifest().to_json()) | {"form": "on_base"}
+    route = Route("digits", 4, Arm.STABLE, "stable")
+    with pytest.raises(InvalidRequest, match=r"digits version 4 is a head on digits-5to9 version 1.*two predictions"):
+        refuse_head_on_base(route, ModelManifest.from_json(json.dumps(manifest)))
+    refuse_head_on_base(route, scripted_manifest())
+
+
+def test_each_request_leaves_one_line(start: Start, rest: TfServingRest, caplog: pytest.LogCaptureFixture) -> None:
+    gateway = start(settings=GatewaySettings(access_log=True), rest=rest)
+    with caplog.at_level("INFO", "headway.access"):
+        predict(gateway, X_Request_Id="abc-1")
+    (record,) = caplog.records
+    line = json.loads(record.getMessage())
+    assert (line["request_id"], line["model"], line["version"], line["code"], line["status"]) == (
+        "abc-1", "digits", 1, "ok", 200,
+    )  # fmt: skip
