@@ -50,7 +50,7 @@ def test_pixels_arrive_as_they_were_sent_in_every_form(pixels: NDArray[np.uint8]
     for form in forms:
         read = images_of(form, MANY)
         assert isinstance(read, np.ndarray)
-        assert (read.dtype, read.shape) == (np.uint8, pixels.shape)
+        assert read.dtype == np.uint8
         np.testing.assert_array_equal(read, pixels)
 
 
