@@ -11,6 +11,7 @@ GOOD = {
     "host": ("0.0.0.0", "0.0.0.0"),
     "port": ("9000", 9000),
     "model_server": ("dns:///model-server:8500", "dns:///model-server:8500"),
+    "model_server_rest": ("http://model-server:8501", "http://model-server:8501"),
     "routes_file": ("/etc/headway/routes.json", Path("/etc/headway/routes.json")),
     "routes_poll_seconds": ("2.5", 2.5),
     "threads": ("4", 4),
@@ -62,6 +63,11 @@ def test_without_variables_the_defaults_hold_and_others_variables_do_not_matter(
         ("LOG_LEVEL", "loud", "debug, info, warning or error"),
         ("ROUTES_FILE", "", "is empty"),
         ("HOST", "", "is empty"),
+        ("MODEL_SERVER_REST", "model-server:8501", "must be http://HOST:PORT"),
+        ("MODEL_SERVER_REST", "https://model-server:8501", "must be http://HOST:PORT"),
+        ("MODEL_SERVER_REST", "http://model-server:8501/v1", "must be http://HOST:PORT"),
+        ("MODEL_SERVER_REST", "http://model-server:99999", "must be http://HOST:PORT"),
+        ("MODEL_SERVER_REST", "http://me@model-server:8501", "must be http://HOST:PORT"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_name(variable: str, text: str, must: str) -> None:
@@ -69,6 +75,11 @@ def test_a_value_that_cannot_be_used_is_refused_by_name(variable: str, text: str
         GatewaySettings.from_environment({f"HEADWAY_{variable}": text})
     assert f"HEADWAY_{variable}={text!r}" in str(caught.value)
     assert must in str(caught.value)
+
+
+@pytest.mark.parametrize("origin", ["", "http://[::1]:8501", "http://10.0.0.1:80"])
+def test_the_rest_port_may_be_any_origin_or_none(origin: str) -> None:
+    assert GatewaySettings.from_environment({"HEADWAY_MODEL_SERVER_REST": origin}).model_server_rest == origin
 
 
 def test_every_bad_variable_is_named_at_once() -> None:
