@@ -1,5 +1,7 @@
 """``POST /v2/models/{model}[/versions/{n}]/infer``: the Open Inference Protocol's door to the core's line."""
 
+from dataclasses import replace
+
 import numpy as np
 from flask import Blueprint, Request, Response, request
 
@@ -34,8 +36,8 @@ def blueprint(classifier: ObservedClassifier, rules: RequestRules) -> Blueprint:
             with progress.stages.timed("read"):
                 sent.append(_read(request))
                 images = images_of(sent[0].tensor, rules.max_images)
-            as_sent = {"pixels": images, "images": ()} if isinstance(images, np.ndarray) else {"images": images}
-            return ClassifyRequest(model=model, pin=pin, key=routing_key(request), deadline=deadline, **as_sent)
+            wanted = ClassifyRequest(model=model, images=(), pin=pin, key=routing_key(request), deadline=deadline)
+            return replace(wanted, pixels=images) if isinstance(images, np.ndarray) else replace(wanted, images=images)
 
         def respond(classification: Classification, progress: Progress) -> Response:
             _check_every_picture(classification, progress)

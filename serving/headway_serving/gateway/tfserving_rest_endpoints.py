@@ -98,12 +98,12 @@ class PassThrough:
     def _ask(self, route: Route, deadline: Deadline) -> RestAnswer:
         timed = self.progress.stages.timed
         with timed("manifest"):
-            refuse_head_on_base(route, self.classifier.catalog.manifest(route, deadline.remaining()))
+            _refuse_head_on_base(route, self.classifier.catalog.manifest(route, deadline.remaining()))
         with timed("predict"):
             return self.server.predict(route, self.body, deadline.remaining())
 
 
-def refuse_head_on_base(route: Route, manifest: ModelManifest) -> None:
+def _refuse_head_on_base(route: Route, manifest: ModelManifest) -> None:
     """Raise :class:`InvalidRequest` for a version that one Predict cannot answer: a head that stands on a base."""
     if manifest.form == "on_base" and manifest.base is not None:
         base = manifest.base

@@ -13,13 +13,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class ScriptedRest:
     """What every request is answered: ``status``, ``content_type`` and ``body``; with ``hangs``, nothing.
 
-    ``asked``: path and body of each request; ``connections``: how many were opened.
+    ``status_of``: another status for a path. ``asked``: path and body of each request.
+    ``connections``: how many were opened.
     """
 
     status: int = 200
     content_type: str = "application/json"
     body: bytes = b'{\n    "predictions": [[0.25, 0.75]]\n}'
     hangs: bool = False
+    status_of: dict[str, int] = field(default_factory=dict)
     asked: list[tuple[str, bytes]] = field(default_factory=list)
     connections: int = 0
     url: str = ""
@@ -45,7 +47,7 @@ def rest_server() -> Iterator[ScriptedRest]:
             if script.hangs:
                 script.released.wait(30)
                 return
-            self.send_response(script.status)
+            self.send_response(script.status_of.get(self.path, script.status))
             self.send_header("Content-Type", script.content_type)
             self.send_header("Content-Length", str(len(script.body)))
             self.end_headers()

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from headway_serving.core.routing import Candidate, ModelRoutes
 from headway_serving.settings import GatewaySettings
-from tests.fakes.scripted_models import scripted_version
+from tests.fakes.scripted_models import Fault, ScriptedVersion, scripted_manifest, scripted_version
 from tests.golden.golden_set import CASES
 from tests.integration.gateway.gateway_under_test import (
     GatewayUnderTest,
@@ -202,9 +202,9 @@ BAD: dict[str, tuple[Any, int, str]] = {
     ),
     "other geometry": (
         {"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 2, 1, 1], "data": [1, 2]}]}, 400,
-        "pixels of shape [1, 2, 1, 1] were sent; digits version 1 takes [N, 28, 28, 1]",
+        "shape [1, 2, 1, 1]; digits takes [N, 28, 28, 1]",
     ),
-    "text as a picture": ({"inputs": [pictures_input(picture(1), b"text")]}, 415, "image 1 of 2"),
+    "text as a picture": ({"inputs": [pictures_input(b"text")]}, 415, "not a picture in an accepted format"),
     "damaged picture": ({"inputs": [pictures_input(picture(1)[:20])]}, 422, "picture"),
     "large picture": ({"inputs": [pictures_input(b"x" * 50_001)]}, 413, "50,001 bytes; at most 50,000"),
     "many pixels": ({"inputs": [pictures_input(picture(1, side=101))]}, 413, "101 x 101"),
@@ -219,6 +219,47 @@ def test_a_bad_body_is_refused_with_the_reason(gateway: Gateway, body: Any, stat
     response = gateway.post(INFER, data=body if isinstance(body, bytes) else json.dumps(body))
     assert error in check_error_object(response, status)
     assert gateway.server.predicted == []
+
+
+def test_one_bad_picture_refuses_the_request_and_is_named(gateway: Gateway) -> None:
+    response = infer(gateway, pictures_input(picture(1), b"text", picture(2)))
+    assert "image 1 of 3 (counted from 0): the bytes are not a picture" in check_error_object(response, 415)
+    stable = {"model": "digits", "version": "1", "arm": "stable"}
+    assert gateway.sample("headway_images_total", **stable) is None
+    assert gateway.sample("headway_bad_pictures_total", code="unsupported_image") == 1
+
+
+def test_a_head_on_a_base_answers_through_its_base(gateway: Gateway) -> None:
+    manifest = json.loads(scripted_manifest().to_json()) | {"form": "on_base"}
+    gateway.versions["digits"][1] = ScriptedVersion(json.dumps(manifest).encode())
+    gateway.server.models = {**gateway.versions, "digits-5to9": {1: scripted_version()}}
+    for tensor in (digits_input(3, 1), pixels_input(3, 1)):
+        (output,) = infer(gateway, tensor).get_json()["outputs"]
+        assert output["data"] == scores_of(3, 1)
+    assert [route.model for route, _ in gateway.server.predicted] == ["digits-5to9", "digits"] * 2
+
+
+def test_a_candidate_that_fails_is_replaced_by_stable(start: Start) -> None:
+    gateway = start(digits=ModelRoutes(stable=1, candidate=Candidate(2, 1.0)))
+    gateway.versions["digits"][2] = scripted_version(fault=Fault.REFUSES)
+    answer = infer(gateway, digits_input(3))
+    assert (answer.get_json()["model_version"], answer.get_json()["parameters"]) == ("1", {"arm": "stable"})
+    assert answer.headers["X-Route-Reason"] == "fallback"
+
+
+def test_beyond_what_can_be_answered_one_is_told_when_to_come_back(start: Start) -> None:
+    gateway = start(settings=GatewaySettings(max_in_flight=1))
+    asked: list[TestResponse] = []
+    answer = gateway.server.predict
+
+    def ask_meanwhile(*call: Any) -> Any:
+        asked.append(infer(gateway, digits_input(1)))
+        return answer(*call)
+
+    gateway.server.predict = ask_meanwhile  # type: ignore[method-assign, assignment]
+    assert infer(gateway, digits_input(1)).status_code == 200
+    assert "as many as can be in good time" in check_error_object(asked[0], 503)
+    assert int(asked[0].headers["Retry-After"]) >= 1
 
 
 @pytest.mark.parametrize("length", ["", "-1", "x", "1.5", "9" * 30, "100000", "\u0663"])

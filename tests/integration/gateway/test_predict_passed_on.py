@@ -6,11 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from werkzeug.test import TestResponse
 
-from headway_contract.model_manifest import ModelManifest
 from headway_serving.adapters.tfserving_rest import TfServingRest
-from headway_serving.core.errors import InvalidRequest
 from headway_serving.core.routing import Arm, Candidate, ModelRoutes, Route
-from headway_serving.gateway.tfserving_rest_endpoints import refuse_head_on_base
 from headway_serving.settings import GatewaySettings
 from tests.fakes.scripted_models import ScriptedVersion, scripted_manifest
 from tests.integration.gateway.gateway_under_test import GatewayUnderTest, check_error_object
@@ -19,6 +16,7 @@ from tests.integration.gateway.scripted_rest_server import ScriptedRest, rest_se
 PREDICT = "/v1/models/digits:predict"
 BODY = b' {"instances": [ [[[1]]] ],\t"signature_name": "x"}\xff'
 ROUTES = ModelRoutes(stable=1, candidate=Candidate(2, 0.0), labels={"old": 3})
+FALLBACK_CODES = {404: "version_not_found", 500: "prediction_failed", 503: "model_unavailable"}
 Start = Callable[..., GatewayUnderTest]
 
 
@@ -163,21 +161,48 @@ def test_a_gateway_without_a_rest_port_says_what_to_set(gateway: GatewayUnderTes
     assert gateway.sample("headway_requests_total", **unknown, code="pass_through_off") == 1
 
 
-def test_a_version_that_takes_no_pictures_by_itself_is_refused_with_the_reason(
-    passing: GatewayUnderTest, script: ScriptedRest
-) -> None:
-    manifest = json.loads(scripted_manifest().to_json()) | {"form": "on_base"}
-    passing.versions["digits"][1] = ScriptedVersion(json.dumps(manifest).encode())
-    assert "form is on_base" in check_error_object(predict(passing), 502)
+def on_base() -> ScriptedVersion:
+    return ScriptedVersion(json.dumps(json.loads(scripted_manifest().to_json()) | {"form": "on_base"}).encode())
+
+
+def test_a_head_on_a_base_is_told_the_doors_that_answer_it(passing: GatewayUnderTest, script: ScriptedRest) -> None:
+    passing.versions["digits"][1] = on_base()
+    error = check_error_object(predict(passing), 400)
+    assert "digits version 1 is a head on digits-5to9 version 1, which takes two predictions" in error
+    assert "POST /v1/models/digits:classify" in error
     assert script.asked == []
 
 
-def test_a_head_on_a_base_is_told_the_doors_that_answer_it() -> None:
-    manifest = json.loads(scripted_manifest().to_json()) | {"form": "on_base"}
-    route = Route("digits", 4, Arm.STABLE, "stable")
-    with pytest.raises(InvalidRequest, match=r"digits version 4 is a head on digits-5to9 version 1.*two predictions"):
-        refuse_head_on_base(route, ModelManifest.from_json(json.dumps(manifest)))
-    refuse_head_on_base(route, scripted_manifest())
+@pytest.mark.parametrize("status", [404, 500, 503])
+def test_a_candidate_that_fails_is_replaced_by_stable(
+    start: Start, rest: TfServingRest, script: ScriptedRest, status: int
+) -> None:
+    gateway = start(rest=rest, digits=ModelRoutes(stable=1, candidate=Candidate(2, 1.0)))
+    script.status_of["/v1/models/digits/versions/2:predict"] = status
+    response = predict(gateway)
+    assert (response.status_code, response.data) == (200, script.body)
+    assert response.headers["X-Route-Reason"] == "fallback"
+    assert [path.split("/")[5] for path, _ in script.asked] == ["2:predict", "1:predict"]
+    assert gateway.sample("headway_requests_total", model="digits", version="1", arm="stable", code="ok") == 1
+    assert gateway.sample("headway_fallbacks_total", model="digits", version="2", code=FALLBACK_CODES[status]) == 1
+
+
+def test_a_candidate_that_cannot_be_asked_is_replaced_by_stable(
+    start: Start, rest: TfServingRest, script: ScriptedRest
+) -> None:
+    gateway = start(rest=rest, digits=ModelRoutes(stable=1, candidate=Candidate(2, 1.0)))
+    gateway.versions["digits"][2] = on_base()
+    assert predict(gateway).headers["X-Route-Reason"] == "fallback"
+
+
+def test_a_candidates_refusal_of_a_bad_body_is_the_answer(
+    start: Start, rest: TfServingRest, script: ScriptedRest
+) -> None:
+    gateway = start(rest=rest, digits=ModelRoutes(stable=1, candidate=Candidate(2, 1.0)))
+    script.status = 400
+    response = predict(gateway)
+    assert (response.status_code, response.headers["X-Route-Reason"]) == (400, "weight")
+    assert len(script.asked) == 1
 
 
 def test_each_request_leaves_one_line(start: Start, rest: TfServingRest, caplog: pytest.LogCaptureFixture) -> None:
