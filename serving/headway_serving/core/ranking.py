@@ -25,4 +25,6 @@ def rank(
     order = np.argsort(-scores, kind="stable")[:top_k]
     # Python numbers at once: taking them from the array one by one costs more than the sorting.
     best = zip(order.tolist(), scores[order].tolist(), strict=True)
-    return tuple(Prediction(labels[index], score) for index, score in best if score >= min_confidence)
+    # As a float32, so that a score of 0.9 reaches 0.9.
+    least = float(np.float32(min_confidence))
+    return tuple(Prediction(labels[index], score) for index, score in best if score >= least)
