@@ -32,7 +32,9 @@ class GatewaySettings:
     model_server: str = _setting("127.0.0.1:8500", "gRPC target of the model server: HOST:PORT or dns:///HOST:PORT")
     model_server_rest: str = _setting("", "the model server's REST API, for :predict: http://HOST:PORT; empty: none")
     routes_file: Path = _setting(Path("routes.json"), "the file that says which version of each model gets traffic")
-    routes_poll_seconds: float = _setting(0.5, "how often the routes file is looked at for changes, seconds", 0.05, 60)
+    routes_poll_seconds: float = _setting(
+        0.5, "how often the routes and tokens files are looked at for changes, seconds", 0.05, 60
+    )
     threads: int = _setting(
         40, "threads that take requests; more than may be in flight, so that one can say no", 1, 512
     )
@@ -48,6 +50,10 @@ class GatewaySettings:
     max_images: int = _setting(64, "most pictures in one request", 1, 4096)
     request_timeout_ms: int = _setting(10_000, "time for a request that asks for none, milliseconds", 1, 600_000)
     max_request_timeout_ms: int = _setting(60_000, "most that X-Request-Timeout-Ms may ask for", 1, 600_000)
+    tokens_file: Path | None = _setting(None, "the file of the tokens that callers must show; unset: everyone may call")
+    admin_port: int = _setting(
+        0, "TCP port for /metrics and the admin routes alone; 0: they are on HEADWAY_PORT", 0, 65535
+    )
     drain_seconds: int = _setting(20, "how long requests in flight may finish after SIGTERM, seconds", 1, 600)
     log_level: str = _setting("info", "debug, info, warning or error")
     access_log: bool = _setting(False, "write one JSON line for each classification to stderr: true or false")
@@ -62,7 +68,7 @@ class GatewaySettings:
             if text is None or (not text and item.default == ""):
                 continue
             try:
-                values[item.name] = _parse(text, type(item.default), item.metadata)
+                values[item.name] = _parse(text, Path if item.default is None else type(item.default), item.metadata)
             except ValueError as error:
                 problems.append(f"{PREFIX}{item.name.upper()}={text!r}: {error} ({item.metadata['doc']})")
         settings = cls(**values)
@@ -71,6 +77,8 @@ class GatewaySettings:
         rest = settings.model_server_rest
         if rest and not _is_origin(rest):
             problems.append(f"{PREFIX}MODEL_SERVER_REST={rest!r}: must be http://HOST:PORT, or empty for none")
+        if settings.admin_port == settings.port:
+            problems.append(f"{PREFIX}ADMIN_PORT='{settings.admin_port}': is HEADWAY_PORT too; choose another, or 0")
         if problems:
             raise InvalidSettings("\n".join(problems))
         return settings

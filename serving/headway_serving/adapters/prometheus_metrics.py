@@ -85,6 +85,15 @@ class PrometheusMetrics:
             "headway_routes_valid", "1 if the routes file as it is now is in force, 0 if the last good one is",
             registry=registry,
         )  # fmt: skip
+        self._tokens_valid = Gauge(
+            "headway_tokens_valid", "1 if the tokens file as it is now is in force, or none is used; else 0",
+            registry=registry,
+        )  # fmt: skip
+        self._tokens_valid.set(1)
+        self._refused_callers = Counter(
+            "headway_refused_callers", "Requests refused for their token, by the problem's code", ("code",),
+            registry=registry,
+        )  # fmt: skip
         build = Gauge("headway_build_info", "Always 1; the version of the gateway", ("version",), registry=registry)
         build.labels(importlib.metadata.version("headway")).set(1)
         # Finding a labelled child by its texts costs more than counting: each one is looked up once.
@@ -101,6 +110,14 @@ class PrometheusMetrics:
     def observe_batch(self, route: Route, signature: str, rows: int) -> None:
         """Count one call to the model server; its route is one that the catalogue knows."""
         self._child("batch", self._batch_rows, (route.model, str(route.version), signature)).observe(rows)
+
+    def watch_tokens(self, problem: Callable[[], str | None]) -> None:
+        """Report at every scrape whether the tokens file is in force."""
+        self._tokens_valid.set_function(lambda: 0.0 if problem() else 1.0)
+
+    def refuse_caller(self, code: str) -> None:
+        """Count one request that was refused for its token; ``code``: ``unauthorized`` or ``forbidden``."""
+        self._refused_callers.labels(code).inc()
 
     def observe(self, observation: Observation) -> None:
         """Count one request."""

@@ -9,8 +9,6 @@ A file that cannot be used is refused with the reason; the last good one stays i
 """
 
 import json
-import logging
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,10 @@ from typing import Any
 from headway_contract.durable_files import write_atomically
 from headway_contract.errors import RepositoryError
 from headway_contract.model_name import check_model_name
+from headway_serving.adapters.watched_file import WatchedFile
 from headway_serving.core.routing import Candidate, ModelRoutes, RouteTable
 
 ROUTES_SCHEMA = 1
-
-_log = logging.getLogger(__name__)
 
 
 class InvalidRoutes(Exception):
@@ -71,60 +68,16 @@ def write_routes(path: Path, table: RouteTable) -> None:
     write_atomically(path, format_routes(table).encode("utf-8"))
 
 
-class RouteFile:
+class RouteFile(WatchedFile[RouteTable]):
     """The table of a file, kept current by a thread that looks at it every ``poll_seconds``."""
 
     def __init__(self, path: Path, poll_seconds: float) -> None:
         """Read the file. Raises :class:`InvalidRoutes`: there is no last good one to keep yet."""
-        self._path = path
-        self._poll_seconds = poll_seconds
-        self._stamp = _stamp(path)
-        self._table = read_routes(self._path)
-        self._problem: str | None = None
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="route-file", daemon=True)
+        super().__init__(path, poll_seconds, read=read_routes, refusal=InvalidRoutes, what="routes")
 
     def table(self) -> RouteTable:
         """The last good table."""
-        return self._table
-
-    def problem(self) -> str | None:
-        """Why the file as it is now was refused, or None if it is in force."""
-        return self._problem
-
-    def watch(self) -> None:
-        """Begin to follow changes."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop following changes."""
-        self._stopping.set()
-
-    def _watch(self) -> None:
-        while not self._stopping.wait(self._poll_seconds):
-            stamp = _stamp(self._path)
-            if stamp != self._stamp:
-                self._stamp = stamp
-                self._reload()
-
-    def _reload(self) -> None:
-        try:
-            self._table = read_routes(self._path)
-        except InvalidRoutes as error:
-            self._problem = str(error)
-            _log.error("%s; the last good routes stay in force", error)
-        else:
-            self._problem = None
-            _log.info("routes of %s are in force", self._path)
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when the file is replaced or rewritten; a ConfigMap's switched symlink is followed."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return (status.st_ino, status.st_mtime_ns, status.st_size)
+        return self.content()
 
 
 def _model_routes(name: str, value: Any) -> ModelRoutes:

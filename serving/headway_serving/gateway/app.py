@@ -4,18 +4,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from flask import Flask
+from flask import Blueprint, Flask
 from werkzeug.routing import BaseConverter
 
 from headway_contract.preprocessing import DecodeLimits
 from headway_serving.adapters.batching_predictor import BatchingPredictor, BatchLimits
 from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
 from headway_serving.adapters.route_file import RouteFile
+from headway_serving.adapters.token_file import TokenFile
 from headway_serving.core.admission import Admission
 from headway_serving.core.catalog import Catalog, ManifestSource, VersionStates
 from headway_serving.core.classification import Classifier, Predictor
 from headway_serving.gateway import (
+    admin_endpoints,
+    authentication,
     classify_endpoints,
+    docs_endpoints,
     error_responses,
     health_endpoints,
     inference_endpoints,
@@ -45,22 +49,24 @@ class ModelServer(Predictor, ManifestSource, VersionStates, Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What the application is made of. ``rest``: where ``:predict`` is passed on to, if anywhere."""
+    """What the application is made of.
+
+    ``rest``: where ``:predict`` is passed on to, if anywhere. ``tokens``: None lets everyone in.
+    """
 
     routes: RouteFile
     server: ModelServer
     metrics: PrometheusMetrics
     rest: RestModelServer | None = None
+    tokens: TokenFile | None = None
 
 
 def create_app(parts: Parts, settings: GatewaySettings) -> Flask:
-    """The gateway as a WSGI application."""
-    app = Flask("headway")
+    """The gateway as a WSGI application; with ``settings.admin_port`` it has no admin routes."""
+    app = _app_with_rim(parts)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     app.url_map.converters["name"] = NameConverter
-    # A path with // is a wrong path: it gets a problem, not a redirect to a page of HTML.
-    app.url_map.merge_slashes = False
     # Room for every picture and a few fields beside them.
     app.config["MAX_FORM_PARTS"] = settings.max_images + 16
     catalog = Catalog(parts.server)
@@ -76,8 +82,6 @@ def create_app(parts: Parts, settings: GatewaySettings) -> Flask:
         limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels),
         admission=admission,
     )
-    request_context.install(app)
-    error_responses.install(app)
     rules = RequestRules(settings.max_images, settings.request_timeout_ms, settings.max_request_timeout_ms)
     readiness = Readiness(catalog, parts.server)
     observed = ObservedClassifier(classifier, parts.metrics, settings.access_log)
@@ -86,5 +90,31 @@ def create_app(parts: Parts, settings: GatewaySettings) -> Flask:
     app.register_blueprint(tfserving_rest_endpoints.blueprint(parts.rest, observed, rules))
     app.register_blueprint(inference_metadata_endpoints.blueprint(parts.routes, catalog, parts.server, readiness))
     app.register_blueprint(model_endpoints.blueprint(parts.routes, catalog, parts.server))
-    app.register_blueprint(health_endpoints.blueprint(parts.routes, readiness, parts.metrics))
+    app.register_blueprint(health_endpoints.blueprint(parts.routes, readiness))
+    if not settings.admin_port:
+        app.register_blueprint(_admin(parts))
+    app.register_blueprint(docs_endpoints.blueprint(app, tokens_needed=parts.tokens is not None))
+    return app
+
+
+def create_admin_app(parts: Parts) -> Flask:
+    """The admin routes alone, for a port of their own; the same tokens open them."""
+    app = _app_with_rim(parts)
+    app.register_blueprint(_admin(parts))
+    return app
+
+
+def _admin(parts: Parts) -> Blueprint:
+    return admin_endpoints.blueprint(parts.metrics)
+
+
+def _app_with_rim(parts: Parts) -> Flask:
+    """What every port has: request ids, tokens, and errors as problems."""
+    # No folder of static files: every route is one of ours.
+    app = Flask("headway", static_folder=None)
+    # A path with // is a wrong path: it gets a problem, not a redirect to a page of HTML.
+    app.url_map.merge_slashes = False
+    request_context.install(app)
+    authentication.install(app, None if parts.tokens is None else parts.tokens.content, parts.metrics)
+    error_responses.install(app)
     return app

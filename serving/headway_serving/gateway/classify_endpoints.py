@@ -15,10 +15,12 @@ from headway_serving.core.classification import Classification, PictureAnswer
 from headway_serving.core.errors import InvalidRequest
 from headway_serving.core.requests import ClassifyRequest, Progress, SharedWork
 from headway_serving.core.routing import Pin
+from headway_serving.gateway.classify_operations import classification_by_one, classification_by_several
 from headway_serving.gateway.error_responses import problem_part, problem_response
 from headway_serving.gateway.image_bodies import read_images
 from headway_serving.gateway.json_responses import json_response
 from headway_serving.gateway.observed_requests import ObservedClassifier, describe_route
+from headway_serving.gateway.operations import describes
 from headway_serving.gateway.request_rules import RequestRules, deadline_of, routing_key, version_number
 
 N = TypeVar("N", int, float)
@@ -33,6 +35,7 @@ def blueprint(classifier: ObservedClassifier, rules: RequestRules) -> Blueprint:
     @routes.post("/v1/models/<name:model>:classify")
     @routes.post("/v1/models/<name:model>/versions/<name:version>:classify")
     @routes.post("/v1/models/<name:model>/labels/<name:label>:classify")
+    @describes(classification_by_one(rules.max_images, rules.max_timeout_ms))
     def classify(model: str, version: str | None = None, label: str | None = None) -> Response:
         return classifier.answer(
             model,
@@ -42,6 +45,7 @@ def blueprint(classifier: ObservedClassifier, rules: RequestRules) -> Blueprint:
         )
 
     @routes.post("/v1/classify")
+    @describes(classification_by_several(rules.max_images, rules.max_timeout_ms, _MOST_MODELS))
     def classify_by_several() -> Response:
         models = request.args.getlist("model")
         if not 1 <= len(models) <= _MOST_MODELS:

@@ -45,6 +45,32 @@ class PassThroughOff(errors.ServingError):
     code = "pass_through_off"
 
 
+class RequestTimeout(errors.ServingError):
+    """The body did not arrive within the request's time."""
+
+    code = "request_timeout"
+
+
+class Unauthorized(errors.ServingError):
+    """The request came with no token, or with one that is not known."""
+
+    code = "unauthorized"
+
+    def __init__(self, detail: str, *, sent: bool = False) -> None:
+        super().__init__(detail)
+        self.challenge = 'Bearer realm="headway"' + (', error="invalid_token"' if sent else "")
+
+
+class Forbidden(errors.ServingError):
+    """The token that the request came with does not allow this."""
+
+    code = "forbidden"
+
+    def __init__(self, detail: str, *, scope: str = "") -> None:
+        super().__init__(detail)
+        self.challenge = f'Bearer realm="headway", error="insufficient_scope", scope="{scope}"'
+
+
 @dataclass(frozen=True)
 class Problem:
     """What an error looks like from outside. ``retry_after``: seconds, for a state that passes."""
@@ -63,6 +89,9 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     EmptyBody: Problem(400, "empty_body", "No picture in the request"),
     TooManyImages: Problem(413, "too_many_images", "Too many pictures in one request"),
     PassThroughOff: Problem(501, "pass_through_off", "Requests are not passed on here"),
+    RequestTimeout: Problem(408, "request_timeout", "Request did not arrive in time"),
+    Unauthorized: Problem(401, "unauthorized", "A known token is needed"),
+    Forbidden: Problem(403, "forbidden", "The token does not allow this"),
     errors.InvalidRequest: Problem(400, "invalid_request", "Request cannot be answered as it stands"),
     errors.ModelNotFound: Problem(404, "model_not_found", "No such model"),
     errors.VersionNotFound: Problem(404, "version_not_found", "No such version"),
@@ -86,6 +115,14 @@ _HTTP_PROBLEMS: Mapping[int, tuple[str, str]] = {
     431: ("headers_too_large", "Headers too large"),
 }
 _INTERNAL = Problem(500, "internal_error", "Something went wrong on our side")
+NOT_READY = Problem(503, "not_ready", "Not every routed model can answer", retry_after=1)
+
+
+def problems_by_code() -> dict[str, Problem]:
+    """Every problem that this gateway can answer, by its code, in the order of their statuses."""
+    http = (Problem(status, code, title) for status, (code, title) in _HTTP_PROBLEMS.items())
+    rows = sorted((*http, *PROBLEMS.values(), _INTERNAL, NOT_READY), key=lambda row: (row.status, row.code))
+    return {row.code: row for row in rows}
 
 
 def refuse_content_encoding(http: Request) -> None:
@@ -148,6 +185,8 @@ def problem_response(error: Exception) -> Response:
     response = problem_document(problem, problem_detail(error))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    if isinstance(error, Unauthorized | Forbidden):
+        response.headers["WWW-Authenticate"] = error.challenge
     return response
 
 

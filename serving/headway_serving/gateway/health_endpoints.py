@@ -1,34 +1,45 @@
-"""``/livez``, ``/readyz`` and ``/metrics``."""
+"""``/livez`` and ``/readyz``."""
 
 from flask import Blueprint, Response
 
-from headway_serving.adapters.prometheus_metrics import CONTENT_TYPE, PrometheusMetrics
 from headway_serving.adapters.route_file import RouteFile
-from headway_serving.gateway.error_responses import Problem, problem_document
+from headway_serving.gateway.error_responses import NOT_READY, problem_document
 from headway_serving.gateway.json_responses import json_response
+from headway_serving.gateway.operations import Answer, Operation, describes
 from headway_serving.gateway.readiness import Readiness
+from headway_serving.gateway.schemas import ref
 
-_NOT_READY = Problem(503, "not_ready", "Not every routed model can answer", retry_after=1)
+_LIVE = Operation(
+    tag="Health",
+    summary="Whether the process lives",
+    scope=None,
+    answers={200: Answer("It does", {"text/plain": {"type": "string", "const": "ok\n"}})},
+)
+_READY = Operation(
+    tag="Health",
+    summary="Whether the stable version of every routed model can answer",
+    scope=None,
+    answers={200: Answer("All of them can", {"application/json": ref("Ready")})},
+    problems=("not_ready",),
+)
 
 
-def blueprint(routes: RouteFile, readiness: Readiness, metrics: PrometheusMetrics) -> Blueprint:
+def blueprint(routes: RouteFile, readiness: Readiness) -> Blueprint:
     """Liveness depends on nothing else; readiness on the model server; neither counts as traffic."""
     endpoints = Blueprint("health", __name__)
 
     @endpoints.get("/livez")
+    @describes(_LIVE)
     def livez() -> Response:
         return Response("ok\n", mimetype="text/plain")
 
     @endpoints.get("/readyz")
+    @describes(_READY)
     def readyz() -> Response:
         waiting = readiness.obstacles(routes.table())
         if waiting:
             detail = "; ".join(f"{name}: {reason}" for name, reason in waiting.items())
-            return problem_document(_NOT_READY, detail)
+            return problem_document(NOT_READY, detail)
         return json_response({"status": "ready"})
-
-    @endpoints.get("/metrics")
-    def exposition() -> Response:
-        return Response(metrics.exposition(), content_type=CONTENT_TYPE)
 
     return endpoints

@@ -9,4 +9,7 @@ from flask import Response
 
 def json_response(body: Mapping[str, Any], status: int = 200, mimetype: str = "application/json") -> Response:
     """A document with its keys in the order given and its texts readable, ending in a line break."""
-    return Response(json.dumps(body, ensure_ascii=False) + "\n", status, mimetype=mimetype)
+    # Half a surrogate pair, which no UTF-8 has, becomes the escape that JSON has for it.
+    return Response(
+        json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n", status, mimetype=mimetype
+    )

@@ -6,12 +6,29 @@ from flask import Blueprint, Response
 
 from headway_contract.model_manifest import ModelManifest
 from headway_serving.adapters.route_file import RouteFile
+from headway_serving.adapters.token_file import Scope
 from headway_serving.core.catalog import Catalog, VersionStates
 from headway_serving.core.errors import ServingError
 from headway_serving.core.routing import ModelRoutes, Pin, RouteTable
 from headway_serving.gateway.json_responses import json_response
+from headway_serving.gateway.operations import Answer, Operation, describes
+from headway_serving.gateway.schemas import ref
 
 _TIMEOUT_SECONDS = 2.0
+
+_MODELS = Operation(
+    tag="Models",
+    summary="The models that get traffic",
+    scope=Scope.CLASSIFY,
+    answers={200: Answer("All of them, by name", {"application/json": ref("Models")})},
+)
+_MODEL = Operation(
+    tag="Models",
+    summary="One model that gets traffic",
+    scope=Scope.CLASSIFY,
+    answers={200: Answer("The model", {"application/json": ref("Model")})},
+    problems=("model_not_found",),
+)
 
 
 def blueprint(routes: RouteFile, catalog: Catalog, server: VersionStates) -> Blueprint:
@@ -19,11 +36,13 @@ def blueprint(routes: RouteFile, catalog: Catalog, server: VersionStates) -> Blu
     endpoints = Blueprint("models", __name__)
 
     @endpoints.get("/v1/models")
+    @describes(_MODELS)
     def models() -> Response:
         table = routes.table()
         return json_response({"models": [_describe(name, table) for name in sorted(table.models)]})
 
     @endpoints.get("/v1/models/<name:model>")
+    @describes(_MODEL)
     def model(model: str) -> Response:
         return json_response(_describe(model, routes.table()))
 

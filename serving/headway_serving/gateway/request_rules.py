@@ -6,6 +6,7 @@ from flask import Request, g
 
 from headway_serving.core.errors import InvalidRequest
 from headway_serving.core.requests import Deadline
+from headway_serving.gateway.authentication import caller
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ def deadline_of(http: Request, rules: RequestRules) -> Deadline:
 
 
 def routing_key(http: Request) -> str:
-    """``X-Routing-Key``, or the request's id, which spreads requests over the arms."""
-    return http.headers.get("X-Routing-Key") or str(g.request_id)
+    """``X-Routing-Key``, else the name of the caller's token, else the request's id, which spreads over the arms."""
+    return http.headers.get("X-Routing-Key") or caller() or str(g.request_id)
 
 
 def version_number(text: str | None) -> int | None:

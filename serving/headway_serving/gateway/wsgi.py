@@ -20,14 +20,18 @@ from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
 from headway_serving.adapters.route_file import RouteFile
 from headway_serving.adapters.tfserving_predictor import TfServingPredictor
 from headway_serving.adapters.tfserving_rest import TfServingRest
-from headway_serving.gateway.app import Parts, create_app
+from headway_serving.adapters.token_file import TokenFile
+from headway_serving.gateway.admin_server import AdminServer
+from headway_serving.gateway.app import Parts, create_admin_app, create_app
+from headway_serving.gateway.log_lines import OneLineFormatter
+from headway_serving.gateway.slow_bodies import StalledConnections, TimedBodies
 from headway_serving.settings import GatewaySettings
 
 
 def create_from_environment() -> Flask:
-    """Compose the application from ``HEADWAY_*`` variables and begin to follow the routes file.
+    """Compose the application from ``HEADWAY_*`` variables and begin to follow its files.
 
-    Raises ``InvalidSettings`` or ``InvalidRoutes``.
+    Raises ``InvalidSettings``, ``InvalidRoutes``, ``InvalidTokens``, or OSError if the admin port cannot be had.
     """
     settings = GatewaySettings.from_environment(os.environ)
     configure_logging(settings.log_level)
@@ -42,11 +46,25 @@ def create_from_environment() -> Flask:
     metrics = PrometheusMetrics(registry)
     metrics.watch_routes(routes.problem)
     rest = TfServingRest(settings.model_server_rest, settings.threads) if settings.model_server_rest else None
-    app = create_app(Parts(routes, TfServingPredictor(settings.model_server), metrics, rest), settings)
+    tokens = None
+    if settings.tokens_file is not None:
+        tokens = TokenFile(settings.tokens_file, settings.routes_poll_seconds)
+        metrics.watch_tokens(tokens.problem)
+        tokens.watch()
+    parts = Parts(routes, TfServingPredictor(settings.model_server), metrics, rest, tokens)
+    app = create_app(parts, settings)
+    longest = max(settings.request_timeout_ms, settings.max_request_timeout_ms)
+    bodies = TimedBodies(app.wsgi_app, settings.request_timeout_ms, longest)
+    app.wsgi_app = bodies  # type: ignore[method-assign]  # the place that Flask has for middleware
+    StalledConnections(bodies, settings.port, longest / 1000 + 1).watch()
+    if settings.admin_port:
+        AdminServer(settings.host, settings.admin_port, create_admin_app(parts)).start()
     routes.watch()
     return app
 
 
 def configure_logging(level: str) -> None:
     """Send log lines to stderr, one line each."""
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLineFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])

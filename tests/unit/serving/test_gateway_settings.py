@@ -25,6 +25,8 @@ GOOD = {
     "max_images": ("8", 8),
     "request_timeout_ms": ("500", 500),
     "max_request_timeout_ms": ("5000", 5000),
+    "tokens_file": ("/etc/headway/tokens.json", Path("/etc/headway/tokens.json")),
+    "admin_port": ("9001", 9001),
     "drain_seconds": ("5", 5),
     "log_level": ("warning", "warning"),
     "access_log": ("true", True),
@@ -37,7 +39,10 @@ def test_each_setting_is_read_from_its_variable(name: str) -> None:
     text, value = GOOD[name]
     settings = GatewaySettings.from_environment({f"HEADWAY_{name.upper()}": text})
     assert getattr(settings, name) == value
-    assert type(getattr(settings, name)) is type(getattr(GatewaySettings(), name)) or name == "routes_file"
+    assert type(getattr(settings, name)) is type(getattr(GatewaySettings(), name)) or name in (
+        "routes_file",
+        "tokens_file",
+    )
     untouched = [other for other in NAMES if other != name]
     assert all(getattr(settings, other) == getattr(GatewaySettings(), other) for other in untouched)
 
@@ -68,6 +73,9 @@ def test_without_variables_the_defaults_hold_and_others_variables_do_not_matter(
         ("MODEL_SERVER_REST", "http://model-server:8501/v1", "must be http://HOST:PORT"),
         ("MODEL_SERVER_REST", "http://model-server:99999", "must be http://HOST:PORT"),
         ("MODEL_SERVER_REST", "http://me@model-server:8501", "must be http://HOST:PORT"),
+        ("TOKENS_FILE", "", "is empty"),
+        ("ADMIN_PORT", "-1", "between 0 and 65535"),
+        ("ADMIN_PORT", "8080", "is HEADWAY_PORT too"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_name(variable: str, text: str, must: str) -> None:

@@ -1,0 +1,75 @@
+"""A file that says how to behave, kept current while the process runs: believed whole or not at all."""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class WatchedFile(Generic[T]):
+    """What a file holds; a thread looks every ``poll_seconds`` whether it was replaced.
+
+    A new content that cannot be used is reported, and the last good one stays in force.
+    """
+
+    def __init__(
+        self, path: Path, poll_seconds: float, *, read: Callable[[Path], T], refusal: type[Exception], what: str
+    ) -> None:
+        """Read the file with ``read``. Raises what it raises, ``refusal``: there is no last good content to keep yet.
+
+        ``what`` names the content in the log, in the plural: ``routes``.
+        """
+        self._path, self._poll_seconds, self._read = path, poll_seconds, read
+        self._refusal, self._what = refusal, what
+        self._stamp = _stamp(path)
+        self._content = read(path)
+        self._problem: str | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name=f"{what}-file", daemon=True)
+
+    def content(self) -> T:
+        """The last good content."""
+        return self._content
+
+    def problem(self) -> str | None:
+        """Why the file as it is now was refused, or None if it is in force."""
+        return self._problem
+
+    def watch(self) -> None:
+        """Begin to follow changes."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop following changes."""
+        self._stopping.set()
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(self._poll_seconds):
+            stamp = _stamp(self._path)
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self._reload()
+
+    def _reload(self) -> None:
+        try:
+            self._content = self._read(self._path)
+        except self._refusal as error:
+            self._problem = str(error)
+            _log.error("%s; the last good %s stay in force", error, self._what)
+        else:
+            self._problem = None
+            _log.info("%s of %s are in force", self._what, self._path)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when the file is replaced or rewritten; a ConfigMap's switched symlink is followed."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_ino, status.st_mtime_ns, status.st_size)
