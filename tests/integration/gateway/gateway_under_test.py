@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 from headway_contract.preprocessing import encode_png
 from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
 from headway_serving.adapters.route_file import RouteFile, write_routes
+from headway_serving.adapters.token_file import TokenFile
 from headway_serving.core.routing import ModelRoutes, RouteTable
 from headway_serving.gateway.app import Parts, create_app
 from headway_serving.gateway.tfserving_rest_endpoints import RestModelServer
@@ -63,6 +64,7 @@ class GatewayUnderTest:
         settings: GatewaySettings | None,
         routes: Mapping[str, ModelRoutes],
         rest: RestModelServer | None = None,
+        tokens: TokenFile | None = None,
     ) -> None:
         versions: dict[int, ScriptedVersion] = {number: scripted_version() for number in (1, 2, 3)}
         self.versions = {"digits": versions}
@@ -73,7 +75,8 @@ class GatewayUnderTest:
         self.routes = RouteFile(routes_file, poll_seconds=0.02)
         metrics = PrometheusMetrics(self.registry)
         metrics.watch_routes(self.routes.problem)
-        self.app = create_app(Parts(self.routes, self.server, metrics, rest), settings or SMALL_LIMITS)
+        self.parts = Parts(self.routes, self.server, metrics, rest, tokens)
+        self.app = create_app(self.parts, settings or SMALL_LIMITS)
 
     def get(self, path: str, **request: Any) -> TestResponse:
         """GET a path."""
