@@ -32,8 +32,8 @@ def main() -> int:
         address=settings.host,
         port=settings.port,
         interface=Interfaces.WSGI,
-        # HTTP/2 would let one connection hold hundreds of requests, past the limits that count connections; nothing here
-        # is a web socket; and looking for either costs every request.
+        # HTTP/2 would let one connection hold hundreds of requests, past the limits that count connections. Nothing
+        # here is a web socket, and looking for either costs every request.
         http=HTTPModes.http1,
         websockets=False,
         # One process: the route table, the metrics and later the batching queue have one owner; pods are the scale.

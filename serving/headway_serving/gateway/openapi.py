@@ -79,9 +79,9 @@ def _operation(operation: Operation, rule: str, *, tokens_needed: bool) -> dict[
     by_status: dict[int, list[Problem]] = defaultdict(list)
     for code in sorted(codes):
         by_status[table[code].status].append(table[code])
-    for status, problems in sorted(by_status.items()):
+    for status, rows in sorted(by_status.items()):
         # A status that says something else too, as an unready service does, keeps what it says.
-        written["responses"].setdefault(str(status), _error(operation, problems))
+        written["responses"].setdefault(str(status), _error(operation, rows))
     return written
 
 
