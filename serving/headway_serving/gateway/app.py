@@ -28,7 +28,9 @@ from headway_serving.gateway import (
     request_context,
     tfserving_rest_endpoints,
 )
+from headway_serving.gateway.authentication import Authentication
 from headway_serving.gateway.observed_requests import ObservedClassifier
+from headway_serving.gateway.picture_posts import PicturePosts
 from headway_serving.gateway.readiness import Readiness
 from headway_serving.gateway.request_rules import RequestRules
 from headway_serving.gateway.tfserving_rest_endpoints import RestModelServer
@@ -85,7 +87,10 @@ def create_app(parts: Parts, settings: GatewaySettings) -> Flask:
     rules = RequestRules(settings.max_images, settings.request_timeout_ms, settings.max_request_timeout_ms)
     readiness = Readiness(catalog, parts.server)
     observed = ObservedClassifier(classifier, parts.metrics, settings.access_log)
-    app.register_blueprint(classify_endpoints.blueprint(observed, rules))
+    one_model = classify_endpoints.OneModel(observed, rules)
+    app.register_blueprint(classify_endpoints.blueprint(one_model))
+    posts = PicturePosts(app.wsgi_app, one_model, _authentication(parts), settings.max_body_bytes)
+    app.wsgi_app = posts  # type: ignore[method-assign]  # the place that Flask has for layers in front of it
     app.register_blueprint(inference_endpoints.blueprint(observed, rules))
     app.register_blueprint(tfserving_rest_endpoints.blueprint(parts.rest, observed, rules))
     app.register_blueprint(inference_metadata_endpoints.blueprint(parts.routes, catalog, parts.server, readiness))
@@ -104,6 +109,10 @@ def create_admin_app(parts: Parts) -> Flask:
     return app
 
 
+def _authentication(parts: Parts) -> Authentication:
+    return Authentication(None if parts.tokens is None else parts.tokens.content, parts.metrics)
+
+
 def _admin(parts: Parts) -> Blueprint:
     return admin_endpoints.blueprint(parts.metrics)
 
@@ -115,6 +124,6 @@ def _app_with_rim(parts: Parts) -> Flask:
     # A path with // is a wrong path: it gets a problem, not a redirect to a page of HTML.
     app.url_map.merge_slashes = False
     request_context.install(app)
-    authentication.install(app, None if parts.tokens is None else parts.tokens.content, parts.metrics)
+    authentication.install(app, _authentication(parts))
     error_responses.install(app)
     return app

@@ -6,40 +6,42 @@ Without a tokens file everyone may call everything, as behind a proxy that does 
 import re
 from collections.abc import Callable
 
-from flask import Flask, current_app, g, request
+from flask import Flask, current_app, request
+from werkzeug.wrappers import Request
 
 from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
 from headway_serving.adapters.token_file import Scope, Tokens
 from headway_serving.gateway.error_responses import Forbidden, Unauthorized
 from headway_serving.gateway.operations import operation_of
+from headway_serving.gateway.request_context import current
 
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
 
 
-def install(app: Flask, tokens: Callable[[], Tokens] | None, metrics: PrometheusMetrics) -> None:
-    """Set ``g.caller``, the name of the token that a request came with, or None; refuse what it does not allow.
+class Authentication:
+    """Checks what a request may do. ``tokens`` gives the tokens of this moment; None: nobody is asked for one."""
 
-    ``tokens`` gives the tokens of this moment; None: nobody is asked for one.
-    """
+    def __init__(self, tokens: Callable[[], Tokens] | None, metrics: PrometheusMetrics) -> None:
+        self._tokens, self._metrics = tokens, metrics
 
-    @app.before_request
-    def _authenticate() -> None:
-        g.caller = None
-        needed = _scope_needed()
-        # OPTIONS tells the methods of a path and nothing else.
-        if tokens is None or needed is None or request.method == "OPTIONS":
+    def check(self, http: Request, needed: Scope | None) -> None:
+        """Note the caller's name with the current request. Raises :class:`Unauthorized` or :class:`Forbidden`."""
+        if self._tokens is None or needed is None:
             return
         try:
-            g.caller = _caller(tokens(), needed)
+            current().caller = _caller(http, self._tokens(), needed)
         except (Unauthorized, Forbidden) as error:
-            metrics.refuse_caller(error.code)
+            self._metrics.refuse_caller(error.code)
             raise
 
 
-def caller() -> str | None:
-    """The name of the token that the current request came with; None if it needed none."""
-    name: str | None = g.get("caller")
-    return name
+def install(app: Flask, authentication: Authentication) -> None:
+    """Refuse requests of ``app`` that the caller's token does not allow."""
+
+    @app.before_request
+    def _authenticate() -> None:
+        # OPTIONS tells the methods of a path and nothing else.
+        authentication.check(request, None if request.method == "OPTIONS" else _scope_needed())
 
 
 def _scope_needed() -> Scope | None:
@@ -50,8 +52,8 @@ def _scope_needed() -> Scope | None:
     return Scope.ADMIN if operation is None else operation.scope
 
 
-def _caller(tokens: Tokens, needed: Scope) -> str:
-    header = request.headers.get("Authorization")
+def _caller(http: Request, tokens: Tokens, needed: Scope) -> str:
+    header = http.headers.get("Authorization")
     if header is None:
         raise Unauthorized("this gateway asks for a token; send Authorization: Bearer TOKEN")
     sent = _BEARER.fullmatch(header)
@@ -59,5 +61,5 @@ def _caller(tokens: Tokens, needed: Scope) -> str:
     if holder is None:
         raise Unauthorized("the token is not known here, or Authorization is not of the form: Bearer TOKEN", sent=True)
     if needed not in holder.scopes:
-        raise Forbidden(f"token {holder.name} does not have the scope {needed} that {request.path} needs", scope=needed)
+        raise Forbidden(f"token {holder.name} does not have the scope {needed} that {http.path} needs", scope=needed)
     return holder.name

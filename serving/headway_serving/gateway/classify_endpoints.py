@@ -4,23 +4,26 @@
 ``POST /v1/classify?model=a&model=b`` several about the same pictures.
 """
 
+import json
 import math
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from flask import Blueprint, Request, Response, g, request
+from flask import Blueprint, Response, request
+from werkzeug.wrappers import Request
 
-from headway_contract.errors import InvalidImage
-from headway_serving.core.classification import Classification, PictureAnswer
+from headway_serving.core.classification import Classification
 from headway_serving.core.errors import InvalidRequest
 from headway_serving.core.requests import ClassifyRequest, Progress, SharedWork
 from headway_serving.core.routing import Pin
+from headway_serving.gateway.classification_json import classification_json
 from headway_serving.gateway.classify_operations import classification_by_one, classification_by_several
 from headway_serving.gateway.error_responses import problem_part, problem_response
 from headway_serving.gateway.image_bodies import read_images
-from headway_serving.gateway.json_responses import json_response
-from headway_serving.gateway.observed_requests import ObservedClassifier, describe_route
+from headway_serving.gateway.observed_requests import ObservedClassifier, route_headers
 from headway_serving.gateway.operations import describes
+from headway_serving.gateway.request_context import current
 from headway_serving.gateway.request_rules import RequestRules, deadline_of, routing_key, version_number
 
 N = TypeVar("N", int, float)
@@ -28,21 +31,52 @@ N = TypeVar("N", int, float)
 _MOST_MODELS = 100
 
 
-def blueprint(classifier: ObservedClassifier, rules: RequestRules) -> Blueprint:
+@dataclass(frozen=True)
+class Answered:
+    """A good answer: its JSON text in UTF-8, and what its headers say beside the usual."""
+
+    body: bytes
+    headers: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class OneModel:
+    """Classification by one model, for whichever layer took the request."""
+
+    classifier: ObservedClassifier
+    rules: RequestRules
+
+    def answer(
+        self, http: Request, model: str, version: str | None, label: str | None, read: Callable[[], list[bytes]]
+    ) -> Answered | Response:
+        """The answer, or the problem of any error. ``read`` gives the encoded pictures and may raise."""
+
+        def request_of(progress: Progress) -> ClassifyRequest:
+            return _read(http, model, Pin(version_number(version), label), self.rules, progress, read)
+
+        def refuse(error: Exception) -> Answered | Response:
+            return problem_response(error)
+
+        return self.classifier.answer(model, request_of, _answered, refuse)
+
+
+def blueprint(one: OneModel) -> Blueprint:
     """The classify routes."""
     routes = Blueprint("classify", __name__)
+    classifier, rules = one.classifier, one.rules
+
+    def pictures() -> list[bytes]:
+        return read_images(request, rules.max_images)
 
     @routes.post("/v1/models/<name:model>:classify")
     @routes.post("/v1/models/<name:model>/versions/<name:version>:classify")
     @routes.post("/v1/models/<name:model>/labels/<name:label>:classify")
     @describes(classification_by_one(rules.max_images, rules.max_timeout_ms))
     def classify(model: str, version: str | None = None, label: str | None = None) -> Response:
-        return classifier.answer(
-            model,
-            read=lambda progress: _read(request, model, Pin(version_number(version), label), rules, progress),
-            respond=_response,
-            refuse=problem_response,
-        )
+        answer = one.answer(request, model, version, label, pictures)
+        if isinstance(answer, Response):
+            return answer
+        return Response(answer.body, mimetype="application/json", headers=list(answer.headers))
 
     @routes.post("/v1/classify")
     @describes(classification_by_several(rules.max_images, rules.max_timeout_ms, _MOST_MODELS))
@@ -51,27 +85,30 @@ def blueprint(classifier: ObservedClassifier, rules: RequestRules) -> Blueprint:
         if not 1 <= len(models) <= _MOST_MODELS:
             raise InvalidRequest(f"name 1 to {_MOST_MODELS} models, as in /v1/classify?model=a&model=b")
         # Read once and before any model is asked: what is wrong with the request is wrong for all of them.
-        first = _read(request, models[0], Pin(), rules, Progress())
+        first = _read(request, models[0], Pin(), rules, Progress(), pictures)
         shared = SharedWork()
 
-        def ask(model: str) -> dict[str, Any]:
+        def ask(model: str) -> str:
             return classifier.answer(
                 model,
                 read=lambda _: replace(first, model=model),
-                respond=_document,
-                refuse=lambda error: {"model": model, "problem": problem_part(error)},
+                respond=classification_json,
+                refuse=lambda error: json.dumps({"model": model, "problem": problem_part(error)}, ensure_ascii=False),
                 shared=shared,
             )
 
-        return json_response({"answers": [ask(model) for model in models], "request_id": g.request_id})
+        answers, request_id = ", ".join([ask(model) for model in models]), json.dumps(current().request_id)
+        return Response(f'{{"answers": [{answers}], "request_id": {request_id}}}\n', mimetype="application/json")
 
     return routes
 
 
-def _read(http: Request, model: str, pin: Pin, rules: RequestRules, progress: Progress) -> ClassifyRequest:
+def _read(
+    http: Request, model: str, pin: Pin, rules: RequestRules, progress: Progress, read: Callable[[], list[bytes]]
+) -> ClassifyRequest:
     deadline = deadline_of(http, rules)
     with progress.stages.timed("read"):
-        images = read_images(http, rules.max_images)
+        images = read()
     return ClassifyRequest(
         model=model,
         images=images,
@@ -83,32 +120,13 @@ def _read(http: Request, model: str, pin: Pin, rules: RequestRules, progress: Pr
     )
 
 
-def _response(classification: Classification, progress: Progress) -> Response:
-    response = json_response({**_document(classification, progress), "request_id": g.request_id})
-    return describe_route(response, classification.route, progress.stages)
-
-
-def _document(classification: Classification, progress: Progress) -> dict[str, Any]:
-    route = classification.route
-    document = {
-        "model": route.model,
-        "version": route.version,
-        "arm": route.arm.value,
-        "results": [_result(index, answer) for index, answer in enumerate(classification.results)],
-    }
-    if progress.fallback is not None:
-        document["fallback"] = {"version": progress.fallback.route.version, "code": progress.fallback.code}
-    return document
-
-
-def _result(index: int, answer: PictureAnswer) -> dict[str, Any]:
-    if isinstance(answer, InvalidImage):
-        return {"index": index, "problem": problem_part(answer)}
-    return {"index": index, "predictions": [{"label": p.label, "score": p.score} for p in answer]}
+def _answered(classification: Classification, progress: Progress) -> Answered | Response:
+    text = classification_json(classification, progress, current().request_id)
+    return Answered(f"{text}\n".encode(), route_headers(classification.route, progress.stages))
 
 
 def _number(http: Request, name: str, kind: type[N], default: N, low: float, high: float) -> N:
-    text = http.args.get(name)
+    text = http.args.get(name) if http.query_string else None
     if text is None:
         return default
     try:

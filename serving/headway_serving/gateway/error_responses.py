@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flask import Flask, Request, Response, current_app, g, request
+from flask import Flask, Request, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from headway_contract.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from headway_serving.core import errors
 from headway_serving.gateway.json_responses import json_response
+from headway_serving.gateway.request_context import current
 
 _log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ def problem_of(error: Exception) -> Problem:
 def problem_detail(error: Exception) -> str:
     """What an error says to a client; an internal one is logged with its traceback and told without."""
     if problem_of(error) is _INTERNAL:
-        _log.exception("request %s failed", g.get("request_id"), exc_info=error)
+        _log.exception("request %s failed", current().request_id, exc_info=error)
         return "the error was logged under this request_id"
     return _http_detail(error) if isinstance(error, HTTPException) else str(error)
 
@@ -206,7 +207,7 @@ def problem_document(problem: Problem, detail: str) -> Response:
         "status": problem.status,
         "detail": detail,
         "code": problem.code,
-        "request_id": g.get("request_id", ""),
+        "request_id": current().request_id,
     }
     response = json_response(body, problem.status, "application/problem+json")
     if problem.retry_after is not None:

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 
-from flask import Request
+from werkzeug.wrappers import Request
 
 from headway_serving.core.errors import InvalidRequest
 from headway_serving.gateway.error_responses import EmptyBody, TooManyImages, UnsupportedMediaType

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from flask import Response, g
+from flask import Response
 
 from headway_serving.adapters.prometheus_metrics import Observation, PrometheusMetrics
 from headway_serving.core.classification import Classification, Classifier
 from headway_serving.core.requests import ClassifyRequest, Progress, SharedWork, Stages
 from headway_serving.core.routing import Route
 from headway_serving.gateway.error_responses import problem_of
+from headway_serving.gateway.request_context import current
 
 T = TypeVar("T")
 
@@ -89,18 +90,21 @@ class ObservedClassifier:
 
 def describe_route(response: Response, route: Route, stages: Stages) -> Response:
     """Say in the headers why the version was chosen, and how long each stage took."""
-    response.headers["X-Route-Reason"] = route.reason
-    response.headers["Server-Timing"] = ", ".join(
-        f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.seconds.items()
-    )
+    response.headers.update(route_headers(route, stages))
     return response
 
 
+def route_headers(route: Route, stages: Stages) -> list[tuple[str, str]]:
+    """Why the version was chosen, and how many milliseconds each stage took."""
+    timing = ", ".join([f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.seconds.items()])
+    return [("X-Route-Reason", route.reason), ("Server-Timing", timing)]
+
+
 def _write_access_line(observation: Observation, status: int) -> None:
-    route = observation.route
+    route, identity = observation.route, current()
     line = {
-        "request_id": g.request_id,
-        "trace_id": g.trace_id,
+        "request_id": identity.request_id,
+        "trace_id": identity.trace_id,
         "model": observation.model,
         "version": route.version if route else None,
         "arm": route.arm.value if route else None,

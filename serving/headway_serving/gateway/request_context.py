@@ -1,26 +1,66 @@
 """What every request gets before an endpoint sees it: an id that is safe to write anywhere."""
 
+import os
 import re
-import uuid
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
+@dataclass(slots=True)
+class RequestIdentity:
+    """Who asks: the request's id, the id of the trace it belongs to, and the name of the token it came with, if any."""
+
+    request_id: str
+    trace_id: str | None = None
+    caller: str | None = None
+
+
+_current: ContextVar[RequestIdentity] = ContextVar("request_identity")
+
+
+def identify(environ: Mapping[str, Any]) -> RequestIdentity:
+    """Make the request of a WSGI environment the current one of this thread.
+
+    Its id is the caller's, if that is harmless, else a new one.
+    """
+    wanted = environ.get("HTTP_X_REQUEST_ID", "")
+    identity = RequestIdentity(wanted if _REQUEST_ID.fullmatch(wanted) else os.urandom(16).hex())
+    parent = environ.get("HTTP_TRACEPARENT")
+    if parent is not None:
+        trace = _TRACEPARENT.fullmatch(parent)
+        identity.trace_id = trace.group(1) if trace else None
+    _current.set(identity)
+    return identity
+
+
+def current() -> RequestIdentity:
+    """The request that this thread works on; one without an id outside of any request."""
+    return _current.get(_NOBODY)
+
+
+_NOBODY = RequestIdentity("")
+
+
+def standard_headers() -> list[tuple[str, str]]:
+    """What every answer says."""
+    return [("X-Request-Id", current().request_id), ("X-Content-Type-Options", "nosniff")]
+
+
 def install(app: Flask) -> None:
-    """Set ``g.request_id`` (the caller's, if it is harmless, else a new one) and ``g.trace_id``; answer with the id."""
+    """Identify each request of ``app``, and say its id in the answer."""
 
     @app.before_request
     def _identify() -> None:
-        wanted = request.headers.get("X-Request-Id", "")
-        g.request_id = wanted if _REQUEST_ID.fullmatch(wanted) else uuid.uuid4().hex
-        trace = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
-        g.trace_id = trace.group(1) if trace else None
+        identify(request.environ)
 
     @app.after_request
     def _answer(response: Response) -> Response:
-        response.headers["X-Request-Id"] = g.request_id
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.update(standard_headers())
         return response

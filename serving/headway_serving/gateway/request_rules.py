@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from flask import Request, g
+from werkzeug.wrappers import Request
 
 from headway_serving.core.errors import InvalidRequest
 from headway_serving.core.requests import Deadline
-from headway_serving.gateway.authentication import caller
+from headway_serving.gateway.request_context import current
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ def deadline_of(http: Request, rules: RequestRules) -> Deadline:
 
 def routing_key(http: Request) -> str:
     """``X-Routing-Key``, else the name of the caller's token, else the request's id, which spreads over the arms."""
-    return http.headers.get("X-Routing-Key") or caller() or str(g.request_id)
+    identity = current()
+    return http.headers.get("X-Routing-Key") or identity.caller or identity.request_id
 
 
 def version_number(text: str | None) -> int | None:

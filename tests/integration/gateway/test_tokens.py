@@ -35,7 +35,7 @@ def guarded(tmp_path: Path) -> Iterator[GatewayUnderTest]:
         for name, secret in SECRETS.items()
     ]
     path.write_text(json.dumps({"schema": 1, "tokens": tokens}))
-    gateway = GatewayUnderTest(tmp_path / "routes.json", None, {}, TokenFile(path, 1.0))
+    gateway = GatewayUnderTest(tmp_path / "routes.json", None, {}, tokens=TokenFile(path, 1.0))
     yield gateway
     gateway.routes.close()
 
