@@ -4,24 +4,25 @@ Theory of operation. Beyond a certain number of requests under way, one more mak
 others with it. That number depends on the models and the machine, so it is learned:
 
 * a request that meets at most one other shows how long its kind (model and number of pictures, in powers of two) takes
-  *unloaded*; the 95th percentile of the last such requests is the kind's reference;
+  *unloaded*; the median of the last such requests is the kind's reference;
 * over each short window, every finished request is compared with its kind's reference, or with ``QUICK_SECONDS`` where
-  that is more: nobody minds a few milliseconds, and ordinary clients keep some tens of requests under way. If the 95th
-  percentile of these ratios is above ``TOLERANCE``, the limit shrinks by a tenth; if the limit was nearly reached and
-  all was well, it grows (additive increase, multiplicative decrease, as TCP does: Chiu and Jain 1989).
+  that is more: nobody minds a few milliseconds, and ordinary clients keep some tens of requests under way. If the
+  median of these ratios is above ``TOLERANCE``, the limit shrinks by a tenth; if the limit was nearly reached and all
+  was well, it grows (additive increase, multiplicative decrease, as TCP does: Chiu and Jain 1989). Medians, because a
+  busy machine holds up a few requests for long without being short of anything.
 
 A request that finds the limit reached is turned away at once, with the seconds after which what is under way will be
 done. Kinds of traffic may fill the limit to different shares, so that they are turned away in order: shadow, candidate,
 batch (several pictures), stable. A kind that was never seen unloaded says nothing about the limit.
 """
 
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from statistics import median
 
 from headway_serving.core.errors import Overloaded
 
@@ -36,7 +37,6 @@ _WINDOW_SAMPLES = 16
 _REFERENCE_SAMPLES = 64
 _ENOUGH_REFERENCES = 8
 _SHRINK = 0.9
-_PERCENTILE = 0.95
 _RATE_SMOOTHING = 0.2
 
 
@@ -125,7 +125,7 @@ class Admission:
         if alone:
             references.append(seconds)
         if len(references) >= _ENOUGH_REFERENCES:
-            self._ratios.append(seconds / max(_percentile(references), QUICK_SECONDS))
+            self._ratios.append(seconds / max(median(references), QUICK_SECONDS))
 
     def _adapt(self, now: float) -> None:
         elapsed = now - self._window_started
@@ -133,14 +133,9 @@ class Admission:
         self._finished, self._window_started = 0, now
         if len(self._ratios) < _WINDOW_SAMPLES:
             return
-        if _percentile(self._ratios) > TOLERANCE:
+        if median(self._ratios) > TOLERANCE:
             self._limit = max(float(self._least), self._limit * _SHRINK)
         elif self._peak >= 0.8 * self._limit:
             self._limit = min(float(self._most), self._limit + max(1.0, 0.05 * self._limit))
         self._ratios.clear()
         self._peak = self._in_flight
-
-
-def _percentile(values: "deque[float] | list[float]") -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, math.floor(len(ordered) * _PERCENTILE))]
