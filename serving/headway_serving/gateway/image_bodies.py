@@ -2,12 +2,15 @@
 
 import base64
 import binascii
-import json
 
 from werkzeug.wrappers import Request
 
 from headway_serving.core.errors import InvalidRequest
 from headway_serving.gateway.error_responses import EmptyBody, TooManyImages, UnsupportedMediaType
+from headway_serving.gateway.json_bodies import parse_json
+
+_MOST_VALUES = 100_000
+"""In one JSON body, of which each picture is two."""
 
 _FORMS = (
     "send the picture itself (Content-Type: image/png or another image type, or application/octet-stream), "
@@ -47,11 +50,7 @@ def read_images(request: Request, max_images: int) -> list[bytes]:
 def _from_json(body: bytes) -> list[bytes]:
     if not body:
         raise EmptyBody(f"the request has no body; {_FORMS}")
-    try:
-        document = json.loads(body)
-    # RecursionError: brackets nested beyond what the parser follows.
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"the body is not JSON: {error}") from error
+    document = parse_json(body, _MOST_VALUES)
     items = document.get("images") if isinstance(document, dict) else None
     if not isinstance(items, list):
         raise InvalidRequest('the JSON body needs "images": a list of {"b64": "..."}')

@@ -11,11 +11,14 @@ from typing import Any, NoReturn
 from headway_serving.core.classification import Classification
 from headway_serving.core.errors import InvalidRequest
 from headway_serving.gateway.inference_tensors import InputTensor, classification_tensor, score_tensor
+from headway_serving.gateway.json_bodies import parse_json
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "scores"
 EXTENSIONS = ("binary_tensor_data", "classification")
 _MOST_DIMENSIONS = 8
+_MOST_VALUES = 1_000_000
+"""In one JSON body: six pictures of 224 x 224 in colour. Binary data has no such limit."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,7 @@ def _json_length(text: str, size: int) -> int:
 
 
 def _json_object(text: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(text)
-    # RecursionError: brackets nested beyond what the parser follows.
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"the body is not JSON: {error}") from error
+    document = parse_json(text, _MOST_VALUES)
     if not isinstance(document, dict):
         _refuse('the body must be an object with "inputs"')
     return document
