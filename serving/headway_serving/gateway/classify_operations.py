@@ -43,8 +43,8 @@ def timeout_header(max_timeout_ms: int) -> Parameter:
 
 def picture_bodies(max_images: int) -> Mapping[str, JsonSchema]:
     """The three forms in which pictures are sent."""
-    encoded = {"type": "string", "contentEncoding": "base64", "pattern": _BASE64}
-    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    encoded = {"type": "string", "contentEncoding": "base64", "pattern": _BASE64, "minLength": 4}
+    file = {"type": "string", "contentMediaType": "application/octet-stream", "minLength": 1}
     many = {"minItems": 1, "maxItems": max_images}
     return {
         "image/*": {"description": "the picture's file"},

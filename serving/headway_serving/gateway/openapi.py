@@ -14,7 +14,7 @@ from flask import Flask
 
 from headway_serving.gateway.error_responses import Problem, problems_by_code
 from headway_serving.gateway.operations import Answer, Operation, Parameter, operation_of, routes_of
-from headway_serving.gateway.schemas import DOCUMENTS, TEXT, problems
+from headway_serving.gateway.schemas import DOCUMENTS, TEXT, problem_documents
 
 _ABOUT = (
     "Image classifiers behind one address. Errors are documents of RFC 9457: their code is stable, their detail says "
@@ -39,7 +39,7 @@ def openapi_document(app: Flask, *, tokens_needed: bool) -> dict[str, Any]:
             # Where one endpoint has several rules, what they add to the model's name tells them apart.
             written["operationId"] = "_".join([*endpoint.split("."), *_PATH_PARAMETER.findall(rule)[1:]])
             paths[_PATH_PARAMETER.sub(r"{\1}", rule)][method.lower()] = written
-    components: dict[str, Any] = {"schemas": {**DOCUMENTS, **problems(list(problems_by_code()))}}
+    components: dict[str, Any] = {"schemas": {**DOCUMENTS, **problem_documents(list(problems_by_code()))}}
     if tokens_needed:
         components["securitySchemes"] = {
             _SCHEME: {"type": "http", "scheme": "bearer", "description": "a token of the gateway's tokens file"}

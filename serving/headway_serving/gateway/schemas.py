@@ -31,7 +31,7 @@ def _or_null(schema: JsonSchema) -> JsonSchema:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def problems(codes: list[str]) -> dict[str, JsonSchema]:
+def problem_documents(codes: list[str]) -> dict[str, JsonSchema]:
     """A problem (RFC 9457) with one of ``codes``: of a whole request, and of a part of an answer."""
     fields = {
         "type": {"type": "string", "format": "uri", "description": "urn:headway:problem: and the code"},

@@ -68,3 +68,5 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLineFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    # Pillow tells what it finds in users' pictures.
+    logging.getLogger("PIL").setLevel(logging.ERROR)

@@ -1,0 +1,205 @@
+"""The gateway as a process: its admin port, bodies that do not arrive, what is no HTTP, and its log."""
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from headway_contract.durable_files import write_atomically
+from tests.integration.gateway.gateway_under_test import CLASSIFY, picture
+from tests.integration.gateway.live_gateway import (
+    COMMAND,
+    LiveGateway,
+    environment_of,
+    eventually,
+    free_port,
+    live_gateway,
+    problem_in,
+    response_on,
+)
+
+PNG = {"Content-Type": "image/png"}
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
+    """With an admin port, two threads and little time for a request."""
+    with live_gateway(
+        tmp_path_factory.mktemp("live"), ADMIN_PORT=free_port(), THREADS=2, REQUEST_TIMEOUT_MS=1500,
+        MAX_REQUEST_TIMEOUT_MS=2000, MAX_BODY_BYTES=200_000, ACCESS_LOG="true", LOG_LEVEL="debug",
+    ) as running:  # fmt: skip
+        yield running
+
+
+def classify(gateway: LiveGateway, **headers: str) -> httpx.Response:
+    return httpx.post(gateway.url + CLASSIFY, content=picture(3), headers={**PNG, **headers}, timeout=30)
+
+
+def test_the_metrics_are_on_the_admin_port_alone(gateway: LiveGateway) -> None:
+    assert httpx.get(f"{gateway.url}/metrics").json()["code"] == "not_found"
+    page = httpx.get(f"http://127.0.0.1:{gateway.admin_port}/metrics")
+    assert page.status_code == 200
+    assert "headway_build_info" in page.text
+    assert httpx.get(f"http://127.0.0.1:{gateway.admin_port}/v1/models").json()["code"] == "not_found"
+
+
+def head(length: int, extra: str = "") -> bytes:
+    return (f"POST {CLASSIFY} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {length}\r\n"
+            f"{extra}\r\n").encode()  # fmt: skip
+
+
+def answer_to(connection: socket.socket, trickle: bytes | None) -> bytes:
+    """What comes back while one byte follows the other, or none does."""
+    stopping = threading.Event()
+
+    def send() -> None:
+        while trickle and not stopping.wait(0.2):
+            try:
+                connection.sendall(trickle)
+            except OSError:
+                return
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        return response_on(connection)
+    finally:
+        stopping.set()
+        sender.join()
+
+
+@pytest.mark.parametrize(
+    ("opening", "trickle"),
+    [
+        (head(1000), b"x"),
+        (head(1000), None),
+        (head(1000) + b"\x89PNG", None),
+        (head(1000).replace(b"Content-Length: 1000", b"Transfer-Encoding: chunked"), b"1\r\nx\r\n"),
+        (head(1000).replace(b"image/png", b"multipart/form-data; boundary=b"), b"x"),
+        (head(1000).replace(b"image/png", b"application/json"), b"x"),
+        # A good request before it on the same connection.
+        (head(len(picture(3))) + picture(3) + head(1000), None),
+    ],
+    ids=["trickle", "stall", "stall in the body", "chunks", "form", "JSON", "second request"],
+)
+def test_a_body_that_does_not_arrive_gets_408_and_holds_no_thread(
+    gateway: LiveGateway, opening: bytes, trickle: bytes | None
+) -> None:
+    connections = [gateway.connect() for _ in range(2)]  # as many as there are threads
+    try:
+        for connection in connections:
+            connection.sendall(opening)
+        for connection in connections:
+            if opening.count(b"POST") == 2:
+                assert b" 200 " in response_on(connection)
+            assert problem_in(answer_to(connection, trickle)) == (408, "request_timeout")
+        eventually(lambda: classify(gateway).status_code == 200, "the threads are free again")
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"\x00\x01\x02\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\n\r\n", 400),
+        (b"GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nBad Header: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\rb\r\n\r\n", 400),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Much: a\r\n" * 200 + b"\r\n", 431),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
+    ],
+    ids=range(9),
+)
+def test_what_is_no_http_is_refused_by_the_server(gateway: LiveGateway, request_bytes: bytes, status: int) -> None:
+    answer = gateway.raw(request_bytes)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
+    assert gateway.ready()
+
+
+def test_a_body_over_the_limit_is_refused_without_being_read(gateway: LiveGateway) -> None:
+    with gateway.connect() as connection:
+        connection.sendall(head(10**12) + b"x" * 1000)
+        answer = response_on(connection)
+    assert problem_in(answer) == (413, "payload_too_large")
+
+
+def test_nobody_writes_lines_into_the_log(gateway: LiveGateway) -> None:
+    forged = "2026-01-01 00:00:00,000 INFO forged"
+    escape, separator = "\x1b[2J", "\u2028"
+    before = gateway.log.read_text()
+    for text in (f"x\n{forged}", f"x\r\n{forged}", f"{escape}{separator}{forged}"):
+        quoted = "".join(f"%{byte:02x}" for byte in text.encode())
+        for path in (f"/v1/models/{quoted}:classify", f"/v1/models/digits/labels/{quoted}:classify", f"/{quoted}"):
+            httpx.post(gateway.url + path, content=picture(3), headers=PNG)
+    classify(gateway, **{"X-Request-Id": f"x {forged}", "X-Routing-Key": forged, "traceparent": forged})
+    eventually(lambda: gateway.log.read_text().count("headway.access") >= 7, "the log is written")
+    written = gateway.log.read_text()[len(before) :]
+    assert "forged" not in written
+    for line in written.rstrip("\n").split("\n"):
+        assert line.isprintable()
+    answers = [json.loads(line.partition("headway.access ")[2]) for line in written.split("\n") if "access " in line]
+    assert {answer["code"] for answer in answers} <= {"ok", "model_not_found", "label_not_found"}
+
+
+def test_a_request_id_that_could_forge_a_header_is_replaced(gateway: LiveGateway) -> None:
+    for text in ("a b", "a\tb", 'a"b', "ü", "x" * 129, "<script>"):
+        answer = gateway.raw(
+            b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Request-Id: " + text.encode() + b"\r\nConnection: close\r\n\r\n"
+        )
+        (header,) = [line for line in answer.split(b"\r\n") if line.lower().startswith(b"x-request-id")]
+        assert header.partition(b": ")[2].isalnum()
+
+
+def refused(folder: Path, **settings: object) -> str:
+    environment = environment_of(folder, "127.0.0.1:1", free_port(), **settings)
+    run = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
+    return run.stderr
+
+
+def test_a_port_that_is_taken_is_told_at_the_start(tmp_path: Path, gateway: LiveGateway) -> None:
+    taken = gateway.port
+    assert f"HEADWAY_ADMIN_PORT={taken}: 127.0.0.1:{taken} cannot be used" in refused(tmp_path, ADMIN_PORT=taken)
+    assert f"HEADWAY_PORT={taken}: 127.0.0.1:{taken} cannot be used" in refused(tmp_path, PORT=taken)
+
+
+def test_a_tokens_file_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    assert f"tokens file {path} cannot be read" in refused(tmp_path, TOKENS_FILE=path)
+    path.write_text("{}")
+    assert f"tokens file {path} is refused" in refused(tmp_path, TOKENS_FILE=path)
+
+
+def test_a_token_that_is_taken_out_opens_nothing_and_a_stop_is_clean(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    token = {"name": "a", "scopes": ["classify", "admin"]}
+    digest = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"  # of: secret
+    path.write_text(json.dumps({"schema": 1, "tokens": [{**token, "sha256": digest}]}))
+    admin_port = free_port()
+    with live_gateway(tmp_path, TOKENS_FILE=path, ADMIN_PORT=admin_port, ROUTES_POLL_SECONDS=0.05) as gateway:
+        known = {"Authorization": "Bearer secret"}
+        metrics = f"http://127.0.0.1:{admin_port}/metrics"
+        assert classify(gateway).status_code == httpx.get(metrics).status_code == 401
+        assert classify(gateway, **known).status_code == httpx.get(metrics, headers=known).status_code == 200
+        write_atomically(path, b'{"schema": 1, "tokens": []}')
+        eventually(lambda: classify(gateway, **known).status_code == 401, "the change is followed")
+        assert httpx.get(metrics, headers=known).status_code == 401
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.process.wait(30) == 0
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", admin_port))
+    log = gateway.log.read_text()
+    assert "Traceback" not in log
+    assert "secret" not in log

@@ -1,0 +1,87 @@
+"""schemathesis makes requests from ``/openapi.json``, good and bad: the answers are as it promises."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.config import SchemathesisConfig
+
+from headway_serving.adapters.token_file import TokenFile
+from tests.integration.gateway.gateway_under_test import GatewayUnderTest, picture
+
+SECRET = "s3cret"
+PICTURES = st.sampled_from([picture(digit) for digit in range(3)]) | st.binary(min_size=1, max_size=200)
+for kind in ("image/*", "application/octet-stream"):
+    schemathesis.openapi.media_type(kind, PICTURES)
+
+# A schema cannot say what a picture is (415, 422), and a request may ask for less time than anything takes (504).
+CHECKS = {
+    "positive_data_acceptance": {"expected-statuses": ["2xx", "404", "415", "422", "504"]},
+    "negative_data_rejection": {"expected-statuses": ["400", "401", "404", "405", "413", "415"]},
+    "not_a_server_error": {"expected-statuses": ["2xx", "4xx", "504"]},
+}
+EXAMPLES = 20
+
+
+@pytest.fixture(scope="module", params=["open", "guarded"])
+def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayUnderTest]:
+    folder = tmp_path_factory.mktemp("conformance")
+    tokens = None
+    if request.param == "guarded":
+        digest = hashlib.sha256(SECRET.encode()).hexdigest()
+        entry = {"name": "all", "scopes": ["classify", "admin"], "sha256": digest}
+        (folder / "tokens.json").write_text(json.dumps({"schema": 1, "tokens": [entry]}))
+        tokens = TokenFile(folder / "tokens.json", 1.0)
+    started = GatewayUnderTest(folder / "routes.json", None, {}, tokens)
+    yield started
+    started.routes.close()
+
+
+def operations_of(gateway: GatewayUnderTest, mode: GenerationMode) -> Iterator[Any]:
+    config = SchemathesisConfig.from_dict({"checks": CHECKS, "generation": {"mode": mode.value}})
+    for result in schemathesis.openapi.from_wsgi("/openapi.json", gateway.app, config=config).get_all_operations():
+        yield result.ok()
+
+
+def answers_to(operation: Any, mode: GenerationMode) -> set[int]:
+    """Ask for what schemathesis makes of an operation; every answer must be as promised. Gives their statuses."""
+    statuses: set[int] = set()
+
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(operation.as_strategy(generation_mode=mode), st.booleans())
+    def check(case: Any, known: bool) -> None:
+        # Whatever a part holds is a picture's bytes, so none can be of a wrong type.
+        assume(mode is GenerationMode.POSITIVE or case.media_type != "multipart/form-data")
+        if known and mode is GenerationMode.POSITIVE:
+            # Names that chance does not find.
+            for parameters, value in ((case.path_parameters, "digits"), (case.query, ["digits"])):
+                if parameters and "model" in parameters:
+                    parameters["model"] = value
+        statuses.add(case.call_and_validate(headers={"Authorization": f"Bearer {SECRET}"}).status_code)
+
+    check()
+    return statuses
+
+
+def test_good_requests_get_the_answers_of_the_document(gateway: GatewayUnderTest) -> None:
+    answered = {each.label: answers_to(each, GenerationMode.POSITIVE)
+                for each in operations_of(gateway, GenerationMode.POSITIVE)}  # fmt: skip
+    assert len(answered) >= 10
+    for label, statuses in answered.items():
+        # Labels and versions that chance finds do not exist.
+        assert 200 in statuses or "{label}" in label or "{version}" in label, (label, statuses)
+
+
+def test_bad_requests_are_refused_as_the_document_says(gateway: GatewayUnderTest) -> None:
+    for operation in operations_of(gateway, GenerationMode.NEGATIVE):
+        if not operation.path_parameters and not operation.query and not operation.body and "/v1" not in operation.path:
+            continue
+        statuses = answers_to(operation, GenerationMode.NEGATIVE)
+        assert statuses
+        assert all(400 <= status < 500 for status in statuses), (operation.label, statuses)
