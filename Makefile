@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-check test check bench reproduce image lock proto clean
+.PHONY: help install demo demo-check test check bench bench-overload reproduce image lock proto clean
 
 help:            ## Show these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,8 +41,18 @@ check: $(STAMP)  ## Lint, types, import rules
 	@$(BIN)/mypy scripts benchmarks
 	@$(BIN)/lint-imports
 
-bench: $(STAMP)  ## Measure the served line: throughput, latency and CPU per request
-	@$(BIN)/python benchmarks/serving.py
+bench: .bench/packages/.installed ## Measure digits, photos and camera pictures beside plain FastAPI and Flask services
+	@$(BIN)/python -m benchmarks compare
+
+bench-overload: .bench/packages/.installed ## Measure goodput and latency at three times the load that saturates
+	@$(BIN)/python -m benchmarks overload
+
+# Only what the plain services need and Headway does not, in a folder of its own: .venv stays as it is locked.
+.bench/packages/.installed: $(STAMP) locks/bench.lock
+	@rm -rf $(@D)
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --target $(@D) --require-hashes -r locks/bench.lock \
+	  || $(PIP) --target $(@D) --require-hashes -r locks/bench.lock
+	@touch $@
 
 reproduce: $(STAMP) ## Run every tutorial experiment, as published and improved, and write docs/reproduced.md
 	@$(BIN)/python scripts/reproduce.py
@@ -53,7 +63,7 @@ image:           ## Build the three container images: gateway, model-server, tra
 	docker build --target training -t headway/training .
 
 lock: $(STAMP)   ## Choose new versions for locks/ from pyproject.toml
-	@for extra in dev gateway training; do \
+	@for extra in dev gateway training bench; do \
 	  constraint=""; [ $$extra = dev ] || constraint="-c locks/dev.lock"; \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	    --extra $$extra $$constraint pyproject.toml -o locks/$$extra.lock || exit 1; \
@@ -64,4 +74,4 @@ proto: $(STAMP)  ## Regenerate the wire messages from serving/headway_serving/wi
 	  serving/headway_serving/wire/messages.proto
 
 clean:           ## Remove what the verbs made
-	rm -rf $(VENV) .demo .reproduce build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .demo .reproduce .bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

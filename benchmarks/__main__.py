@@ -1,0 +1,57 @@
+"""``make bench``: Headway beside the plain services; ``make bench-overload``: Headway at three times what saturates it.
+
+Models, pictures, logs and results stay in ``.bench``.
+"""
+
+import argparse
+import sys
+
+from benchmarks import results
+from benchmarks.cases import CASES
+from benchmarks.comparison import compare
+from benchmarks.overload import overload
+from benchmarks.shared_bench import ROOT, CannotMeasure, prepare
+
+
+def main() -> int:
+    """Measure and report. Exit codes: 0; 1 if any answer was wrong; 2 if something needed is not there."""
+    arguments = _arguments()
+    work = ROOT / ".bench"
+    cases = [CASES[name] for name in arguments.cases]
+    try:
+        bench = prepare(work)
+        if arguments.command == "compare":
+            comparisons = [compare(case, bench, work, arguments.rounds, arguments.seconds) for case in cases]
+            wrong = sum(figures.wrong for each in comparisons for figures in each.figures)
+            text = results.write(work, "comparison", comparisons)
+        else:
+            overloads = [overload(case, bench, work, arguments.seconds) for case in cases]
+            wrong = sum(step.wrong for each in overloads for step in each.steps)
+            text = results.write(work, "overload", overloads)
+    except CannotMeasure as problem:
+        sys.stderr.write(f"benchmarks: {problem}\n")
+        return 2
+    print(text, flush=True)
+    return 1 if wrong else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    compared = commands.add_parser("compare", help="answers a second, latency and CPU beside the plain services")
+    compared.add_argument("--rounds", type=int, default=5, help="rounds, each with every system once (default: 5)")
+    overloaded = commands.add_parser("overload", help="goodput and latency at 1, 2 and 3 times the saturating load")
+    for command, seconds, cases in ((compared, 5.0, list(CASES)), (overloaded, 10.0, ["digits", "photos"])):
+        command.add_argument(
+            "--seconds", type=float, default=seconds, help=f"of each measurement (default: {seconds:g})"
+        )
+        command.add_argument(
+            "--cases", nargs="+", choices=list(CASES), default=cases, help="which (default: %(default)s)"
+        )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

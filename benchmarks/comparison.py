@@ -1,0 +1,114 @@
+"""Headway beside the plain services: rounds in which each is under load once, alone, in turn."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.cases import Case
+from benchmarks.load import Load, cpu_seconds, run_load
+from benchmarks.shared_bench import SharedBench
+from benchmarks.workbench import Contestant, prepared
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Medians over the rounds of one system; ``rates`` are those of the single rounds.
+
+    ``rate``: right answers a second. ``cpu_ms``: CPU of all its processes for one right answer.
+    ``wrong``, ``refused``, ``broken``: answers of all rounds with another label, with another status, and none;
+    ``example``: the first that was not right.
+    """
+
+    system: str
+    rate: float
+    rates: tuple[float, ...]
+    p50_ms: float
+    p99_ms: float
+    cpu_ms: float
+    accuracy: float
+    wrong: int
+    refused: int
+    broken: int
+    example: str
+
+
+@dataclass(frozen=True)
+class Round:
+    """One system in one round; see :class:`Figures`."""
+
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    cpu_ms: float
+    wrong: int
+    refused: int
+    broken: int
+    example: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A case's figures, Headway's first."""
+
+    case: Case
+    figures: Sequence[Figures]
+
+    @property
+    def better(self) -> Figures:
+        """The plain service with more answers a second."""
+        return max(self.figures[1:], key=lambda each: each.rate)
+
+    @property
+    def throughput_ratio(self) -> float:
+        """Headway's answers a second over the better plain service's."""
+        return self.figures[0].rate / self.better.rate
+
+    @property
+    def cpu_ratio(self) -> float:
+        """Headway's CPU for one answer over the better plain service's."""
+        return self.figures[0].cpu_ms / self.better.cpu_ms
+
+
+def compare(case: Case, bench: SharedBench, work: Path, rounds: int, seconds: float) -> Comparison:
+    """Measure one case. Raises ``CannotMeasure``."""
+    with prepared(case, bench, work, with_baselines=True) as contestants:
+        load = Load(case.connections, seconds)
+        for each in contestants:
+            # Threads, connections and caches fill before anything counts.
+            _measure(bench, each, Load(case.connections, seconds=1))
+        measured: dict[str, list[Round]] = {each.name: [] for each in contestants}
+        for number in range(rounds):
+            # Another one begins each time, so that what the machine does besides meets all alike.
+            shift = number % len(contestants)
+            for each in (*contestants[shift:], *contestants[:shift]):
+                result = _measure(bench, each, load)
+                measured[each.name].append(result)
+                print(
+                    f"  {case.name} round {number + 1} {each.name}: {result.rate:.0f}/s, {result.cpu_ms:.2f} ms CPU",
+                    flush=True,
+                )
+        return Comparison(case, [_medians(each, measured[each.name]) for each in contestants])
+
+
+def _measure(bench: SharedBench, contestant: Contestant, load: Load) -> Round:
+    running = contestant.running
+    seen = run_load(bench.loadgen, running.system, contestant.corpus.path, load, lambda: cpu_seconds(running.pid))
+    cpu_ms = (seen.after - seen.before) / seen.right * 1000 if seen.right else float("nan")
+    return Round(seen.rate, seen.p50_ms, seen.p99_ms, cpu_ms, seen.wrong, seen.refused, seen.broken, seen.example)
+
+
+def _medians(contestant: Contestant, rounds: Sequence[Round]) -> Figures:
+    return Figures(
+        system=contestant.name,
+        rate=statistics.median(each.rate for each in rounds),
+        rates=tuple(each.rate for each in rounds),
+        p50_ms=statistics.median(each.p50_ms for each in rounds),
+        p99_ms=statistics.median(each.p99_ms for each in rounds),
+        cpu_ms=statistics.median(each.cpu_ms for each in rounds),
+        accuracy=contestant.corpus.accuracy,
+        wrong=sum(each.wrong for each in rounds),
+        refused=sum(each.refused for each in rounds),
+        broken=sum(each.broken for each in rounds),
+        example=next((each.example for each in rounds if each.example), ""),
+    )

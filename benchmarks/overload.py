@@ -1,0 +1,115 @@
+"""What becomes of the answers when more is asked than can be answered: an open loop at multiples of what saturates.
+
+Requests come at their own times, whether or not earlier ones were answered, as from many independent clients.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.cases import Case
+from benchmarks.load import Load, Outcome, cpu_seconds, run_load
+from benchmarks.refusals import RefusalProbe, Refusals, outcomes_by_code
+from benchmarks.shared_bench import SharedBench
+from benchmarks.workbench import Contestant, prepared
+
+MULTIPLES = (1, 2, 3)
+GOODPUT_BAR = 0.9
+LATENCY_BAR = 5.0
+
+_CLOSED_LOOPS = (4, 8, 16, 32, 64)
+"""Connections tried to find what saturates."""
+
+_UNLOADED_SHARE = 0.05
+"""Rate at which a request meets hardly any other, as a share of what saturates."""
+
+_MOST_CONNECTIONS = 512
+_SEARCH_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rate: ``asked`` and ``goodput`` in requests a second, the latter answered 200 with the right label.
+
+    ``p99_ms``: of accepted requests. ``codes``: the gateway's count of outcomes in the whole step, warm-up included.
+    """
+
+    multiple: float
+    asked: float
+    goodput: float
+    p50_ms: float
+    p99_ms: float
+    wrong: int
+    refused: int
+    broken: int
+    codes: dict[str, int]
+    refusals: Refusals
+
+
+@dataclass(frozen=True)
+class Overload:
+    """A case's steps. ``saturating``: most right answers a second that a closed loop reached, with ``connections``."""
+
+    case: Case
+    saturating: float
+    connections: int
+    unloaded: Step
+    steps: Sequence[Step]
+
+    @property
+    def maximum(self) -> float:
+        """The most right answers a second that were seen at all."""
+        return max(self.saturating, *(step.goodput for step in self.steps))
+
+    def kept(self, step: Step) -> float:
+        """The step's goodput as a share of the maximum."""
+        return step.goodput / self.maximum
+
+    def slower(self, step: Step) -> float:
+        """The step's p99 over the unloaded p99."""
+        return step.p99_ms / self.unloaded.p99_ms
+
+
+def overload(case: Case, bench: SharedBench, work: Path, seconds: float) -> Overload:
+    """Measure one case on Headway. Raises ``CannotMeasure``."""
+    with prepared(case, bench, work, with_baselines=False) as (headway,):
+        searched = {
+            connections: _run(bench, headway, Load(connections, _SEARCH_SECONDS)).rate for connections in _CLOSED_LOOPS
+        }
+        connections = max(searched, key=lambda each: searched[each])
+        saturating = searched[connections]
+        print(f"  {case.name}: {saturating:.0f}/s saturate ({connections} connections)", flush=True)
+        unloaded = _step(bench, headway, _UNLOADED_SHARE, saturating, seconds)
+        steps = [_step(bench, headway, multiple, saturating, seconds) for multiple in MULTIPLES]
+        return Overload(case, saturating, connections, unloaded, steps)
+
+
+def _step(bench: SharedBench, headway: Contestant, multiple: float, saturating: float, seconds: float) -> Step:
+    system, asked = headway.running.system, multiple * saturating
+    before = outcomes_by_code(system)
+    with RefusalProbe(system, headway.corpus.path) as probe:
+        seen = _run(bench, headway, Load(_MOST_CONNECTIONS, seconds, warm_up=3.0, rate=asked))
+    after = outcomes_by_code(system)
+    codes = {code: count - before.get(code, 0) for code, count in after.items() if count > before.get(code, 0)}
+    step = Step(
+        multiple=multiple,
+        asked=asked,
+        goodput=seen.rate,
+        p50_ms=seen.p50_ms,
+        p99_ms=seen.p99_ms,
+        wrong=seen.wrong,
+        refused=seen.refused,
+        broken=seen.broken,
+        codes=codes,
+        refusals=probe.seen,
+    )
+    print(
+        f"  {multiple:g}x: {asked:.0f}/s asked, {step.goodput:.0f}/s answered, p99 {step.p99_ms:.1f} ms, {codes}",
+        flush=True,
+    )
+    return step
+
+
+def _run(bench: SharedBench, headway: Contestant, load: Load) -> Outcome[float]:
+    running = headway.running
+    return run_load(bench.loadgen, running.system, headway.corpus.path, load, lambda: cpu_seconds(running.pid))
