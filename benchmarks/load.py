@@ -47,7 +47,7 @@ class Outcome(Generic[T]):
 
 
 def run_load(loadgen: Path, system: System, corpus: Path, load: Load, sample: Callable[[], T]) -> Outcome[T]:
-    """Put ``load`` on ``system`` with the requests of ``corpus``; ``sample`` as the measured window opens and closes."""
+    """Put ``load`` on ``system`` with ``corpus``; ``sample`` as the measured window opens and closes."""
     command = [str(loadgen), "-p", str(system.port), "-f", str(corpus), "-m", system.marker]
     command += ["-c", str(load.connections), "-w", str(load.warm_up), "-d", str(load.seconds)]
     if load.rate is not None:
