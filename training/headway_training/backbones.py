@@ -221,9 +221,13 @@ def _application(name: str, image: ImageSpec, weights: str | None) -> Any:
 
 @contextmanager
 def _one_try_to_download(name: str) -> Iterator[None]:
-    """Keras downloads without a limit of time: a network that swallows packets would hold it for ever."""
-    before = socket.getdefaulttimeout()
+    """Keras downloads without a limit of time: a network that swallows packets would hold it for ever.
+
+    Its own lines are kept from the user: they announce a download and then say nothing of what can be done about it.
+    """
+    before, talkative = socket.getdefaulttimeout(), keras.config.is_interactive_logging_enabled()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_SECONDS)
+    keras.config.disable_interactive_logging()
     try:
         yield
     # Keras raises a bare Exception when a download fails.
@@ -235,6 +239,8 @@ def _one_try_to_download(name: str) -> Iterator[None]:
         ) from error
     finally:
         socket.setdefaulttimeout(before)
+        if talkative:
+            keras.config.enable_interactive_logging()
 
 
 def _load_file(name: str, model: Any, path: Path) -> None:

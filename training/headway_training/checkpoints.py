@@ -43,11 +43,16 @@ class Curves:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a fit stood after an epoch. ``weights``, ``optimizer`` and ``best``: arrays in Keras' own order."""
+    """Where a fit stood after an epoch.
+
+    ``base_digest``: of the weights a head stands on, empty for a base. ``weights``, ``optimizer`` and ``best``: arrays
+    in Keras' own order.
+    """
 
     phase: str
     recipe: Mapping[str, Any]
     data_digest: str
+    base_digest: str
     curves: Curves
     weights: list[NDArray[Any]]
     optimizer: list[NDArray[Any]]
@@ -67,6 +72,7 @@ def save(
     phase: str,
     recipe: Mapping[str, Any],
     data_digest: str,
+    base_digest: str,
     curves: Curves,
     best: list[NDArray[Any]] | None,
 ) -> None:
@@ -79,7 +85,13 @@ def save(
     try:
         with _quiet_keras():
             model.save(temporary)
-        progress = {"phase": phase, "recipe": recipe, "data_digest": data_digest, "curves": asdict(curves)}
+        progress = {
+            "phase": phase,
+            "recipe": recipe,
+            "data_digest": data_digest,
+            "base_digest": base_digest,
+            "curves": asdict(curves),
+        }
         members = {
             _PROGRESS: json.dumps(progress).encode(),
             _WEIGHTS: _packed(model.get_weights()),
@@ -104,6 +116,7 @@ def load(path: Path) -> Checkpoint:
             phase=progress["phase"],
             recipe=progress["recipe"],
             data_digest=progress["data_digest"],
+            base_digest=progress["base_digest"],
             curves=Curves(**progress["curves"]),
             weights=_unpacked(extra[_WEIGHTS]),
             optimizer=_unpacked(extra[_OPTIMIZER]),

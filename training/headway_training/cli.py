@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _OWN_PICTURES = "own-pictures"
 _DEFAULT_BASE = "efficientnet-lite0"
+_TABLE_WIDTH = 160
 
 
 def train_main(argv: Sequence[str]) -> int:
@@ -155,15 +156,17 @@ def _train(arguments: argparse.Namespace) -> None:
         features.default_cache(), arguments.data_dir, arguments.on_bad_image, arguments.checkpoint, arguments.resume
     )
     published = [pipeline.train(recipe, repository, console, options) for recipe in recipes]
-    console.print(_summary(published))
+    # A name that is cut off names nothing: where there is no terminal the table may be wider than 80 characters.
+    console.print(_summary(published), width=None if console.is_terminal else _TABLE_WIDTH, crop=False)
     for line in _remarks(published):
         console.print(line)
 
 
 def _check_bases(recipes: Sequence[Recipe], repository: ModelRepository, backbones: Collection[str]) -> None:
-    made: set[str] = set()
+    newest: dict[str, int] = {}
+    there = set(backbones)
     for recipe in recipes:
-        if recipe.base is not None and recipe.base not in {*made, *backbones}:
+        if recipe.base is not None and recipe.base not in there:
             try:
                 base_version(recipe, repository)
             except ModelMissing as error:
@@ -174,7 +177,9 @@ def _check_bases(recipes: Sequence[Recipe], repository: ModelRepository, backbon
                     f"train it first, or in the same run: headway train {recipe.base.partition('/')[0]} {recipe.name}"
                     f"{hint}"
                 ) from error
-        made.add(recipe.name)
+        # The recipes behind may name what this one will publish, with or without its version.
+        newest[recipe.name] = 1 + newest.get(recipe.name, max(repository.versions(recipe.name), default=0))
+        there |= {recipe.name, f"{recipe.name}/{newest[recipe.name]}"}
 
 
 def _summary(published: Sequence["Published"]) -> Table:

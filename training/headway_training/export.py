@@ -7,8 +7,9 @@ there, so its geometry is close to the contract's but not bit-equal). The manife
 there: a backbone has ``features``, a head on a base ``from_features``, a standalone version all.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def export_version(
         _write_warm_up(directory, manifest, base)
         if manifest.kind == "base":
             base.save(directory / FEATURES_FILE)
-        _reload_and_compare(directory, manifest, expected)
+        _reload_and_compare(directory, manifest, expected, repository)
         return repository.publish(manifest.model, directory)
 
 
@@ -179,24 +180,43 @@ def _request(model: str, signature: str, key: str, tensor: Any) -> Any:
     return request
 
 
-def _reload_and_compare(directory: Path, manifest: ModelManifest, expected: Expected) -> None:
-    """Load the version as TensorFlow Serving does and ask it for the whole test split and its own manifest.
+Run = Callable[[str, Any], Any]
+"""Runs a signature, by name, on the values of its one input and returns its one output."""
+
+
+@contextlib.contextmanager
+def _reloaded(directory: Path) -> Iterator[Run]:
+    """Load a version as TensorFlow Serving does.
 
     A TF1 session is what the server uses; the TF2 loader also accepts models that the server cannot run.
     """
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        graph = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(directory))
+    graph = tf.Graph()
+    with contextlib.closing(tf.compat.v1.Session(graph=graph)) as session:
+        with graph.as_default():
+            loaded = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(directory))
 
         def run(name: str, values: Any) -> Any:
-            signature = graph.signature_def[name]
+            signature = loaded.signature_def[name]
             (fed,), (fetched,) = signature.inputs.values(), signature.outputs.values()
             return session.run(fetched.name, {fed.name: values})
 
-        def check(name: str, inputs: Inputs, wanted: NDArray[np.float32] | None) -> None:
+        yield run
+
+
+def _reload_and_compare(
+    directory: Path, manifest: ModelManifest, expected: Expected, repository: ModelRepository
+) -> None:
+    """Load what was written again, and ask it for its own manifest and for the whole test split.
+
+    Every picture goes all the way to its scores: a head on a base is asked behind the base as it is published.
+    """
+    with _reloaded(directory) as run:
+
+        def check(name: str, inputs: Inputs, wanted: NDArray[np.float32] | None, before: Run | None = None) -> None:
             assert wanted is not None
-            shape = manifest.image.shape if name != "from_features" else expected.features.shape[1:]
-            answers = np.concatenate([run(name, batch) for batch in batches(inputs, batch_rows(shape))])
-            _compare(manifest, name, answers, wanted)
+            shape = inputs.shape[1:] if isinstance(inputs, np.ndarray) else manifest.image.shape
+            rows = (before("features", batch) if before else batch for batch in batches(inputs, batch_rows(shape)))
+            _compare(manifest, name, np.concatenate([run(name, batch) for batch in rows]), wanted)
 
         if run("manifest", [b""])[0].decode("utf-8") != manifest.to_json():
             raise ExportRefused(
@@ -204,6 +224,10 @@ def _reload_and_compare(directory: Path, manifest: ModelManifest, expected: Expe
             )
         if manifest.form == "standalone":
             check("serving_default", expected.pictures, expected.scores)
+        if manifest.form == "on_base":
+            assert manifest.base is not None  # the manifest sees to it
+            with _reloaded(repository.path(manifest.base.model, manifest.base.version)) as base:
+                check("from_features", expected.pictures, expected.scores, base)
         if manifest.form != "on_base":
             some = np.arange(min(_SOME, len(expected.features)))
             check("features", take(expected.pictures, some), expected.features[some])

@@ -24,8 +24,9 @@ from headway_training.inference import Inputs, take
 from headway_training.recipe import FittingRecipe, Recipe, recipe_mapping
 from headway_training.run_record import FittingPhase
 
-# Of a recipe, what may differ between a checkpoint and the run that continues it.
-_MAY_CHANGE = ("description", "expected_accuracy", "published_accuracy")
+# Of a recipe, what may differ between a checkpoint and the run that continues it: what is for people, and where
+# pictures and weights lie, since both are compared by content.
+_MAY_CHANGE = ("description", "expected_accuracy", "published_accuracy", "weights")
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Samples:
 class Run:
     """What the fits of one training run share.
 
-    ``save_to``: a checkpoint to write after each epoch. ``resumed``: where to go on from, until its phase is reached;
-    earlier phases are run again, and nothing is written over the checkpoint meanwhile.
+    ``data_digest`` and, for a head, ``base_digest`` say what is trained on, by content. ``save_to``: a checkpoint to
+    write after each epoch. ``resumed``: where to go on from, until its phase is reached; earlier phases are run again,
+    and nothing is written over the checkpoint meanwhile.
     """
 
     recipe: Recipe
@@ -49,14 +51,15 @@ class Run:
     console: Console
     save_to: Path | None = None
     resumed: Checkpoint | None = None
+    base_digest: str = ""
 
     def __post_init__(self) -> None:
         if self.resumed is not None:
             self._check_resumed(self.resumed)
 
     def _check_resumed(self, checkpoint: Checkpoint) -> None:
-        mapping = recipe_mapping(self.recipe)
-        differing = [key for key in mapping if key not in _MAY_CHANGE and mapping[key] != checkpoint.recipe.get(key)]
+        mapping, before = _compared(recipe_mapping(self.recipe)), _compared(checkpoint.recipe)
+        differing = [key for key in mapping if mapping[key] != before.get(key)]
         if differing:
             raise InvalidCheckpoint(
                 f"the checkpoint was written by another recipe: {', '.join(differing)} differ; continue it with the "
@@ -64,6 +67,16 @@ class Run:
             )
         if self.data_digest != checkpoint.data_digest:
             raise InvalidCheckpoint("the checkpoint was trained on other pictures; continue it with the same data")
+        if self.base_digest != checkpoint.base_digest:
+            raise InvalidCheckpoint(
+                f"the checkpoint's head stands on another base than today's {self.recipe.base}; continue it on the same"
+            )
+
+
+def _compared(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a recipe must be the same for a checkpoint to be continued."""
+    kept = {key: value for key, value in mapping.items() if key not in _MAY_CHANGE}
+    return kept | {"data": {key: value for key, value in mapping["data"].items() if key != "folder"}}
 
 
 def fit(
@@ -213,6 +226,7 @@ class _EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
                 phase=self._phase,
                 recipe=recipe_mapping(self._run.recipe),
                 data_digest=self._run.data_digest,
+                base_digest=self._run.base_digest,
                 curves=curves,
                 best=self.best,
             )

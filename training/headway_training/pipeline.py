@@ -87,7 +87,8 @@ def train(recipe: Recipe, repository: ModelRepository, console: Console, options
         foundation = _fresh_base(recipe) if recipe.kind == "base" else _load_base(recipe, repository, console)
     with stages.stage("data"):
         splits = _load_splits(recipe, foundation.image, options, console)
-    run = fitting.Run(recipe, splits.digest(), console, options.checkpoint, resumed)
+    base_digest = export.weights_digest(foundation.base) if recipe.kind == "head" else ""
+    run = fitting.Run(recipe, splits.digest(), console, options.checkpoint, resumed, base_digest)
     if recipe.kind == "base":
         fitted = train_base(foundation, splits, run, stages)
     else:

@@ -215,7 +215,7 @@ def _manifest(
         baselines={baseline.name: baseline.accuracy.value for baseline in record.baselines},
         calibration=Calibration(measured.temperature, measured.before.ece, figures.ece),
         abstention=Abstention(abstention.threshold, abstention.test_coverage, abstention.test_risk),
-        golden=_golden_samples(splits, fitted),
+        golden=_golden_samples(splits, fitted, measured.test),
         provenance=Provenance(
             created=record.created,
             seed=record.seed,
@@ -257,17 +257,23 @@ def _other_test(composed: Any, dataset: str, image: ImageSpec, data_dir: Path | 
     return OtherTest(dataset, accuracy, "the model applied unchanged, classes by position")
 
 
-def _golden_samples(splits: datasets.Splits, fitted: Fitted) -> tuple[GoldenSample, ...]:
+def _golden_samples(
+    splits: datasets.Splits, fitted: Fitted, test_scores: NDArray[np.float32]
+) -> tuple[GoldenSample, ...]:
     """The first test pictures of every class in turn, so that few samples show every class."""
     chosen: list[int] = []
     members = [np.flatnonzero(splits.test.labels == index) for index in range(len(splits.classes))]
     for rank in range(_GOLDEN_SAMPLES):
         chosen.extend(int(group[rank]) for group in members if rank < len(group))
     chosen = chosen[: max(_GOLDEN_SAMPLES, len(splits.classes))]
-    encoded = [_storable(splits.test.pictures.encoded(index)) for index in chosen]
-    # Asked again: a picture that was stored smaller has other pixels than the test split's.
-    pixels = np.stack([to_model_input(decode_image(picture), fitted.image) for picture in encoded])
-    scores = infer(fitted.head, infer(fitted.base, pixels))
+    originals = [splits.test.pictures.encoded(index) for index in chosen]
+    encoded = [_storable(picture) for picture in originals]
+    scores = test_scores[chosen]
+    # A picture that was stored smaller has other pixels than the test split's, and so other scores.
+    smaller = [place for place, picture in enumerate(encoded) if picture is not originals[place]]
+    if smaller:
+        pixels = np.stack([to_model_input(decode_image(encoded[place]), fitted.image) for place in smaller])
+        scores[smaller] = infer(fitted.head, infer(fitted.base, pixels))
     return tuple(
         GoldenSample(image=picture, label=splits.classes[splits.test.labels[index]], scores=tuple(map(float, row)))
         for picture, index, row in zip(encoded, chosen, scores, strict=True)

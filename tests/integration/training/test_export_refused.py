@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headway_contract.model_manifest import Accuracy, ModelManifest, Provenance
+from headway_contract.model_manifest import Accuracy, BaseReference, ModelManifest, Provenance
 from headway_contract.model_repository import ModelRepository
 from headway_contract.preprocessing import ImageSpec
 from headway_training.errors import ExportRefused
@@ -94,3 +94,21 @@ def test_weights_that_changed_since_they_were_evaluated_refuse_the_export(untrai
     with pytest.raises(ExportRefused, match="differs from the trained model"):
         untrained.export(repository, head=head)
     assert repository.models() == ()
+
+
+def test_a_head_is_compared_behind_the_base_as_it_is_published(untrained: Untrained, tmp_path: Path) -> None:
+    """The features that it was fitted on are right; those that it would get are of version 1, with other weights."""
+    repository = ModelRepository(tmp_path)
+    other = build_network(NETWORKS["seed-cnn"], SPEC)
+    scores = infer(compose(other, untrained.head), untrained.images)
+    untrained.export(repository, base=other, features=infer(other, untrained.images), scores=scores)
+    untrained.export(repository)
+
+    def on(version: int) -> ModelManifest:
+        base = BaseReference("untrained", version, repository.digest("untrained", version))
+        return dataclasses.replace(untrained.manifest, model="head", kind="head", form="on_base", base=base)
+
+    with pytest.raises(ExportRefused, match=r"head: signature from_features .* on 300 pictures"):
+        untrained.export(repository, manifest=on(1))
+    assert repository.versions("head") == ()
+    assert untrained.export(repository, manifest=on(2)) == 1

@@ -44,6 +44,21 @@ def test_what_cannot_be_trained_is_refused_and_nothing_is_published(
     assert published(tmp_path / "models") == []
 
 
+def test_a_head_may_name_the_version_that_its_base_will_get_in_the_same_run(tmp_path: Path) -> None:
+    base, head = write_recipes(tmp_path)
+    text = Path(head).read_text().replace('base = "tiny-base"', 'base = "tiny-base/1"')
+    Path(head).write_text(text)
+    run = headway_train(tmp_path / "cache", base, head, "--repository", str(tmp_path / "models"))
+    assert run.returncode == 0, run.stderr
+    stands_on = ModelRepository(tmp_path / "models").manifest("tiny-head", 1).base
+    assert (stands_on.model, stands_on.version) == ("tiny-base", 1)
+    Path(head).write_text(text.replace("tiny-base/1", "tiny-base/3"))
+    run = headway_train(tmp_path / "cache", base, head, "--repository", str(tmp_path / "models"))
+    assert run.returncode == 2
+    assert "'tiny-base' has no version 3" in run.stderr
+    assert published(tmp_path / "models") == ["tiny-base/1", "tiny-head/1"]
+
+
 def test_a_repository_that_is_a_file_is_refused_before_training(tmp_path: Path) -> None:
     write_recipes(tmp_path)
     (tmp_path / "models").write_text("mine")

@@ -191,7 +191,8 @@ except InvalidWeights as error:
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ | nowhere
     )
-    (line,) = [line for line in run.stdout.splitlines() if line.startswith("REFUSED")]
+    (line,) = run.stdout.splitlines()
+    assert line.startswith("REFUSED ")
     assert "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5" in line
     assert str(tmp_path / "models") in line
     assert "--weights FILE" in line
