@@ -9,11 +9,8 @@ from pathlib import Path
 from headway_serving.modelserver.batched_model import Batching, LoadedModel
 from headway_serving.modelserver.metrics import ServerMetrics
 from headway_serving.modelserver.predict import PredictOptions
-from headway_serving.modelserver.saved_model_runtime import (
-    SessionConfig,
-    load_saved_model,
-    read_tfrecords,
-)
+from headway_serving.modelserver.saved_model_loader import load_saved_model
+from headway_serving.modelserver.saved_model_runtime import SessionConfig, read_tfrecords
 from headway_serving.modelserver.tflite_runtime import TfliteRuntime
 from headway_serving.modelserver.warmup import warm_up
 

@@ -1,4 +1,4 @@
-"""SavedModels run by TensorFlow's C++ session. The only file of the serving packages that imports TensorFlow.
+"""SavedModels run by TensorFlow's C++ session. Only this file and `saved_model_loader` import TensorFlow.
 
 A run goes straight to the C API, as TensorFlow Serving's does: no shape is compared with the signature and no
 dtype is converted on the way, so codes and texts are those of the runtime. One thing is checked before it:
@@ -9,9 +9,8 @@ when a convolution gets another rank. The text is the one the runtime gives wher
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +39,8 @@ def _native_errors_only() -> Iterator[None]:
 with _native_errors_only():
     from tensorflow.core.protobuf import config_pb2
     from tensorflow.python.client import pywrap_tf_session
-    from tensorflow.python.client import session as tf_session
-    from tensorflow.python.framework import errors_impl, ops
+    from tensorflow.python.framework import errors_impl
     from tensorflow.python.lib.io import _pywrap_record_io
-    from tensorflow.python.saved_model import loader_impl
 
 _CONVOLUTION_RANK = 4
 
@@ -62,13 +59,80 @@ class SessionConfig:
     base: bytes = b""
 
 
+class GraphSession:
+    """A session on a graph, spoken to in TensorFlow's C API: the graph itself never becomes Python objects.
+
+    `graph_def` is a GraphDef message; `operations` are the names of those operations in it that runs will feed,
+    fetch or run. Raises StatusError if the runtime refuses the graph.
+    """
+
+    def __init__(self, graph_def: Any, operations: Collection[str], config: SessionConfig) -> None:
+        known = {node.name for node in graph_def.node}
+        names = sorted(known.intersection(operations))
+        self._graph = pywrap_tf_session.PyGraph()
+        self._operations = dict(zip(names, _import(self._graph, graph_def, names), strict=True))
+        self._outputs: dict[str, Any] = {}
+        options = pywrap_tf_session.TF_NewSessionOptions(target=None, config=_config_proto(config))
+        try:
+            with runtime_errors():
+                self._session = pywrap_tf_session.TF_NewSessionRef(self._graph, options)
+        finally:
+            pywrap_tf_session.TF_DeleteSessionOptions(options)
+
+    def run(
+        self,
+        feeds: Mapping[str, NDArray[Any]],
+        fetches: Sequence[str] = (),
+        targets: Sequence[str] = (),
+        timeout_ms: int | None = None,
+    ) -> list[NDArray[Any]]:
+        """Return the tensors named `fetches` after feeding `feeds` and running the operations `targets`.
+
+        `timeout_ms` limits the run in milliseconds; None is no limit. Raises StatusError.
+        """
+        fed = {self._output(name): value for name, value in feeds.items()}
+        fetched = [self._output(name) for name in fetches]
+        run = [self._operation(name) for name in targets]
+        with runtime_errors(), _run_options(timeout_ms) as run_options:
+            outputs: list[NDArray[Any]] = pywrap_tf_session.TF_SessionRun_wrapper(
+                self._session, run_options, fed, fetched, run, None
+            )
+        return outputs
+
+    def close(self) -> None:
+        """Cancel what runs, release the session and the graph, and give the memory back to the system."""
+        pywrap_tf_session.TF_CloseSession(self._session)
+        pywrap_tf_session.TF_DeleteSession(self._session)
+        self._operations.clear()
+        self._outputs.clear()
+        del self._session, self._graph
+        _return_free_memory()
+
+    def _output(self, name: str) -> Any:
+        """Return what the C API takes for the tensor `name`, an operation's name with `:` and a number."""
+        output = self._outputs.get(name)
+        if output is None:
+            operation, _, index = name.partition(":")
+            output = pywrap_tf_session.TF_Output()
+            output.oper = self._operation(operation, name)
+            output.index = int(index or 0)
+            if output.index >= pywrap_tf_session.TF_OperationNumOutputs(output.oper):
+                raise invalid_argument(f"Tensor {name} was not found in the graph")
+            self._outputs[name] = output
+        return output
+
+    def _operation(self, name: str, tensor: str = "") -> Any:
+        operation = self._operations.get(name)
+        if operation is None:
+            raise invalid_argument(f"Tensor {tensor or name} was not found in the graph")
+        return operation
+
+
 class SavedModel:
     """One loaded SavedModel. `signatures` maps a signature's key to its SignatureDef message."""
 
-    def __init__(self, graph: Any, session: Any, signatures: Mapping[str, Any]) -> None:
-        self._graph = graph
+    def __init__(self, session: GraphSession, signatures: Mapping[str, Any]) -> None:
         self._session = session
-        self._endpoints: dict[str, Any] = {}
         self.signatures = signatures
         self._images = frozenset(
             tensor.name
@@ -89,51 +153,11 @@ class SavedModel:
             if name in self._images and value.ndim != _CONVOLUTION_RANK:
                 shape = ",".join(map(str, value.shape))
                 raise invalid_argument(f"convolution input must be 4-dimensional: [{shape}]")
-        fed = {self._endpoint(name): value for name, value in feeds.items()}
-        fetched = [self._endpoint(name) for name in fetches]
-        with _runtime_errors(), _run_options(timeout_ms) as run_options:
-            outputs: list[NDArray[Any]] = pywrap_tf_session.TF_SessionRun_wrapper(
-                self._session._session, run_options, fed, fetched, [], None
-            )
-        return outputs
+        return self._session.run(feeds, fetches, timeout_ms=timeout_ms)
 
     def close(self) -> None:
-        """Cancel what runs, release the session and the graph, and give the memory back to the system."""
+        """Cancel what runs and release the memory."""
         self._session.close()
-        self._session = None
-        self._endpoints.clear()
-        ops.dismantle_graph(self._graph)
-        self._graph = None
-        gc.collect()  # TensorFlow's Python graph is full of cycles
-        _return_free_memory()
-
-    def _endpoint(self, name: str) -> Any:
-        endpoint = self._endpoints.get(name)
-        if endpoint is None:
-            try:
-                endpoint = self._graph.get_tensor_by_name(name)._as_tf_output()
-            except (KeyError, ValueError) as error:
-                raise invalid_argument(f"Tensor {name} was not found in the graph") from error
-            self._endpoints[name] = endpoint
-        return endpoint
-
-
-def load_saved_model(directory: Path, tags: frozenset[str], config: SessionConfig) -> SavedModel:
-    """Load the graph tagged `tags` of the SavedModel in `directory`, restore its variables and initialize it.
-
-    Raises StatusError: NOT_FOUND without a SavedModel or such a graph, DATA_LOSS if the file is damaged, else the
-    runtime's own code and text.
-    """
-    reader = _open_saved_model(directory, tags)
-    graph = ops.Graph()
-    session = tf_session.Session(graph=graph, config=_config_proto(config))
-    try:
-        with _runtime_errors():
-            meta_graph = reader.load(session, tags)
-    except BaseException:
-        session.close()
-        raise
-    return SavedModel(graph, session, _copy_signatures(meta_graph))
 
 
 def read_session_config(path: Path) -> bytes:
@@ -144,12 +168,12 @@ def read_session_config(path: Path) -> bytes:
 
 def read_tfrecords(path: Path) -> Iterator[bytes]:
     """Yield the records of a TFRecord file. Raises StatusError DATA_LOSS where it is damaged or is no such file."""
-    with _runtime_errors():
+    with runtime_errors():
         yield from _pywrap_record_io.RecordIterator(str(path), "")
 
 
 @contextmanager
-def _runtime_errors() -> Iterator[None]:
+def runtime_errors() -> Iterator[None]:
     """Turn whatever the runtime raises into StatusError; Python-side refusals become INVALID_ARGUMENT."""
     try:
         yield
@@ -182,38 +206,24 @@ def _config_proto(config: SessionConfig) -> Any:
     return proto
 
 
-def _open_saved_model(directory: Path, tags: frozenset[str]) -> Any:
-    files = [directory / "saved_model.pb", directory / "saved_model.pbtxt"]
-    path = next((file for file in files if file.is_file()), None)
-    if path is None:
-        raise StatusError(
-            Code.NOT_FOUND,
-            f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {directory}. Check that "
-            "the directory exists and that you have the right permissions for accessing it.",
-        )
+def _import(graph: Any, graph_def: Any, operations: Sequence[str]) -> list[Any]:
+    """Add the nodes of a GraphDef message to the empty `graph`; return those of its `operations`."""
+    options = pywrap_tf_session.TF_NewImportGraphDefOptions()
+    buffer = pywrap_tf_session.TF_NewBufferFromString(graph_def.SerializeToString())
     try:
-        reader = loader_impl.SavedModelLoader(str(directory))
-    except OSError as error:
-        kind = "binary" if path.suffix == ".pb" else "text"
-        raise StatusError(Code.DATA_LOSS, f"Can't parse {path} as {kind} proto") from error
-    try:
-        reader.get_meta_graph_def_from_tags(tags)
-    except RuntimeError as error:
-        raise StatusError(
-            Code.NOT_FOUND,
-            f"Could not find meta graph def matching supplied tags: {{ {' '.join(sorted(tags))} }}. To inspect "
-            "available tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`",
-        ) from error
-    return reader
-
-
-def _copy_signatures(meta_graph: Any) -> dict[str, Any]:
-    """Copy the signatures out of the graph's message, which is as large as the graph, so that it can go."""
-    signatures: dict[str, Any] = {}
-    for key, signature in meta_graph.signature_def.items():
-        signatures[key] = type(signature)()
-        signatures[key].CopyFrom(signature)
-    return signatures
+        pywrap_tf_session.TF_ImportGraphDefOptionsSetPrefix(options, "")
+        for name in operations:
+            pywrap_tf_session.TF_ImportGraphDefOptionsAddReturnOperation(options, name)
+        with runtime_errors():
+            results = pywrap_tf_session.TF_GraphImportGraphDefWithResults(graph, buffer, options)
+        try:
+            returned: list[Any] = pywrap_tf_session.TF_ImportGraphDefResultsReturnOperations(results)
+            return returned
+        finally:
+            pywrap_tf_session.TF_DeleteImportGraphDefResults(results)
+    finally:
+        pywrap_tf_session.TF_DeleteBuffer(buffer)
+        pywrap_tf_session.TF_DeleteImportGraphDefOptions(options)
 
 
 def _return_free_memory() -> None:

@@ -13,7 +13,8 @@ from google.protobuf import text_format
 from tensorflow.core.framework import tensor_pb2
 
 from headway_serving.modelserver.errors import Code, StatusError
-from headway_serving.modelserver.saved_model_runtime import SavedModel, SessionConfig, load_saved_model
+from headway_serving.modelserver.saved_model_loader import load_saved_model
+from headway_serving.modelserver.saved_model_runtime import SavedModel, SessionConfig
 from headway_serving.modelserver.tensor_codec import decode
 
 SERVE = frozenset({"serve"})
