@@ -2,12 +2,14 @@
 
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from headway_contract.errors import InvalidImage, UnsupportedImage
+from headway_contract.model_manifest import BaseReference
 from headway_contract.preprocessing import DecodeLimits, ImageSpec, decode_image, encode_png
 from headway_serving.core import pictures
 from headway_serving.core.admission import Admission
@@ -16,12 +18,14 @@ from headway_serving.core.classification import Classification, Classifier
 from headway_serving.core.errors import (
     DeadlineExceeded,
     IncompatibleModel,
+    InvalidRequest,
     LabelNotFound,
     ModelNotFound,
+    ModelUnavailable,
     PredictionFailed,
 )
 from headway_serving.core.ranking import Prediction
-from headway_serving.core.requests import ClassifyRequest, Deadline, Progress
+from headway_serving.core.requests import ClassifyRequest, Deadline, Fallback, Progress, SharedWork
 from headway_serving.core.routing import Arm, Candidate, ModelRoutes, Pin, Route, RouteTable
 from tests.fakes.scripted_models import Fault, ScriptedVersion, scripted_manifest, scripted_version
 from tests.fakes.tfserving_predictor import FakePredictor
@@ -177,3 +181,98 @@ def test_scores_that_are_no_numbers_are_a_failed_prediction(classify: Classify) 
     """A model of broken weights must count as failing, not as sure of nothing."""
     with pytest.raises(PredictionFailed, match="digits version 4 answered scores that are not finite numbers"):
         classify(picture(0), pin=Pin(version=4))
+
+
+def on_trial(server: FakePredictor, weight: float = 1.0) -> Classifier:
+    """A classifier whose candidate, version 2, gets every key."""
+    table = RouteTable({"digits": ModelRoutes(stable=1, candidate=Candidate(2, weight))})
+    return Classifier(lambda: table, Catalog(server), server, DecodeLimits(), Admission(8))
+
+
+def ask(classifier: Classifier, progress: Progress, pin: Pin | None = None) -> Classification:
+    request = ClassifyRequest("digits", [picture(3)], pin or Pin(), "key", Deadline(30.0), 1)
+    return classifier.classify(request, progress)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "code"),
+    [
+        (scripted_version(fault=Fault.REFUSES), "incompatible_model"),
+        (scripted_version(fault=Fault.HANGS), "deadline_exceeded"),
+        (scripted_version(fault=Fault.NOT_A_NUMBER), "prediction_failed"),
+        (scripted_version(state="LOADING"), "model_unavailable"),
+        (ScriptedVersion(b"{}"), "incompatible_model"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_candidate_that_fails_is_replaced_by_the_stable_version(
+    candidate: ScriptedVersion, code: str, progress: Progress
+) -> None:
+    server = FakePredictor({"digits": {1: scripted_version(), 2: candidate}})
+    answer = ask(on_trial(server), progress)
+    assert answer.route == progress.route == Route("digits", 1, Arm.STABLE, "fallback")
+    assert progress.fallback == Fallback(Route("digits", 2, Arm.CANDIDATE, "weight"), code)
+
+
+def test_a_candidate_gets_half_of_the_time_so_that_the_other_half_is_for_the_stable_version(progress: Progress) -> None:
+    server = FakePredictor({"digits": {1: scripted_version(), 2: scripted_version(fault=Fault.HANGS)}})
+    ask(on_trial(server), progress)
+    candidate, *_, stable = server.timeouts
+    assert candidate <= 15.0
+    assert 15.0 < stable <= 30.0
+
+
+@pytest.mark.parametrize("pin", [Pin(version=2), Pin(label="candidate")])
+def test_a_candidate_that_was_asked_for_is_not_replaced(pin: Pin, progress: Progress) -> None:
+    server = FakePredictor({"digits": {1: scripted_version(), 2: scripted_version(fault=Fault.NOT_A_NUMBER)}})
+    with pytest.raises(PredictionFailed):
+        ask(on_trial(server), progress, pin)
+    assert progress.fallback is None
+
+
+def test_a_bad_picture_is_not_tried_on_the_stable_version_too(progress: Progress) -> None:
+    server = FakePredictor({"digits": {1: scripted_version(), 2: scripted_version()}})
+    request = ClassifyRequest("digits", [TEXT], Pin(), "key", Deadline(30.0))
+    with pytest.raises(UnsupportedImage):
+        on_trial(server).classify(request, progress)
+    assert progress.fallback is None
+    assert {route.version for route in server.described} == {2}
+
+
+def head_on(base: str) -> ScriptedVersion:
+    manifest = replace(scripted_manifest(), form="on_base", base=BaseReference(base, 4, "sha256:2"))
+    return ScriptedVersion(manifest.to_json().encode())
+
+
+def test_a_head_is_run_on_the_features_of_its_base_and_shares_them() -> None:
+    server = FakePredictor(
+        {"digits": {1: head_on("eyes")}, "more": {1: head_on("eyes")}, "eyes": {4: scripted_version()}}
+    )
+    table = RouteTable({"digits": ModelRoutes(stable=1), "more": ModelRoutes(stable=1)})
+    classifier = Classifier(lambda: table, Catalog(server), server, DecodeLimits(), Admission(8))
+    shared = SharedWork()
+    for model in ("digits", "more"):
+        request = ClassifyRequest(model, [picture(3), picture(1)], Pin(), "key", Deadline(30.0), 1)
+        answer = classifier.classify(request, Progress(), shared)
+        assert [result[0].label for result in answer.results if not isinstance(result, InvalidImage)] == ["3", "1"]
+    asked = [(route.model, route.version, rows.shape[1:]) for route, rows in server.predicted]
+    assert asked == [("eyes", 4, (28, 28, 1)), ("digits", 1, (3,)), ("more", 1, (3,))]
+
+
+def test_a_missing_base_is_unavailable_also_for_a_pinned_head() -> None:
+    server = FakePredictor({"digits": {1: head_on("eyes")}})
+    table = RouteTable({"digits": ModelRoutes(stable=1)})
+    classifier = Classifier(lambda: table, Catalog(server), server, DecodeLimits(), Admission(8))
+    with pytest.raises(ModelUnavailable, match="version 4 of model 'eyes'"):
+        ask(classifier, Progress(), Pin(version=1))
+
+
+def test_pixels_are_taken_as_they_are_in_the_models_own_geometry(classify: Classify, server: FakePredictor) -> None:
+    table = RouteTable({"digits": ModelRoutes(stable=1)})
+    classifier = Classifier(lambda: table, Catalog(server), server, DecodeLimits(), Admission(8))
+    pixels = np.full((2, 4, 4, 1), 3, np.uint8)
+    request = ClassifyRequest("digits", (), Pin(), "key", Deadline(30.0), 1, pixels=pixels)
+    assert len(classifier.classify(request, Progress()).scores) == 2
+    wrong = replace(request, pixels=np.zeros((1, 28, 28, 1), np.uint8))
+    with pytest.raises(InvalidRequest, match=r"shape \[1, 28, 28, 1\]; digits .*takes \[N, 4, 4, 1\]"):
+        classifier.classify(wrong, Progress())
