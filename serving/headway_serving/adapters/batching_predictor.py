@@ -45,38 +45,60 @@ class BatchLimits:
 class _Waiting:
     """Rows that wait for a call, and the answer that their request's thread waits for.
 
-    A bare lock carries the answer over: it costs a third of a ``concurrent.futures.Future``, at every request.
+    A bare lock carries the answer over: it costs a third of a ``concurrent.futures.Future``, at every request. The
+    threads of a batch are woken one by the other and not all at once, since they can only run one after the other:
+    that saves half of the switches between threads, which cost more than all else here.
     """
 
-    __slots__ = ("_answered", "abandoned", "answers", "error", "expires_at", "route", "rows")
+    __slots__ = ("_answered", "_chain", "_claim", "answers", "error", "expires_at", "route", "rows")
 
     def __init__(self, rows: NDArray[Any], route: Route, expires_at: float) -> None:
         self.rows, self.route, self.expires_at = rows, route, expires_at
         self.answers: NDArray[np.float32] | None = None
         self.error: Exception | None = None
-        self.abandoned = False
+        self._chain: deque[_Waiting] = deque()
+        # Whoever takes the one element decides: the thread, that it gave up; another, that it is woken.
+        self._claim = [True]
         self._answered = threading.Lock()
         self._answered.acquire()
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody waits any more."""
+        return not self._claim
 
     def wait(self) -> NDArray[np.float32]:
         """The answer. Raises its error, or :class:`DeadlineExceeded` when the time is over; it is then not sent."""
         if not self._answered.acquire(timeout=max(0.0, self.expires_at - time.monotonic())):
-            self.abandoned = True
-            raise DeadlineExceeded("the model server did not answer within the request's time")
+            if self._take_claim():
+                raise DeadlineExceeded("the model server did not answer within the request's time")
+            # It is being woken at this very moment.
+            self._answered.acquire()
+        _wake_next(self._chain)
         if self.error is not None:
             raise self.error
         assert self.answers is not None
         return self.answers
 
-    def succeed(self, answers: NDArray[np.float32]) -> None:
-        """Hand the answer over."""
-        self.answers = answers
+    def wake(self, chain: "deque[_Waiting]") -> bool:
+        """Let the thread go on and then wake the next of ``chain``; False if it gave up before."""
+        if not self._take_claim():
+            return False
+        self._chain = chain
         self._answered.release()
+        return True
 
-    def fail(self, error: Exception) -> None:
-        """Hand an error over."""
-        self.error = error
-        self._answered.release()
+    def _take_claim(self) -> bool:
+        try:
+            return self._claim.pop()
+        except IndexError:
+            return False
+
+
+def _wake_next(chain: "deque[_Waiting]") -> None:
+    while chain:
+        if chain.popleft().wake(chain):
+            return
 
 
 class _Queue:
@@ -113,7 +135,7 @@ class _Queue:
             rows, bound = 0, self.max_rows()
             while self._waiting and (not batch or rows + len(self._waiting[0].rows) <= bound):
                 item = self._waiting.popleft()
-                if not item.abandoned:
+                if not item.given_up:
                     batch.append(item)
                     rows += len(item.rows)
             if not batch:
@@ -202,20 +224,21 @@ class BatchingPredictor:
         try:
             answers = self._call(queue, batch[0].route, rows, max(item.expires_at for item in batch), signature)
         except PredictionFailed as error:
-            if len(batch) == 1:
-                batch[0].fail(error)
+            if len(batch) > 1:
+                for item in batch:
+                    self._send(queue, signature, [item])
                 return
-            for item in batch:
-                self._send(queue, signature, [item])
+            batch[0].error = error
         # Whatever else happens, every request that waits must hear of it.
         except Exception as error:
             for item in batch:
-                item.fail(error)
+                item.error = error
         else:
             start = 0
             for item in batch:
-                item.succeed(answers[start : start + len(item.rows)])
+                item.answers = answers[start : start + len(item.rows)]
                 start += len(item.rows)
+        _wake_next(deque(batch))
 
     def _call(
         self, queue: _Queue, route: Route, rows: NDArray[Any], expires_at: float, signature: str

@@ -90,24 +90,24 @@ def loaded(admission: Admission, clock: Clock, seconds: float, rounds: int = 400
 
 def test_the_limit_shrinks_while_answers_are_slow_and_grows_again(admission: Admission, clock: Clock) -> None:
     for _ in range(20):
-        answer(admission, clock, 0.020)
+        answer(admission, clock, 0.040)
     assert admission.limit == 20
     loaded(admission, clock, 0.200)
     assert admission.limit == 4, "as low as it may"
-    loaded(admission, clock, 0.024)
+    loaded(admission, clock, 0.048)
     assert admission.limit == 20, "as high as it may"
 
 
 def test_moderate_slowness_is_what_a_busy_server_looks_like(admission: Admission, clock: Clock) -> None:
     for _ in range(20):
-        answer(admission, clock, 0.020)
-    loaded(admission, clock, 0.050)
+        answer(admission, clock, 0.040)
+    loaded(admission, clock, 0.100)
     assert admission.limit == 20
 
 
 def test_a_slow_kind_of_request_is_measured_by_its_own_unloaded_time(admission: Admission, clock: Clock) -> None:
     for _ in range(20):
-        answer(admission, clock, 0.020)
+        answer(admission, clock, 0.040)
         answer(admission, clock, 0.500, pictures=64)
     for _ in range(400):
         answer(admission, clock, 0.600, beside=15, pictures=64)
@@ -116,7 +116,7 @@ def test_a_slow_kind_of_request_is_measured_by_its_own_unloaded_time(admission: 
 
 def test_failures_teach_nothing(admission: Admission, clock: Clock) -> None:
     for _ in range(20):
-        answer(admission, clock, 0.020)
+        answer(admission, clock, 0.040)
     for _ in range(400):
         with pytest.raises(ZeroDivisionError):
             fail(admission, clock)
