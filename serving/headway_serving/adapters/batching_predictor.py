@@ -2,11 +2,14 @@
 
 Theory of operation. For every version and signature there is a queue and a small number of calls under way:
 
-* fewer calls under way than allowed: the request's own thread makes the call at once, for its rows alone; an idle
-  gateway adds no delay and no hand-over to another thread;
+* no call is under way: the request's own thread makes one at once, for its rows alone; an idle gateway adds no delay
+  and no hand-over to another thread;
 * else the rows wait. Whenever a call ends, all that has waited meanwhile goes into the next one, up to a bound: the
   busier the version, the larger its batches. The bound is in rows and in time, so that a slow model's batch does not
-  hold up a request for long.
+  hold up a request for long;
+* a further call beside the one under way is worth it only for half a batch: two small ones cost more than one;
+* when many requests are about (in the call that has ended and waiting), the next call lingers a moment for most of them
+  to come back: a quick model would otherwise be called for a handful at a time, at several times the cost a row.
 
 A request that has waited until its deadline leaves the queue and is never sent; one whose deadline passes while its
 batch is under way leaves alone. Rows of a request that are more than a batch are sent in pieces, between which others
@@ -31,6 +34,11 @@ from headway_serving.core.routing import Route
 
 _SMOOTHING = 0.2
 """Weight of the newest call in the running mean of seconds a row."""
+
+_MANY_ROWS = 8
+_MOST_OF_THEM = 0.75
+_LINGER_SECONDS = 0.002
+"""From how many rows about a call lingers, for which share of them, and how long at most."""
 
 
 @dataclass(frozen=True)
@@ -108,39 +116,64 @@ class _Queue:
         self._limits = limits
         self._lock = threading.Lock()
         self._waiting: deque[_Waiting] = deque()
+        self._rows = 0
         self._calls = 0
+        self._awaited = 0.0
+        self._enough = threading.Event()
         self._row_seconds = 0.0
 
     def start_alone(self) -> bool:
         """Whether a call may start right now; it must be followed by :meth:`next_batch`."""
         with self._lock:
-            if self._calls >= self._limits.max_calls or self._waiting:
+            if self._calls or self._waiting:
                 return False
-            self._calls += 1
+            self._calls = 1
             return True
 
     def enqueue(self, item: _Waiting) -> bool:
-        """Wait for a call to end. True if none is under way (any more): the caller then starts one."""
+        """Wait for a call to end. True if one may start now: the caller then sees to it."""
         with self._lock:
             self._waiting.append(item)
-            if self._calls >= self._limits.max_calls:
+            self._rows += len(item.rows)
+            if self._awaited and self._rows >= self._awaited:
+                self._enough.set()
+            if not self._worth_a_call():
                 return False
             self._calls += 1
             return True
 
-    def next_batch(self) -> list[_Waiting]:
-        """What the call that has ended makes room for; empty if nothing waits, and the room is given back."""
+    def linger(self, ended: int) -> None:
+        """After a call of ``ended`` rows: wait a moment for more, if many are about."""
         with self._lock:
+            about = ended + self._rows
+            awaited = min(_MOST_OF_THEM * about, self.max_rows())
+            if about < _MANY_ROWS or self._rows >= awaited:
+                return
+            self._awaited = awaited
+            self._enough.clear()
+        self._enough.wait(_LINGER_SECONDS)
+        self._awaited = 0.0
+
+    def next_batch(self) -> list[_Waiting]:
+        """What the call that has ended makes room for; if nothing is worth it, empty, and the room is given back."""
+        with self._lock:
+            self._calls -= 1
             batch: list[_Waiting] = []
             rows, bound = 0, self.max_rows()
-            while self._waiting and (not batch or rows + len(self._waiting[0].rows) <= bound):
+            while self._waiting and (batch or self._worth_a_call()):
+                if batch and rows + len(self._waiting[0].rows) > bound:
+                    break
                 item = self._waiting.popleft()
+                self._rows -= len(item.rows)
                 if not item.given_up:
                     batch.append(item)
                     rows += len(item.rows)
-            if not batch:
-                self._calls -= 1
+            if batch:
+                self._calls += 1
             return batch
+
+    def _worth_a_call(self) -> bool:
+        return not self._calls or (self._calls < self._limits.max_calls and 2 * self._rows >= self.max_rows())
 
     def max_rows(self) -> int:
         """Rows that one call may have now."""
@@ -217,6 +250,7 @@ class BatchingPredictor:
         batch = batch or queue.next_batch()
         while batch:
             self._send(queue, signature, batch)
+            queue.linger(sum(len(item.rows) for item in batch))
             batch = queue.next_batch()
 
     def _send(self, queue: _Queue, signature: str, batch: list[_Waiting]) -> None:
