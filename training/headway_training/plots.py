@@ -118,8 +118,8 @@ def sweep_accuracy(points: Sequence[SweepPoint]) -> str:
         axes.plot(places, [point.validation_accuracy for point in points], "D", color=_SECOND, label="validation")
         axes.set_xticks(places, _depth_names(points))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-        axes.margins(y=0.25)
-        axes.legend(loc="lower right")
+        axes.margins(y=0.15)
+        _legend_above(axes)
         return _svg(figure, "sweep-accuracy", "Accuracy by the number of the base's layers that are trained")
 
 
@@ -159,12 +159,14 @@ def _curves(phases: Sequence[FittingPhase], name: str, *curves: tuple[list[float
         ends = np.cumsum([len(phase.loss) for phase in phases])[:-1]
         for end, phase in zip(ends, phases[1:], strict=True):
             axes.axvline(end + 0.5, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
+            # Upright, so that the names of short phases do not run into each other; where the curves are not.
+            high = name == "loss"
             axes.annotate(
-                phase.name, (end + 0.5, 1), xycoords=("data", "axes fraction"), xytext=(4, -2),
-                textcoords="offset points", va="top", color=_MUTED,
+                phase.name, (end + 0.5, 0.98 if high else 0.02), xycoords=("data", "axes fraction"), xytext=(3, 0),
+                textcoords="offset points", va="top" if high else "bottom", rotation=90, color=_MUTED, fontsize=9,
             )  # fmt: skip
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="best")
+        _legend_above(axes)
         if name == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1))
         return _svg(figure, name, f"Training and validation {name} per epoch")
@@ -175,6 +177,11 @@ def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     axes.set(xlabel=x_label, ylabel=y_label)
     return figure, axes
+
+
+def _legend_above(axes: Axes) -> None:
+    """Outside, where it hides no curve."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 
 
 def _depth_names(points: Sequence[SweepPoint]) -> list[str]:

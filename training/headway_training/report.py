@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 
 from headway_contract.preprocessing import decode_image
@@ -205,6 +205,11 @@ def _img(picture: Picture, alt: str) -> Markup:
     return Markup('<img class="{}" alt="{}" src="data:{};base64,{}">').format(kind, alt, mime, text)
 
 
+def _breakable(path: str) -> Markup:
+    """A file's path that is broken behind a slash before it is broken within a name."""
+    return escape(path).replace("/", Markup("/<wbr>"))
+
+
 def _mime(encoded: bytes) -> str | None:
     if encoded.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
@@ -222,6 +227,6 @@ def _shrunk(encoded: bytes) -> bytes:
 @functools.cache
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=_percent, number=_number, img=_img)
+    environment.filters.update(percent=_percent, number=_number, img=_img, breakable=_breakable)
     text = (resources.files("headway_training") / "report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(text)
