@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.protobuf import saved_model_pb2
 
 from headway_serving.modelserver.errors import Code, StatusError
 from headway_serving.modelserver.saved_model_loader import load_saved_model
@@ -52,6 +53,38 @@ def test_a_tensor_that_is_not_in_the_graph_is_an_error_of_the_request(saved_mode
     with pytest.raises(StatusError) as caught:
         model.run({}, ["nowhere:0"], None)
     assert caught.value.code is Code.INVALID_ARGUMENT
+    model.close()
+
+
+def test_a_table_is_filled_from_its_asset_wherever_the_model_stands_and_text_is_read(tmp_path: Path):
+    words = tmp_path / "words.txt"
+    words.write_text("cat\ndog\n")
+
+    class Words(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            file = tf.lookup.TextFileInitializer(
+                tf.saved_model.Asset(str(words)),
+                tf.string,
+                tf.lookup.TextFileIndex.WHOLE_LINE,
+                tf.int64,
+                tf.lookup.TextFileIndex.LINE_NUMBER,
+            )
+            self.table = tf.lookup.StaticHashTable(file, -1)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="words")])
+        def number(self, words):
+            return {"number": self.table.lookup(words)}
+
+    module = Words()
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures=module.number)
+    words.unlink()
+    moved = (tmp_path / "saved").rename(tmp_path / "moved")
+    message = saved_model_pb2.SavedModel.FromString((moved / "saved_model.pb").read_bytes())
+    (moved / "saved_model.pb").unlink()
+    (moved / "saved_model.pbtxt").write_text(text_format.MessageToString(message))
+    model = load(moved)
+    assert run_default(model, np.array([b"dog", b"fish", b"cat"], np.object_)).tolist() == [1, -1, 0]
     model.close()
 
 

@@ -16,6 +16,10 @@ class BatchProbe(tf.Module):
         return {"x": x, "rows": tf.fill([count], count), "total": tf.fill([count], tf.reduce_sum(x))}
 
     @tf.function(input_signature=ROWS)
+    def doubled(self, x):
+        return {"doubled": 2 * x}
+
+    @tf.function(input_signature=ROWS)
     def scalar(self, x):
         return {"total": tf.reduce_sum(x)}
 
@@ -37,6 +41,6 @@ class BatchProbe(tf.Module):
 def save_probe(directory: Path) -> None:
     module = BatchProbe()
     signatures = {"serving_default": module.probe} | {
-        name: getattr(module, name) for name in ("scalar", "first", "pair", "slow")
+        name: getattr(module, name) for name in ("doubled", "scalar", "first", "pair", "slow")
     }
     tf.saved_model.save(module, str(directory), signatures=signatures)

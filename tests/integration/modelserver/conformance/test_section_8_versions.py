@@ -98,9 +98,17 @@ def test_a_partial_copy_fails_to_load_and_is_retried(serve: Serve, publish: Publ
     states(server, (2, "LOADING"), (1, "AVAILABLE"))
     assert answer(server) == 1
     complete = publish("half_plus_2", "elsewhere", 2)
-    shutil.copytree(complete, partial, dirs_exist_ok=True)
+    shutil.copytree(complete / "variables", partial / "variables")
+    (complete / "saved_model.pb").rename(partial / "saved_model.pb")
     states(server, (2, "AVAILABLE"), (1, "END"))
     assert answer(server) == 2
+
+
+def test_a_copy_without_its_variables_loads_and_fails_at_run_time(serve: Serve, publish: Publish, tmp_path: Path):
+    shutil.rmtree(publish("half_plus_1", "half", 1) / "variables")
+    server = serve("half").wait_until_ready()
+    assert server.stubs.states("half") == [(1, "AVAILABLE")]
+    assert refusal(answer, server).startswith("FAILED_PRECONDITION: Could not find variable ")
 
 
 def test_retries_end_and_a_negative_load_retry_interval_means_no_wait(serve: Serve, publish: Publish, tmp_path: Path):
@@ -181,30 +189,3 @@ def test_overwriting_a_loaded_version_in_place_does_nothing(serve: Serve, publis
     with pytest.raises(subprocess.TimeoutExpired):
         server.process.wait(timeout=2.5)
     assert (server.stubs.states("half"), answer(server)) == ([(1, "AVAILABLE")], 1)
-
-
-def test_a_failed_version_is_not_tried_again_until_it_was_away(serve: Serve, publish: Publish, tmp_path: Path):
-    publish("half_plus_1", "half", 1)
-    server = serve("half").wait_until_ready()
-    broken = tmp_path / "half" / "2"
-    broken.mkdir()
-    states(server, (2, "END"), (1, "AVAILABLE"))
-    assert "Could not find SavedModel .pb or .pbtxt at supplied export directory path" in error_of(server, "half", 2)
-    good = publish("half_plus_2", "elsewhere", 2)
-    shutil.copytree(good, broken, dirs_exist_ok=True)
-    with pytest.raises(subprocess.TimeoutExpired):
-        server.process.wait(timeout=2.5)
-    assert server.stubs.states("half") == [(2, "END"), (1, "AVAILABLE")], "repaired, but not tried"
-    broken.rename(tmp_path / "away")
-    with pytest.raises(subprocess.TimeoutExpired):
-        server.process.wait(timeout=2.5)
-    (tmp_path / "away").rename(broken)
-    states(server, (2, "AVAILABLE"), (1, "END"))
-
-
-def test_one_broken_model_ends_the_start(serve: Serve, publish: Publish, tmp_path: Path):
-    publish("half_plus_1", "half", 1)
-    (tmp_path / "broken" / "1").mkdir(parents=True)
-    server = serve("half", "broken")
-    assert server.exit_status() == 255
-    assert "1 servable(s) did not become available: {{{name: broken version: 1} due to error: " in server.stdout
