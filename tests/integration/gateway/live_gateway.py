@@ -107,7 +107,7 @@ def response_on(connection: socket.socket) -> bytes:
         piece = connection.recv(65536)
         assert piece, f"closed after {received!r}"
         received += piece
-    return received
+    return received[: _length_of(received)]
 
 
 def _length_of(response: bytes) -> int:
