@@ -82,7 +82,7 @@ class Client:
                 connection.shutdown(socket.SHUT_WR)
                 response = response_on(connection)
             # Half a request is no request, and need not be answered.
-            except (ConnectionError, AssertionError):
+            except (OSError, AssertionError):
                 return "closed"
             return check(request, response)
 
