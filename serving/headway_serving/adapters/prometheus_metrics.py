@@ -19,7 +19,11 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _VERSION_LABELS = ("model", "version", "arm")
 _UNKNOWN = "unknown"
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+REQUEST_SECONDS = (
+    0.001, 0.0015, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012, 0.016, 0.025, 0.035, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3,
+    0.4, 0.6, 0.8, 1.2, 1.6, 2.5, 3.5, 5.0, 7.0, 10.0,
+)  # fmt: skip
+"""Edges about half as far apart as usual: a rollout compares two versions' latencies, and knows them no better."""
 _BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64)
 _STAGE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
@@ -56,7 +60,7 @@ class PrometheusMetrics:
         self._images = Counter("headway_images", "Pictures answered", _VERSION_LABELS, registry=registry)
         self._seconds = Histogram(
             "headway_request_seconds", "Seconds from request to answer, all outcomes",
-            _VERSION_LABELS, buckets=_SECONDS, registry=registry,
+            _VERSION_LABELS, buckets=REQUEST_SECONDS, registry=registry,
         )  # fmt: skip
         self._stage_seconds = Histogram(
             "headway_stage_seconds",

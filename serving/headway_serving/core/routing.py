@@ -1,7 +1,8 @@
 """Which version of a model answers a request.
 
 Order: pinned version > label > sticky weighted arm > stable. The weighted arm is chosen by a hash of the routing key:
-no state, the same on every replica, and raising the weight only ever moves keys from stable to candidate.
+no state, the same on every replica, and raising the weight only ever moves keys from stable to candidate. Each rollout
+has a salt of its own, so that it is not always the same users who meet a new version first.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from headway_serving.core.errors import LabelNotFound, ModelNotFound
+from headway_serving.core.rollout_state import HistoryEntry, RolloutState, Shadow
 
 _HASH_RANGE = 2**64
 
@@ -33,11 +35,30 @@ class Candidate:
 
 @dataclass(frozen=True)
 class ModelRoutes:
-    """Where one model's traffic goes. ``labels`` name versions; ``stable`` and ``candidate`` always mean the arms."""
+    """Where one model's traffic goes. ``labels`` name versions; ``stable`` and ``candidate`` always mean the arms.
+
+    ``salt`` mixes into the choice of the weighted arm. ``rollout`` and ``history`` say how it came to this; no request
+    depends on them.
+    """
 
     stable: int
     candidate: Candidate | None = None
     labels: Mapping[str, int] = field(default_factory=dict)
+    shadow: Shadow | None = None
+    salt: str = ""
+    rollout: RolloutState | None = None
+    history: tuple[HistoryEntry, ...] = ()
+
+    def versions(self) -> tuple[int, ...]:
+        """Every version that can get traffic, or may have to again at once, sorted."""
+        found = {self.stable, *self.labels.values()}
+        if self.candidate is not None:
+            found.add(self.candidate.version)
+        if self.shadow is not None:
+            found.add(self.shadow.version)
+        if self.rollout is not None:
+            found |= {self.rollout.previous, self.rollout.candidate}
+        return tuple(sorted(found))
 
 
 @dataclass(frozen=True)
@@ -91,7 +112,7 @@ class RouteTable:
         candidate = routes.candidate
         if candidate is None:
             return Route(model, routes.stable, Arm.STABLE, "stable")
-        if position(model, key) < candidate.weight:
+        if position(model, routes.salt, key) < candidate.weight:
             return Route(model, candidate.version, Arm.CANDIDATE, "weight")
         return Route(model, routes.stable, Arm.STABLE, "weight")
 
@@ -100,9 +121,10 @@ class RouteTable:
         return Route(failed.model, self.of(failed.model).stable, Arm.STABLE, "fallback")
 
 
-def position(model: str, key: str) -> float:
-    """Where a key stands between 0 (included) and 1 (excluded), uniformly and independently for each model."""
-    digest = hashlib.blake2b(f"{model}\0{key}".encode(), digest_size=8).digest()
+def position(model: str, salt: str, key: str) -> float:
+    """Where a key stands between 0 (included) and 1 (excluded), uniformly and independently for each model and salt."""
+    salted = f"{model}\0{salt}\0{key}" if salt else f"{model}\0{key}"
+    digest = hashlib.blake2b(salted.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / _HASH_RANGE
 
 

@@ -199,8 +199,8 @@ def error_object_response(error: Exception) -> Response:
     return response
 
 
-def problem_document(problem: Problem, detail: str) -> Response:
-    """A problem as a response, with ``Retry-After`` where the problem passes."""
+def problem_document(problem: Problem, detail: str, more: Mapping[str, Any] | None = None) -> Response:
+    """A problem as a response, with ``Retry-After`` where the problem passes; ``more``: members of this problem."""
     body = {
         "type": f"urn:headway:problem:{problem.code}",
         "title": problem.title,
@@ -208,6 +208,7 @@ def problem_document(problem: Problem, detail: str) -> Response:
         "detail": detail,
         "code": problem.code,
         "request_id": current().request_id,
+        **(more or {}),
     }
     response = json_response(body, problem.status, "application/problem+json")
     if problem.retry_after is not None:

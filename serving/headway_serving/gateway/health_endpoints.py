@@ -1,11 +1,14 @@
 """``/livez`` and ``/readyz``."""
 
-from flask import Blueprint, Response
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, Response, request
 
 from headway_serving.adapters.route_file import RouteFile
 from headway_serving.gateway.error_responses import NOT_READY, problem_document
 from headway_serving.gateway.json_responses import json_response
-from headway_serving.gateway.operations import Answer, Operation, describes
+from headway_serving.gateway.operations import Answer, Operation, Parameter, describes
 from headway_serving.gateway.readiness import Readiness
 from headway_serving.gateway.schemas import ref
 
@@ -21,6 +24,9 @@ _READY = Operation(
     scope=None,
     answers={200: Answer("All of them can", {"application/json": ref("Ready")})},
     problems=("not_ready",),
+    parameters=(
+        Parameter("verbose", "query", "say of each model and of the routes file how it stands", {"type": "string"}),
+    ),
 )
 
 
@@ -36,10 +42,19 @@ def blueprint(routes: RouteFile, readiness: Readiness) -> Blueprint:
     @endpoints.get("/readyz")
     @describes(_READY)
     def readyz() -> Response:
-        waiting = readiness.obstacles(routes.table())
-        if waiting:
-            detail = "; ".join(f"{name}: {reason}" for name, reason in waiting.items())
-            return problem_document(NOT_READY, detail)
-        return json_response({"status": "ready"})
+        obstacles = readiness.obstacles(routes.table())
+        more = _explained(obstacles) if "verbose" in request.args else {}
+        if obstacles:
+            detail = "; ".join(f"{name}: {reason}" for name, reason in obstacles.items())
+            return problem_document(NOT_READY, detail, more)
+        return json_response({"status": "ready", **more})
+
+    def _explained(obstacles: Mapping[str, str]) -> dict[str, Any]:
+        """Which routes are in force and what each model waits for. A refused file is no reason not to be ready."""
+        problem = routes.problem()
+        return {
+            "routes": {"valid": problem is None, "problem": problem},
+            "models": {name: obstacles.get(name, "ready") for name in sorted(routes.table().models)},
+        }
 
     return endpoints

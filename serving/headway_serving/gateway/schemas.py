@@ -47,6 +47,13 @@ def problem_documents(codes: list[str]) -> dict[str, JsonSchema]:
     }
 
 
+_ROUTED = {
+    "candidate": _or_null(record(version=COUNT, weight=SHARE)),
+    "shadow": _or_null(record(version=COUNT, share=SHARE)),
+    "labels": {"type": "object", "additionalProperties": COUNT},
+    "rollout": _or_null({"type": "string", "description": "how the rollout stands, if there is one"}),
+}
+
 _RESULT = {
     "oneOf": [
         record(index=COUNT, predictions=listing(record(label=TEXT, score=SCORE), description="best first")),
@@ -83,8 +90,7 @@ DOCUMENTS: dict[str, JsonSchema] = {
             "them, unavailable (the reason) when it cannot be asked",
             name=TEXT,
             stable=COUNT,
-            candidate=_or_null(record(version=COUNT, weight=SHARE)),
-            labels={"type": "object", "additionalProperties": COUNT},
+            **_ROUTED,
             versions=listing(COUNT),
             states={"type": "object", "additionalProperties": TEXT},
             classes=listing(TEXT),
@@ -101,4 +107,16 @@ DOCUMENTS: dict[str, JsonSchema] = {
     },
     "Models": record(models=listing(ref("Model"))),
     "Ready": record(status={"type": "string", "const": "ready"}),
+    "RouteChoice": record(
+        "What a routing key gets: its position, from 0 to 1, is compared with the candidate's weight",
+        key=TEXT,
+        version=COUNT,
+        arm={"type": "string", "enum": ["stable", "candidate"]},
+        reason={"type": "string", "enum": ["weight", "stable"]},
+        position=SHARE,
+        why=TEXT,
+        name=TEXT,
+        stable=COUNT,
+        **_ROUTED,
+    ),
 }

@@ -13,7 +13,7 @@ from tests.integration.gateway.gateway_under_test import GatewayUnderTest, as_bo
 from tests.unit.modelserver.waiting import eventually
 
 Start = Callable[..., GatewayUnderTest]
-ROUTED = {"name": "digits", "stable": 1, "candidate": None, "labels": {"old": 3}}
+ROUTED = {"name": "digits", "stable": 1, "candidate": None, "shadow": None, "labels": {"old": 3}, "rollout": None}
 DESCRIBED: dict[str, Any] = {
     **ROUTED,
     "versions": [1, 2, 3],
@@ -65,6 +65,33 @@ def test_while_the_stable_version_is_not_loaded_the_states_are_still_told(gatewa
 
 def test_an_unknown_model_is_not_found(gateway: GatewayUnderTest) -> None:
     check_problem(gateway.get("/v1/models/letters"), 404, "model_not_found")
+
+
+def test_the_route_of_a_key_is_the_one_it_gets_and_is_explained(start: Start) -> None:
+    gateway = start(digits=ModelRoutes(1, Candidate(2, 0.5), salt="2-1760000000"))
+    arms = set()
+    for number in range(20):
+        told = gateway.get("/v1/models/digits/route", query_string={"key": f"user-{number}"}).get_json()
+        answered = gateway.classify(headers={"X-Routing-Key": f"user-{number}"})
+        assert (told["version"], told["arm"]) == (answered.get_json()["version"], answered.get_json()["arm"])
+        assert told["reason"] == answered.headers["X-Route-Reason"] == "weight"
+        below = "below" if told["arm"] == "candidate" else "not below"
+        assert told["why"] == f"the key's position {told['position']:.6f} is {below} 0.5, the weight of version 2"
+        arms.add(told["arm"])
+    assert arms == {"stable", "candidate"}
+    assert told["candidate"] == {"version": 2, "weight": 0.5}
+
+
+def test_without_a_candidate_every_key_is_told_stable(gateway: GatewayUnderTest) -> None:
+    told = gateway.get("/v1/models/digits/route?key=anyone").get_json()
+    assert (told["version"], told["arm"], told["reason"]) == (1, "stable", "stable")
+    assert told["why"] == "there is no candidate, so every key gets stable version 1"
+
+
+def test_a_route_needs_a_key_and_a_model(gateway: GatewayUnderTest) -> None:
+    problem = check_problem(gateway.get("/v1/models/digits/route"), 400, "invalid_request")
+    assert problem["detail"] == "key is missing; write ?key=VALUE, what the request would send as X-Routing-Key"
+    check_problem(gateway.get("/v1/models/letters/route?key=anyone"), 404, "model_not_found")
 
 
 def test_a_change_of_the_routes_is_followed(gateway: GatewayUnderTest) -> None:
@@ -128,6 +155,28 @@ def test_it_is_not_ready_while_a_stable_version_cannot_answer(
     gateway.server.away = False
     gateway.versions["digits"][1] = scripted_version()
     assert gateway.get("/readyz").status_code == 200
+
+
+def test_readiness_in_words_says_that_a_broken_routes_file_is_refused(gateway: GatewayUnderTest) -> None:
+    """The last good routes answer on, so it is ready; who looks is told."""
+    assert gateway.get("/readyz?verbose").get_json() == {
+        "status": "ready",
+        "routes": {"valid": True, "problem": None},
+        "models": {"digits": "ready"},
+    }
+    gateway.routes.watch()
+    gateway.routes_file.write_text('{"schema": 2, "models": {"digits": {"stabel": 1}}}')
+    eventually(lambda: gateway.sample("headway_routes_valid") == 0, "the file is refused")
+    told = gateway.get("/readyz?verbose")
+    assert (told.status_code, told.get_json()["routes"]["valid"]) == (200, False)
+    assert "models.digits: missing stable" in told.get_json()["routes"]["problem"]
+    assert gateway.classify().get_json()["version"] == 1
+
+
+def test_not_ready_in_words_names_every_model(start: Start) -> None:
+    told = start(digits=ModelRoutes(1), letters=ModelRoutes(1)).get("/readyz?verbose")
+    assert (told.status_code, told.get_json()["code"]) == (503, "not_ready")
+    assert told.get_json()["models"] == {"digits": "ready", "letters": "version 1 is not loaded"}
 
 
 def test_every_model_that_is_not_ready_is_named(start: Start) -> None:

@@ -9,7 +9,14 @@ from tensorflow_serving.config import model_server_config_pb2
 from headway_contract.errors import ModelMissing, VersionMissing
 from headway_contract.model_repository import ModelRepository
 from headway_serving.core.routing import Candidate, ModelRoutes, RouteTable
-from headway_serving.models_config import format_models_config, write_models_config
+from headway_serving.models_config import (
+    ForeignConfiguration,
+    format_models_config,
+    load_also,
+    loaded_versions,
+    unload,
+    write_models_config,
+)
 
 
 def repository(root: Path) -> ModelRepository:
@@ -77,3 +84,51 @@ def test_the_file_is_written(tmp_path: Path) -> None:
     table = RouteTable({"digits": ModelRoutes(3)})
     write_models_config(tmp_path / "models.config", models, table)
     assert (tmp_path / "models.config").read_text(encoding="utf-8") == format_models_config(models, table)
+
+
+def test_a_version_is_loaded_beside_what_is_loaded_and_unloaded_again(tmp_path: Path) -> None:
+    path, models = tmp_path / "models.config", repository(tmp_path / 'a "quoted" root')
+    table = RouteTable({"digits": ModelRoutes(1, labels={"old": 2}), "letters": ModelRoutes(1)})
+    write_models_config(path, models, table)
+    before = path.read_text()
+    load_also(path, models, "digits", 4)
+    assert parsed(path.read_text())["digits"] == (str(models.root / "digits"), "tensorflow", [1, 2, 4])
+    assert loaded_versions(path) == {"digits": (1, 2, 4), "letters": (1,)}
+    unload(path, models, table, "digits", 4)
+    assert path.read_text() == before
+    unload(path, models, table, "digits", 1)
+    assert path.read_text() == before, "what is routed stays"
+
+
+def test_a_file_that_is_not_there_is_begun(tmp_path: Path) -> None:
+    load_also(tmp_path / "models.config", repository(tmp_path / "models"), "letters", 1)
+    assert loaded_versions(tmp_path / "models.config") == {"letters": (1,)}
+
+
+def test_what_a_person_added_in_the_same_form_stays(tmp_path: Path) -> None:
+    """Another place of the files, as in a container, and one more model."""
+    path = tmp_path / "models.config"
+    policy = "model_version_policy{specific{versions:7}}"
+    entry = 'config{name:"{}" base_path:"/models/{}" model_platform:"tensorflow" ' + policy + "}"
+    path.write_text("model_config_list {" + "".join(entry.replace("{}", name, 2) for name in ("digits", "faces")) + "}")
+    load_also(path, repository(tmp_path / "models"), "digits", 4)
+    assert parsed(path.read_text()) == {
+        "digits": ("/models/digits", "tensorflow", [4, 7]),
+        "faces": ("/models/faces", "tensorflow", [7]),
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'model_config_list { config { name: "digits" base_path: "/m" model_platform: "tensorflow" } }',
+        "custom_model_config {}",
+        "# why\nmodel_config_list {}",
+    ],
+)
+def test_a_file_that_says_more_is_refused_and_stays(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "models.config"
+    path.write_text(text)
+    with pytest.raises(ForeignConfiguration, match="--models-config none"):
+        load_also(path, repository(tmp_path / "models"), "digits", 4)
+    assert path.read_text() == text

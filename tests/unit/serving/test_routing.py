@@ -99,6 +99,26 @@ def test_the_candidate_gets_its_share_of_keys(weight: float) -> None:
     assert within_bounds(candidates, weight, len(KEYS))
 
 
+def test_raising_the_weight_from_5_to_25_to_50_flaps_no_key() -> None:
+    """A hundred thousand keys: each share within binomial bounds, and whoever met the candidate keeps meeting it."""
+    met: set[str] = set()
+    keys = [f"user-{number}" for number in range(100_000)]
+    for weight in (0.05, 0.25, 0.5):
+        table = RouteTable({"digits": ModelRoutes(stable=1, candidate=Candidate(2, weight), salt="2-1760000000")})
+        meeting = {key for key in keys if table.choose("digits", NO_PIN, key).arm is Arm.CANDIDATE}
+        assert within_bounds(len(meeting), weight, len(keys))
+        assert met <= meeting
+        met = meeting
+
+
+def test_another_salt_deals_the_keys_anew() -> None:
+    """So that it is not always the same users who meet a new version first."""
+    first, second = (
+        {key for key in KEYS if position("digits", salt, key) < 0.5} for salt in ("2-1760000000", "3-1770000000")
+    )
+    assert within_bounds(len(first & second), 0.25, len(KEYS))
+
+
 def test_two_models_split_the_same_keys_independently() -> None:
     table = split(0.5)
     arm: Callable[[str, str], Arm] = lambda model, key: table.choose(model, NO_PIN, key).arm  # noqa: E731
@@ -108,5 +128,5 @@ def test_two_models_split_the_same_keys_independently() -> None:
 
 def test_the_place_of_a_key_is_the_same_in_every_release() -> None:
     """A change of the hash would move users between versions in the middle of a rollout."""
-    assert position("digits", "user-1") == 0.7580600569837127
-    assert position("letters", "user-1") != position("digits", "user-1")
+    assert position("digits", "", "user-1") == 0.7580600569837127
+    assert position("letters", "", "user-1") != position("digits", "", "user-1")
