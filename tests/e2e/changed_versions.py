@@ -1,0 +1,73 @@
+"""Publishes altered copies of a version: whole by their checksums, and wrong inside."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tensorflow.core.protobuf import saved_model_pb2
+
+from headway_contract.model_repository import MANIFEST_FILE, ModelRepository
+
+Change = Callable[[Path], object]
+
+
+def publish_changed(repository: ModelRepository, model: str, change: Change = lambda _: None) -> int:
+    """Publish a copy of version 1 that ``change`` was made to; its checksums are right for what it has become."""
+    with repository.staging(model) as staged:
+        shutil.copytree(repository.path(model, 1), staged, dirs_exist_ok=True)
+        change(staged)
+        return repository.publish(model, staged)
+
+
+def weights_of(other: Path) -> Change:
+    """The weights of another version of the same network."""
+
+    def swap(version: Path) -> None:
+        shutil.rmtree(version / "variables")
+        shutil.copytree(other / "variables", version / "variables")
+
+    return swap
+
+
+def without_variables(version: Path) -> None:
+    shutil.rmtree(version / "variables")
+
+
+def with_manifest(edit: Callable[[dict[str, Any]], object]) -> Change:
+    """Another manifest, in the file and in the graph alike."""
+
+    def change(version: Path) -> None:
+        before = (version / MANIFEST_FILE).read_text(encoding="utf-8")
+        document = json.loads(before)
+        edit(document)
+        after = json.dumps(document, sort_keys=True, ensure_ascii=False)
+        (version / MANIFEST_FILE).write_text(after, encoding="utf-8")
+        graph = version / "saved_model.pb"
+        model = saved_model_pb2.SavedModel.FromString(graph.read_bytes())
+        replaced = 0
+        for meta in model.meta_graphs:
+            nodes = [
+                *meta.graph_def.node,
+                *(node for each in meta.graph_def.library.function for node in each.node_def),
+            ]
+            for node in nodes:
+                texts = node.attr["value"].tensor.string_val if "value" in node.attr else []
+                for index, text in enumerate(texts):
+                    if text == before.encode():
+                        texts[index] = after.encode()
+                        replaced += 1
+        assert replaced, "the graph holds the manifest"
+        graph.write_bytes(model.SerializeToString())
+
+    return change
+
+
+def nearest_filter(document: dict[str, Any]) -> None:
+    document["image"]["resample"] = "nearest"
+
+
+def two_labels_swapped(document: dict[str, Any]) -> None:
+    labels = document["labels"]
+    labels[0], labels[1] = labels[1], labels[0]
