@@ -3,7 +3,9 @@
 Both give the same :class:`Observation` for the same traffic; one test runs over both.
 """
 
+import json
 import math
+import re
 import socket
 import time
 from collections import defaultdict
@@ -63,6 +65,7 @@ class GatewayMetrics:
             Series(name, dict(labels), instance, points)
             for instance, page in self._pages.items()
             for (name, labels), points in page.points.items()
+            if ("model", model) in labels
         ]
         instances = {instance: page.instance for instance, page in self._pages.items()}
         return observed(series, instances, stable, candidate, since)
@@ -113,21 +116,30 @@ class PrometheusApi:
         """The traffic since Unix time ``since``, as far as it was scraped. Raises :class:`TrafficUnknown`."""
         seconds = math.ceil(max(time.time() - since, 1.0)) + _LOOK_BACK_SECONDS
         names = "|".join(COUNTERS)
-        counters = self._query(f'{{__name__=~"{names}",model="{model}"}}[{seconds}s]')
-        seen = self._query(f"headway_build_info[{seconds}s]")
-        if not seen:
+        gateways = self._query(f"headway_build_info[{seconds}s]")
+        if not gateways:
             raise TrafficUnknown(f"Prometheus at {self._url} has scraped no gateway in the last {seconds} s")
-        started = {
-            _instance(each["metric"]): float(each["value"][1])
-            for each in self._query(f"{PROCESS_START} and on(instance, job) headway_build_info")
+        jobs = "|".join(sorted({re.escape(each["metric"].get("job", "")) for each in gateways}))
+        starts = {
+            _instance(each["metric"]): dict(_points(each))
+            for each in self._query(f"{PROCESS_START}{{job=~{json.dumps(jobs)}}}[{seconds}s]")
         }
-        instances = {
-            (name := _instance(each["metric"])): Instance(_points(each)[0][0], started.get(name)) for each in seen
-        }
-        series = [
-            Series(each["metric"]["__name__"], each["metric"], _instance(each["metric"]), _points(each))
-            for each in counters
-        ]
+        instances: dict[str, Instance] = {}
+        for each in gateways:
+            gateway = _instance(each["metric"])
+            for at, _ in _points(each):
+                started = starts.get(gateway, {}).get(at)
+                instances.setdefault(f"{gateway} {started}", Instance(at, started))
+        series = []
+        for each in self._query(f'{{__name__=~"{names}",model="{model}"}}[{seconds}s]'):
+            gateway, by_process = _instance(each["metric"]), defaultdict[str, list[tuple[float, float]]](list)
+            for at, value in _points(each):
+                # One scrape has one time: the process that said this is the one that was running then.
+                by_process[f"{gateway} {starts.get(gateway, {}).get(at)}"].append((at, value))
+            series += [
+                Series(each["metric"]["__name__"], each["metric"], process, points)
+                for process, points in by_process.items()
+            ]
         return observed(series, instances, stable, candidate, since)
 
     def _query(self, query: str) -> list[dict[str, Any]]:

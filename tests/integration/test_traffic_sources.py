@@ -1,0 +1,195 @@
+"""Both sources of a rollout's data say the same of the same traffic: gateways asked directly, and a real Prometheus."""
+
+import shutil
+import socketserver
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from wsgiref.simple_server import WSGIServer
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
+
+from headway_serving.adapters.prometheus_metrics import Observation as Request
+from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
+from headway_serving.adapters.traffic_window import GatewayMetrics, PrometheusApi, TrafficUnknown
+from headway_serving.core.rollout_state import Observation
+from headway_serving.core.routing import Arm, Route
+from headway_serving.rollout_controller import TrafficSource
+from tests.e2e.running import eventually, free_port
+
+needs_prometheus = pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="no prometheus on PATH; on Debian: apt-get install prometheus"
+)
+STABLE, CANDIDATE = Route("digits", 1, Arm.STABLE, "weight"), Route("digits", 2, Arm.CANDIDATE, "weight")
+
+
+class MetricsPage:
+    """A gateway's metrics on a port, without the gateway. ``restart`` is a new process: all counters at 0."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._server: tuple[WSGIServer, threading.Thread] | None = None
+        self.restart()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def restart(self) -> None:
+        self.stop()
+        registry = CollectorRegistry()
+        self._metrics = PrometheusMetrics(registry)
+        Gauge("process_start_time_seconds", "As the client library's own", registry=registry).set(time.time())
+        self._server = start_http_server(self.port, "127.0.0.1", registry)
+
+    def stop(self) -> None:
+        if self._server is not None:
+            server, thread = self._server
+            server.shutdown()
+            server.server_close()
+            thread.join()
+            self._server = None
+
+    def answered(self, route: Route, count: int, code: str = "ok", seconds: float = 0.005) -> None:
+        for _ in range(count):
+            self._metrics.observe(Request("digits", route, code, 1, seconds, {}))
+
+
+@contextmanager
+def prometheus_of(pages: list[MetricsPage], folder: Path) -> Iterator[str]:
+    targets = ", ".join(f"'127.0.0.1:{page.port}'" for page in pages)
+    config, address = folder / "prometheus.yml", f"127.0.0.1:{free_port()}"
+    config.write_text(
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+        f"scrape_configs: [{{job_name: headway, static_configs: [{{targets: [{targets}]}}]}}]\n"
+    )
+    process = subprocess.Popen(
+        ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
+         f"--web.listen-address={address}", "--log.level=error"]
+    )  # fmt: skip
+    try:
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture
+def pages() -> Iterator[list[MetricsPage]]:
+    made = [MetricsPage(), MetricsPage()]
+    yield made
+    for page in made:
+        page.stop()
+
+
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    with httpx.Client() as client:
+        yield client
+
+
+@pytest.fixture(params=["gateways", pytest.param("prometheus", marks=needs_prometheus)])
+def source(
+    request: pytest.FixtureRequest, pages: list[MetricsPage], http: httpx.Client, tmp_path: Path
+) -> Iterator[TrafficSource]:
+    if request.param == "gateways":
+        yield GatewayMetrics([page.url for page in pages], http)
+        return
+    with prometheus_of(pages, tmp_path) as url:
+        yield PrometheusApi(url, http)
+
+
+def seen_by(source: TrafficSource, since: float, until: Callable[[Observation], bool]) -> Observation:
+    """What the source sees once it has seen it all; Prometheus looks once a second."""
+    seen: list[Observation] = []
+
+    def complete() -> bool:
+        try:
+            seen.append(source.window("digits", 1, 2, since))
+        except TrafficUnknown:
+            return False
+        return until(seen[-1])
+
+    eventually(complete, "the source has seen everything", seconds=30)
+    return seen[-1]
+
+
+def test_rises_are_summed_over_gateways_restarts_and_new_series(
+    source: TrafficSource, pages: list[MetricsPage]
+) -> None:
+    first, second = pages
+    first.answered(STABLE, 30)
+    second.answered(STABLE, 20)
+    second.answered(CANDIDATE, 5, code="prediction_failed")
+    seen_by(source, 0.0, lambda seen: seen.stable.requests == 50)
+    source.mark("digits")
+    since = time.time()
+
+    first.answered(STABLE, 40)
+    first.answered(CANDIDATE, 10, seconds=0.3)
+    first.answered(CANDIDATE, 3, code="prediction_failed", seconds=0.3)
+    second.answered(STABLE, 7)
+    partly = seen_by(source, since, lambda seen: seen.stable.requests == 47)
+    assert (partly.candidate.requests, partly.candidate.errors) == (13, 3)
+    assert partly.stable.errors == 0
+
+    second.restart()
+    second.answered(STABLE, 4)
+    second.answered(CANDIDATE, 6)
+    seen = seen_by(source, since, lambda seen: seen.stable.requests == 51)
+    assert (seen.candidate.requests, seen.candidate.errors) == (19, 3)
+    below = dict(zip(seen.candidate.latency.edges, seen.candidate.latency.counts, strict=True))
+    assert (below[0.012], below[float("inf")]) == (6, 19)
+    assert seen.shadow.agree == 0
+
+
+def test_a_model_that_nobody_asked_for_has_no_traffic(source: TrafficSource, pages: list[MetricsPage]) -> None:
+    pages[0].answered(STABLE, 3)
+    seen_by(source, 0.0, lambda seen: seen.stable.requests == 3)
+    seen = source.window("letters", 1, 2, time.time() - 30)
+    assert (seen.stable.requests, seen.candidate.requests, seen.candidate.latency.edges) == (0, 0, ())
+
+
+def test_one_gateway_that_is_away_costs_only_its_own_data(pages: list[MetricsPage], http: httpx.Client) -> None:
+    source = GatewayMetrics([page.url for page in pages], http)
+    source.mark("digits")
+    since = time.time()
+    pages[1].stop()
+    pages[0].answered(CANDIDATE, 5)
+    assert source.window("digits", 1, 2, since).candidate.requests == 5
+
+
+class _Silent(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nnot{what}")
+
+
+@pytest.mark.parametrize("make", [GatewayMetrics, lambda urls, http: PrometheusApi(urls[0], http)])
+def test_a_source_that_cannot_be_read_says_so(
+    make: Callable[[list[str], httpx.Client], TrafficSource], http: httpx.Client
+) -> None:
+    with pytest.raises(TrafficUnknown, match=r"127\.0\.0\.1"):
+        make([f"http://127.0.0.1:{free_port()}"], http).window("digits", 1, 2, 0.0)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Silent) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(TrafficUnknown, match=r"127\.0\.0\.1"):
+                make([f"http://127.0.0.1:{server.server_address[1]}"], http).window("digits", 1, 2, 0.0)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_every_address_of_a_name_is_a_gateway(pages: list[MetricsPage], http: httpx.Client) -> None:
+    source = GatewayMetrics([f"dns+http://localhost:{pages[0].port}"], http)
+    source.mark("digits")
+    pages[0].answered(STABLE, 2)
+    assert source.window("digits", 1, 2, time.time() - 60).stable.requests == 2
+    with pytest.raises(TrafficUnknown, match="no gateway at dns"):
+        GatewayMetrics(["dns+http://no-such-host.invalid:80"], http).mark("digits")
