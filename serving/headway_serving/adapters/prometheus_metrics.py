@@ -14,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from headway_serving.core.requests import Fallback
 from headway_serving.core.routing import Route
+from headway_serving.core.shadow import Comparison
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -24,6 +25,7 @@ REQUEST_SECONDS = (
     0.4, 0.6, 0.8, 1.2, 1.6, 2.5, 3.5, 5.0, 7.0, 10.0,
 )  # fmt: skip
 """Edges about half as far apart as usual: a rollout compares two versions' latencies, and knows them no better."""
+_SHIFTS = (0.001, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
 _BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64)
 _STAGE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
@@ -89,6 +91,22 @@ class PrometheusMetrics:
             "headway_routes_valid", "1 if the routes file as it is now is in force, 0 if the last good one is",
             registry=registry,
         )  # fmt: skip
+        self._shadow_compared = Counter(
+            "headway_shadow_compared", "Mirrored pictures: agree, disagree, error (the shadow failed), dropped",
+            ("model", "version", "outcome"), registry=registry,
+        )  # fmt: skip
+        self._shadow_classes = Counter(
+            "headway_shadow_class_compared", "Mirrored pictures that were compared, by the stable version's label",
+            ("model", "version", "label"), registry=registry,
+        )  # fmt: skip
+        self._shadow_flips = Counter(
+            "headway_shadow_flips", "Mirrored pictures whose label the shadow changes",
+            ("model", "version", "from_label", "to_label"), registry=registry,
+        )  # fmt: skip
+        self._shadow_shift = Histogram(
+            "headway_shadow_score_shift", "How far the score of the stable version's label moves, 0 to 1",
+            ("model", "version"), buckets=_SHIFTS, registry=registry,
+        )  # fmt: skip
         self._tokens_valid = Gauge(
             "headway_tokens_valid", "1 if the tokens file as it is now is in force, or none is used; else 0",
             registry=registry,
@@ -122,6 +140,23 @@ class PrometheusMetrics:
     def refuse_caller(self, code: str) -> None:
         """Count one request that was refused for its token; ``code``: ``unauthorized`` or ``forbidden``."""
         self._refused_callers.labels(code).inc()
+
+    def compared(self, model: str, version: int, comparisons: list[Comparison]) -> None:
+        """Count pictures that a shadow has answered too; labels are those of the two manifests."""
+        labels = (model, str(version))
+        for each in comparisons:
+            agree = each.stable_label == each.shadow_label
+            self._child("shadow", self._shadow_compared, (*labels, "agree" if agree else "disagree")).inc()
+            self._child("shadow_class", self._shadow_classes, (*labels, each.stable_label)).inc()
+            if not agree:
+                flip = (*labels, each.stable_label, each.shadow_label)
+                self._child("shadow_flip", self._shadow_flips, flip).inc()
+            if each.score_shift is not None:
+                self._child("shadow_shift", self._shadow_shift, labels).observe(each.score_shift)
+
+    def not_compared(self, model: str, version: int, outcome: str, pictures: int) -> None:
+        """Count pictures that a shadow failed (``error``) or was not asked for (``dropped``)."""
+        self._child("shadow", self._shadow_compared, (model, str(version), outcome)).inc(pictures)
 
     def observe(self, observation: Observation) -> None:
         """Count one request."""

@@ -67,13 +67,17 @@ class Classification:
 
 @dataclass(frozen=True)
 class Classifier:
-    """Composes the line from its parts. ``routes`` gives the route table of this moment."""
+    """Composes the line from its parts.
+
+    ``routes`` gives the route table of this moment; ``mirror`` is shown every answer, for shadow traffic.
+    """
 
     routes: Callable[[], RouteTable]
     catalog: Catalog
     predictor: Predictor
     limits: DecodeLimits
     admission: Admission
+    mirror: Callable[[ClassifyRequest, Classification, SharedWork, RouteTable], None] = lambda *_: None
 
     def classify(
         self, request: ClassifyRequest, progress: Progress, shared: SharedWork | None = None
@@ -90,14 +94,26 @@ class Classifier:
         on_trial = route.arm is Arm.CANDIDATE and route.reason == "weight"
         priority = Priority.CANDIDATE if on_trial else Priority.STABLE if request.count == 1 else Priority.BATCH
         with self.admission.admitted(priority, request.model, request.count):
-            if not on_trial:
-                return self._answer(request, route, request.deadline, progress, shared)
-            try:
-                return self._answer(request, route, request.deadline.part(_CANDIDATE_SHARE), progress, shared)
-            except _VERSION_FAILURES as error:
-                progress.fallback = Fallback(route, error.code)
-                route = progress.route = table.fallback(route)
-                return self._answer(request, route, request.deadline, progress, shared)
+            if on_trial:
+                answer = self._answer_or_fall_back(request, route, table, progress, shared)
+            else:
+                answer = self._answer(request, route, request.deadline, progress, shared)
+        self.mirror(request, answer, shared, table)
+        return answer
+
+    def classify_by(self, request: ClassifyRequest, route: Route, shared: SharedWork) -> Classification:
+        """Answer a request by one version, whatever the routes say. Raises as :meth:`classify`."""
+        return self._answer(request, route, request.deadline, Progress(), shared)
+
+    def _answer_or_fall_back(
+        self, request: ClassifyRequest, route: Route, table: RouteTable, progress: Progress, shared: SharedWork
+    ) -> Classification:
+        try:
+            return self._answer(request, route, request.deadline.part(_CANDIDATE_SHARE), progress, shared)
+        except _VERSION_FAILURES as error:
+            progress.fallback = Fallback(route, error.code)
+            stable = progress.route = table.fallback(route)
+            return self._answer(request, stable, request.deadline, progress, shared)
 
     def _answer(
         self, request: ClassifyRequest, route: Route, deadline: Deadline, progress: Progress, shared: SharedWork

@@ -1,7 +1,7 @@
 """Composes the Flask application from its parts; nothing here reads the environment or starts anything."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from flask import Blueprint, Flask
@@ -15,6 +15,7 @@ from headway_serving.adapters.token_file import TokenFile
 from headway_serving.core.admission import Admission
 from headway_serving.core.catalog import Catalog, ManifestSource, VersionStates
 from headway_serving.core.classification import Classifier, Predictor
+from headway_serving.core.shadow import ShadowMirror
 from headway_serving.gateway import (
     admin_endpoints,
     authentication,
@@ -84,6 +85,8 @@ def create_app(parts: Parts, settings: GatewaySettings) -> Flask:
         limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels),
         admission=admission,
     )
+    shadow = ShadowMirror(classifier.classify_by, admission, parts.metrics)
+    classifier = replace(classifier, mirror=shadow.offer)
     rules = RequestRules(settings.max_images, settings.request_timeout_ms, settings.max_request_timeout_ms)
     readiness = Readiness(catalog, parts.server)
     observed = ObservedClassifier(classifier, parts.metrics, settings.access_log)

@@ -85,7 +85,10 @@ class ObservedClassifier:
 
     def _known(self, route: Route | None) -> Route | None:
         # A version that a client typed becomes a metric label only once the model server has shown that it exists.
-        return route if route is not None and self.classifier.catalog.knows(route.model, route.version) else None
+        if route is None or self.classifier.catalog.knows(route.model, route.version):
+            return route
+        routes = self.classifier.routes().models.get(route.model)
+        return route if routes is not None and route.version in routes.versions() else None
 
 
 def describe_route(response: Response, route: Route, stages: Stages) -> Response:
