@@ -23,6 +23,9 @@ _CLOSED_LOOPS = (4, 8, 16, 32, 64)
 _UNLOADED_SHARE = 0.05
 """Rate at which a request meets hardly any other, as a share of what saturates."""
 
+_UNLOADED_LONGER = 6
+"""The unloaded step lasts so many times longer than the others: a p99 of few requests is only the slowest of them."""
+
 _MOST_CONNECTIONS = 512
 _SEARCH_SECONDS = 3.0
 
@@ -79,7 +82,7 @@ def overload(case: Case, bench: SharedBench, work: Path, seconds: float) -> Over
         connections = max(searched, key=lambda each: searched[each])
         saturating = searched[connections]
         print(f"  {case.name}: {saturating:.0f}/s saturate ({connections} connections)", flush=True)
-        unloaded = _step(bench, headway, _UNLOADED_SHARE, saturating, seconds)
+        unloaded = _step(bench, headway, _UNLOADED_SHARE, saturating, seconds * _UNLOADED_LONGER)
         steps = [_step(bench, headway, multiple, saturating, seconds) for multiple in MULTIPLES]
         return Overload(case, saturating, connections, unloaded, steps)
 
