@@ -28,9 +28,9 @@ from headway_training.pictures import PictureFile, content_digest, in_threads
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many are done, and of how many."""
 
-_READ = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
+_READ = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif"}
 # Pictures in formats that are not accepted: better named as unreadable than missed without a word.
-_REFUSED = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".ico", ".psd", ".svg", ".tga", ".pgm", ".ppm", ".cr2", ".dng"}
+_REFUSED = {".heic", ".heif", ".jxl", ".jp2", ".ico", ".psd", ".svg", ".tga", ".pgm", ".ppm", ".cr2", ".dng"}
 
 PICTURE_SUFFIXES = frozenset(_READ | _REFUSED)
 """Suffixes, in lower case, of the files that are taken for pictures."""

@@ -272,12 +272,16 @@ def _golden_samples(
     # A picture that was stored smaller has other pixels than the test split's, and so other scores.
     smaller = [place for place, picture in enumerate(encoded) if picture is not originals[place]]
     if smaller:
-        pixels = np.stack([to_model_input(decode_image(encoded[place]), fitted.image) for place in smaller])
+        pixels = np.stack([_as_asked(encoded[place], fitted.image) for place in smaller])
         scores[smaller] = infer(fitted.head, infer(fitted.base, pixels))
     return tuple(
         GoldenSample(image=picture, label=splits.classes[splits.test.labels[index]], scores=tuple(map(float, row)))
         for picture, index, row in zip(encoded, chosen, scores, strict=True)
     )
+
+
+def _as_asked(picture: bytes, image: ImageSpec) -> NDArray[np.uint8]:
+    return to_model_input(decode_image(picture, spec=image), image)
 
 
 def _storable(encoded: bytes) -> bytes:

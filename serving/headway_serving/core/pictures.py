@@ -42,7 +42,7 @@ def prepare(
         check_time()
         try:
             with timed("decode"):
-                picture = decode_image(data, limits)
+                picture = decode_image(data, limits, spec)
             with timed("preprocess"):
                 pixels[len(indexes)] = to_model_input(picture, spec)
         except InvalidImage as error:

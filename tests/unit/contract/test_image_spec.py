@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway_contract.errors import InvalidManifest
-from headway_contract.preprocessing import ImageSpec
+from headway_contract.preprocessing import SPEC_REVISION, ImageSpec
 
 SPECS = st.builds(
     ImageSpec,
@@ -18,6 +18,14 @@ SPECS = st.builds(
     resample=st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
     polarity=st.sampled_from(["keep", "light_on_dark"]),
     pad_value=st.integers(0, 255),
+    revision=st.sampled_from([1, 2]),
+) | st.builds(
+    ImageSpec,
+    height=st.integers(1, 4096),
+    width=st.integers(1, 4096),
+    channels=st.sampled_from([1, 3]),
+    polarity=st.sampled_from(["keep", "light_on_dark", "auto"]),
+    centre=st.sampled_from(["frame", "mass"]),
 )
 
 IMPOSSIBLE: dict[str, tuple[Any, ...]] = {
@@ -27,6 +35,7 @@ IMPOSSIBLE: dict[str, tuple[Any, ...]] = {
     "fit": ("letterbox", "", None, 1, ["pad"]),
     "resample": ("cubic", "", None, 1, ["bilinear"]),
     "polarity": ("invert", "", None, 1, {}),
+    "centre": ("middle", "", None, 1, ["mass"]),
     "pad_value": (-1, 256, 0.0, "0", None, False),
 }
 
@@ -48,14 +57,14 @@ def test_an_impossible_value_is_refused_with_its_field_and_itself(field: str, va
     assert repr(value) in str(refused.value)
 
 
-@pytest.mark.parametrize("revision", [0, 2, "1", 1.0, True, None])
+@pytest.mark.parametrize("revision", [0, 3, "1", 1.5, True, None])
 def test_an_unknown_revision_is_refused(revision: Any) -> None:
     with pytest.raises(InvalidManifest, match=r"revision .* is unknown to this release"):
         ImageSpec.from_mapping({"height": 28, "width": 28, "channels": 1, "revision": revision})
 
 
 def test_an_unknown_key_is_refused_and_the_known_ones_are_named() -> None:
-    with pytest.raises(InvalidManifest, match="unknown key gamma; known: channels, fit, height"):
+    with pytest.raises(InvalidManifest, match="unknown key gamma; known: centre, channels, fit, height"):
         ImageSpec.from_mapping({"height": 28, "width": 28, "channels": 1, "gamma": 2.2})
 
 
@@ -69,3 +78,33 @@ def test_a_missing_field_is_named(field: str) -> None:
 
 def test_shape_is_in_the_order_of_the_models_input() -> None:
     assert ImageSpec(32, 48, 3).shape == (32, 48, 3)
+
+
+def test_what_is_written_today_has_the_newest_revision_and_a_manifest_without_it_too() -> None:
+    assert ImageSpec(28, 28, 1).revision == SPEC_REVISION == 2
+    assert ImageSpec.from_mapping({"height": 28, "width": 28, "channels": 1}).revision == 2
+
+
+def test_the_json_form_of_revision_1_is_what_it_was() -> None:
+    assert ImageSpec(28, 28, 1, revision=1).to_mapping() == {
+        "height": 28,
+        "width": 28,
+        "channels": 1,
+        "fit": "stretch",
+        "resample": "bilinear",
+        "polarity": "keep",
+        "pad_value": 0,
+        "revision": 1,
+    }
+
+
+@pytest.mark.parametrize("change", [{"polarity": "auto"}, {"centre": "mass"}])
+def test_revision_1_has_neither_auto_nor_mass(change: dict[str, str]) -> None:
+    with pytest.raises(InvalidManifest, match="came with revision 2"):
+        ImageSpec.from_mapping({"height": 28, "width": 28, "channels": 1, "revision": 1, **change})
+
+
+@pytest.mark.parametrize("change", [{"fit": "pad"}, {"fit": "crop"}, {"pad_value": 3}])
+def test_centring_by_mass_takes_no_fit(change: dict[str, Any]) -> None:
+    with pytest.raises(InvalidManifest, match="leave out fit and pad_value"):
+        ImageSpec.from_mapping({"height": 28, "width": 28, "channels": 1, "centre": "mass", **change})
