@@ -73,10 +73,11 @@ def light_on_black(gray: Image.Image) -> Image.Image:
     becomes black.
     """
     pixels = np.asarray(gray, dtype=np.float32)
-    paper, noise = _paper(pixels)
+    surface, noise = _paper(pixels)
     if noise > _NO_PAPER * float(np.ptp(pixels)):
-        paper, noise = _flat_paper(pixels)
-    relief = pixels - paper
+        level, noise = _flat_paper(pixels)
+        surface = np.full_like(pixels, level)
+    relief = pixels - surface
     least = max(_FAINT, 5 * noise)
     if np.count_nonzero(np.abs(relief) > least) <= _DUST * relief.size:
         return Image.new("L", gray.size)

@@ -1,5 +1,7 @@
 """Predict and the lookup of models answer with TensorFlow Serving's values, codes and texts."""
 
+import re
+
 import numpy as np
 import pytest
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
@@ -128,7 +130,8 @@ def test_a_picture_of_the_wrong_rank_is_refused_and_the_server_lives(server, sha
 def test_a_picture_of_the_wrong_size_gets_the_kernels_answer_and_the_server_lives(server, shape):
     refused = refusal(server.stubs.predict, "picture", {"images": np.ones(shape, np.uint8)})
     assert refused.startswith("INVALID_ARGUMENT: ")
-    assert "node Conv2D" in refused
+    # Which kernel answers, and what it calls its node, depends on the processor.
+    assert re.search(r"node [\w/]*Conv2D", refused)
     assert server.stubs.predict("picture", {"images": np.ones([1, 8, 8, 1], np.uint8)})["scores"].shape == (1, 2)
 
 

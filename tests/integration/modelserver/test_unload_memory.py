@@ -46,12 +46,18 @@ def test_20_load_and_unload_cycles_grow_the_process_by_less_than_10_percent(wide
         server.wait_until_ready()
         x = {"x": np.ones([4, 4096], np.float32)}
         server.stubs.predict("wide", x)
-        before = psutil.Process(server.process.pid).memory_info().rss
-        for cycle in range(CYCLES):
-            version = 2 - cycle % 2
+
+        def swap(version: int) -> None:
             server.stubs.reload(serve_only(version))
             expected = sorted([(version, "AVAILABLE"), (3 - version, "END")], reverse=True)
-            eventually(lambda expected=expected: server.stubs.states("wide") == expected, f"{expected}")
+            eventually(lambda: server.stubs.states("wide") == expected, f"{expected}")
             server.stubs.predict("wide", x)
+
+        # Once before counting: on some processors oneDNN keeps, for the life of the process, one matrix in its own
+        # layout for every shape of product that a second graph has asked it for.
+        swap(2)
+        before = psutil.Process(server.process.pid).memory_info().rss
+        for cycle in range(CYCLES):
+            swap(1 + cycle % 2)
         after = psutil.Process(server.process.pid).memory_info().rss
     assert after < 1.1 * before, f"{before >> 20} MiB became {after >> 20} MiB"

@@ -121,9 +121,9 @@ def test_one_picture_is_decoded_at_a_time(classify: Classify, monkeypatch: pytes
     held: list[weakref.ref[Image.Image]] = []
     most = 0
 
-    def decode(data: bytes, limits: DecodeLimits) -> Image.Image:
+    def decode(data: bytes, limits: DecodeLimits, spec: ImageSpec) -> Image.Image:
         nonlocal most
-        decoded = decode_image(data, limits)
+        decoded = decode_image(data, limits, spec)
         held.append(weakref.ref(decoded))
         most = max(most, sum(reference() is not None for reference in held))
         return decoded
