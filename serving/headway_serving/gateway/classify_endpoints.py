@@ -6,6 +6,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -29,6 +30,7 @@ from headway_serving.gateway.request_rules import RequestRules, deadline_of, rou
 N = TypeVar("N", int, float)
 
 _MOST_MODELS = 100
+_NUMERIC = re.compile(r"[0-9.eE+-]+")
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ def _number(http: Request, name: str, kind: type[N], default: N, low: float, hig
     if text is None:
         return default
     try:
-        value = kind(text)
+        # Python reads more than numbers are written with: 1_0, the digits of other alphabets, spaces around.
+        value = kind(text) if _NUMERIC.fullmatch(text) else None
     except ValueError:
         value = None
     # Written so that NaN is refused too.

@@ -60,7 +60,8 @@ def _from_json(body: bytes) -> list[bytes]:
 def _from_base64(index: int, item: object) -> bytes:
     text = item.get("b64") if isinstance(item, dict) else None
     if not isinstance(text, str):
-        raise InvalidRequest(f'images[{index}]: {{"b64": "..."}} is needed, the picture in base64')
+        fetched = "; pictures are never fetched from an address" if isinstance(item, dict) and "url" in item else ""
+        raise InvalidRequest(f'images[{index}]: {{"b64": "..."}} is needed, the picture in base64{fetched}')
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -10,6 +10,7 @@ from headway_serving.core.classification import Classification
 from headway_serving.core.requests import ClassifyRequest, Progress
 from headway_serving.core.routing import Pin
 from headway_serving.gateway.error_responses import error_object_response, refuse_content_encoding
+from headway_serving.gateway.inference_operations import inference
 from headway_serving.gateway.inference_protocol import (
     InferenceRequest,
     read_inference_request,
@@ -17,6 +18,7 @@ from headway_serving.gateway.inference_protocol import (
 )
 from headway_serving.gateway.inference_tensors import images_of
 from headway_serving.gateway.observed_requests import ObservedClassifier, describe_route
+from headway_serving.gateway.operations import describes
 from headway_serving.gateway.request_rules import RequestRules, deadline_of, routing_key, version_number
 
 _JSON_LENGTH = "Inference-Header-Content-Length"
@@ -28,6 +30,7 @@ def blueprint(classifier: ObservedClassifier, rules: RequestRules) -> Blueprint:
 
     @routes.post("/v2/models/<name:model>/infer")
     @routes.post("/v2/models/<name:model>/versions/<name:version>/infer")
+    @describes(inference(rules.max_timeout_ms))
     def infer(model: str, version: str | None = None) -> Response:
         sent: list[InferenceRequest] = []
 

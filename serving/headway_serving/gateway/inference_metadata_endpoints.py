@@ -8,8 +8,16 @@ from flask import Blueprint, Response
 from headway_serving.adapters.route_file import RouteFile
 from headway_serving.core.catalog import Catalog, VersionStates
 from headway_serving.core.routing import Pin
+from headway_serving.gateway.inference_operations import (
+    MODEL_METADATA,
+    MODEL_READY,
+    SERVER_LIVE,
+    SERVER_METADATA,
+    SERVER_READY,
+)
 from headway_serving.gateway.inference_protocol import EXTENSIONS, INPUT_NAME, OUTPUT_NAME
 from headway_serving.gateway.json_responses import json_response
+from headway_serving.gateway.operations import describes
 from headway_serving.gateway.readiness import Readiness
 from headway_serving.gateway.request_rules import version_number
 
@@ -21,16 +29,19 @@ def blueprint(routes: RouteFile, catalog: Catalog, server: VersionStates, readin
     endpoints = Blueprint("inference_metadata", __name__)
 
     @endpoints.get("/v2")
+    @describes(SERVER_METADATA)
     def metadata() -> Response:
         return json_response(
             {"name": "headway", "version": importlib.metadata.version("headway"), "extensions": list(EXTENSIONS)}
         )
 
     @endpoints.get("/v2/health/live")
+    @describes(SERVER_LIVE)
     def live() -> Response:
         return json_response({"live": True})
 
     @endpoints.get("/v2/health/ready")
+    @describes(SERVER_READY)
     def ready() -> Response:
         waiting = readiness.obstacles(routes.table())
         reason = "; ".join(f"{name}: {why}" for name, why in waiting.items())
@@ -38,12 +49,14 @@ def blueprint(routes: RouteFile, catalog: Catalog, server: VersionStates, readin
 
     @endpoints.get("/v2/models/<name:model>/ready")
     @endpoints.get("/v2/models/<name:model>/versions/<name:version>/ready")
+    @describes(MODEL_READY)
     def model_ready(model: str, version: str | None = None) -> Response:
         reason = readiness.obstacle(model, routes.table(), version_number(version))
         return _readiness({"name": model, "ready": reason is None}, reason)
 
     @endpoints.get("/v2/models/<name:model>")
     @endpoints.get("/v2/models/<name:model>/versions/<name:version>")
+    @describes(MODEL_METADATA)
     def model_metadata(model: str, version: str | None = None) -> Response:
         number = version_number(version)
         route = routes.table().choose(model, Pin(label="stable") if number is None else Pin(number), "")

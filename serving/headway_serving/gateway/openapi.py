@@ -13,7 +13,7 @@ from typing import Any
 from flask import Flask
 
 from headway_serving.gateway.error_responses import Problem, problems_by_code
-from headway_serving.gateway.operations import Answer, Operation, Parameter, operation_of, routes_of
+from headway_serving.gateway.operations import ERROR_OBJECT_FORM, Answer, Operation, Parameter, operation_of, routes_of
 from headway_serving.gateway.schemas import DOCUMENTS, TEXT, problem_documents
 
 _ABOUT = (
@@ -117,10 +117,14 @@ def _error(operation: Operation, problems: list[Problem]) -> dict[str, Any]:
     if operation.errors.has_code:
         narrow = {"status": {"const": problems[0].status}, "code": {"enum": [each.code for each in problems]}}
         schema = {"allOf": [schema, {"properties": narrow}]}
+    content = {operation.errors.media_type: {"schema": schema}}
+    if {"not_found", "method_not_allowed"} & {each.code for each in problems}:
+        # The path that a name has made may be one of the other protocol, and is answered as that one says it.
+        content.setdefault(ERROR_OBJECT_FORM.media_type, {"schema": ERROR_OBJECT_FORM.schema})
     return {
         "description": "; ".join(f"{each.code}: {each.title}" for each in problems),
         "headers": _headers(headers),
-        "content": {operation.errors.media_type: {"schema": schema}},
+        "content": content,
     }
 
 

@@ -49,6 +49,7 @@ class ErrorForm:
 
 
 PROBLEM_FORM = ErrorForm("application/problem+json", {"$ref": "#/components/schemas/Problem"}, has_code=True)
+ERROR_OBJECT_FORM = ErrorForm("application/json", {"$ref": "#/components/schemas/ErrorObject"}, has_code=False)
 
 
 @dataclass(frozen=True)

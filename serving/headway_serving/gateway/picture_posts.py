@@ -65,7 +65,9 @@ class PicturePosts:
         if not (kind.startswith("image/") or kind == "application/octet-stream"):
             return None
         length = environ.get("CONTENT_LENGTH", "")
-        if not (length.isascii() and length.isdecimal() and 0 < int(length) <= self.max_body_bytes):
+        if not (
+            length.isascii() and length.isdecimal() and len(length) <= 18 and 0 < int(length) <= self.max_body_bytes
+        ):
             return None
         path = _PATH.fullmatch(environ["PATH_INFO"])
         return None if path is None else (path, int(length))

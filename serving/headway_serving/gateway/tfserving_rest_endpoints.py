@@ -16,7 +16,9 @@ from headway_serving.core.errors import InvalidRequest, ServingError
 from headway_serving.core.requests import Deadline, Fallback, Progress
 from headway_serving.core.routing import Arm, Pin, Route
 from headway_serving.gateway.error_responses import PassThroughOff, error_object_response, refuse_content_encoding
+from headway_serving.gateway.inference_operations import passing_on
 from headway_serving.gateway.observed_requests import ObservedClassifier, Outcome, describe_route
+from headway_serving.gateway.operations import describes
 from headway_serving.gateway.request_rules import RequestRules, deadline_of, routing_key, version_number
 
 _CANDIDATE_SHARE = 0.5
@@ -41,6 +43,7 @@ def blueprint(server: RestModelServer | None, observed: ObservedClassifier, rule
     @endpoints.post("/v1/models/<name:model>:predict")
     @endpoints.post("/v1/models/<name:model>/versions/<name:version>:predict")
     @endpoints.post("/v1/models/<name:model>/labels/<name:label>:predict")
+    @describes(passing_on(rules.max_timeout_ms))
     def predict(model: str, version: str | None = None, label: str | None = None) -> Response:
         def work(progress: Progress) -> Outcome[Response]:
             if server is None:

@@ -85,7 +85,9 @@ class RequestFuzzer:
         method = self._random.choice(["POST", "POST", "GET", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"])
         path = self._random.choice([self._random.choice(PATHS), self._path()])
         body = self._random.choice(self._pictures)
-        return FuzzedRequest("header abuse", _request(method, path, f"Content-Type: image/png\r\n{lines}", body))
+        data = _request(method, path, f"Content-Type: image/png\r\n{lines}", body)
+        zeros = b"0" * self._random.choice([0, 0, 0, 1, 20, 5000])
+        return FuzzedRequest("header abuse", data.replace(b"Content-Length: ", b"Content-Length: " + zeros))
 
     def no_http(self) -> FuzzedRequest:
         """A request with its head damaged: what its answer is, if there is one, depends on where."""

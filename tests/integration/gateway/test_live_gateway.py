@@ -133,6 +133,18 @@ def test_a_body_over_the_limit_is_refused_without_being_read(gateway: LiveGatewa
     assert problem_in(answer) == (413, "payload_too_large")
 
 
+def test_a_length_of_thousands_of_digits_is_a_number_like_any_other(gateway: LiveGateway) -> None:
+    """Python refuses to read one, and no part of the gateway may fall over that."""
+    body = picture(3)
+    for kind in (b"image/png", b"multipart/form-data; boundary=b", b"application/json"):
+        with gateway.connect() as connection:
+            digits = b"0" * 5000 + str(len(body)).encode()
+            opening = head(7).replace(b"image/png", kind).replace(b"Length: 7", b"Length: " + digits)
+            connection.sendall(opening + body)
+            answer = response_on(connection)
+        assert answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 400")), answer
+
+
 def test_nobody_writes_lines_into_the_log(gateway: LiveGateway) -> None:
     forged = "2026-01-01 00:00:00,000 INFO forged"
     escape, separator = "\x1b[2J", "\u2028"

@@ -29,16 +29,15 @@ def document_of(gateway: GatewayUnderTest) -> dict[str, Any]:
 def guarded(tmp_path: Path) -> GatewayUnderTest:
     path = tmp_path / "tokens.json"
     path.write_text('{"schema": 1, "tokens": []}')
-    return GatewayUnderTest(tmp_path / "routes.json", None, {}, TokenFile(path, 1.0))
+    return GatewayUnderTest(tmp_path / "routes.json", None, {}, tokens=TokenFile(path, 1.0))
 
 
 def codes_of(operation: dict[str, Any]) -> dict[str, int]:
     """The problem codes of an operation with the status under which each stands."""
     codes = {}
     for status, answer in operation["responses"].items():
-        for schema in answer["content"].values():
-            narrow = schema["schema"].get("allOf", [{}, {}])[1].get("properties", {}).get("code", {})
-            codes |= dict.fromkeys(narrow.get("enum", []), int(status))
+        if int(status) >= 400:
+            codes |= dict.fromkeys((line.partition(":")[0] for line in answer["description"].split("; ")), int(status))
     return codes
 
 

@@ -72,6 +72,11 @@ BAD_BODIES: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "JSON without images": (json_body('{"image": []}'), 400, "invalid_request", 'needs "images"'),
     "images that are no list": (json_body('{"images": {"b64": "aaaa"}}'), 400, "invalid_request", 'needs "images"'),
     "image that is no object": (json_body('{"images": ["aaaa"]}'), 400, "invalid_request", "images[0]"),
+    "image by its address": (
+        json_body('{"images": [{"url": "http://127.0.0.1:1/3.png"}]}'),
+        400, "invalid_request", "pictures are never fetched from an address",
+    ),
+    "address in base64": (as_json(b"file:///etc/passwd"), 415, "unsupported_image", "accepted format"),
     "b64 that is no text": (json_body('{"images": [{"b64": 1}]}'), 400, "invalid_request", "images[0]"),
     "b64 of wrong letters": (
         json_body(json.dumps({"images": [{"b64": b64(GOOD)}, {"b64": "not base64!"}]})),
@@ -132,6 +137,9 @@ def test_a_bad_path_is_refused_with_what_there_is(
         ("top_k=", "top_k must be"),
         ("top_k=many", "not 'many'"),
         ("top_k=2.5", "top_k must be"),
+        ("top_k=1_0", "not '1_0'"),
+        ("top_k=%D9%A3", "top_k must be"),
+        ("top_k=%203", "top_k must be"),
         ("top_k=" + "9" * 5000, "top_k must be"),
         ("min_confidence=1.01", "min_confidence must be a number, 0 to 1, not '1.01'"),
         ("min_confidence=-0.1", "min_confidence must be"),

@@ -24,7 +24,7 @@ from tests.integration.gateway.gateway_under_test import (
 
 SECRETS = {"camera": "c4mera.to-ken_~+/==", "prometheus": "scrap3", "both": "b0th"}
 SCOPES = {"camera": ["classify"], "prometheus": ["admin"], "both": ["classify", "admin"]}
-OPEN = ["/livez", "/readyz", "/openapi.json", "/docs"]
+OPEN = ["/livez", "/readyz", "/openapi.json", "/docs", "/v2", "/v2/health/live", "/v2/health/ready"]
 
 
 @pytest.fixture
@@ -66,12 +66,12 @@ def test_the_open_routes_ask_for_nothing(guarded: GatewayUnderTest) -> None:
 
 def test_every_route_but_the_open_ones_asks_for_a_token(guarded: GatewayUnderTest) -> None:
     closed = [(method, rule) for method, rule, _ in routes_of(guarded.app) if rule not in OPEN]
-    assert len(closed) >= 6
+    assert len(closed) >= 16
     for method, rule in closed:
         path = rule.replace("<name:model>", "digits").replace("<name:version>", "1").replace("<name:label>", "old")
         response = guarded.app.test_client().open(path, method=method)
-        problem = check_problem(response, 401, "unauthorized")
-        assert "Authorization: Bearer TOKEN" in problem["detail"]
+        assert response.status_code == 401, (method, rule)
+        assert "Authorization: Bearer TOKEN" in response.text
         assert response.headers["WWW-Authenticate"] == 'Bearer realm="headway"'
 
 
@@ -138,7 +138,7 @@ def test_a_caller_stays_with_its_arm(tmp_path: Path, guarded: GatewayUnderTest) 
     for weight, version in ((place - 1e-6, 1), (place + 1e-6, 2)):
         table = {"digits": ModelRoutes(stable=1, candidate=Candidate(2, weight))}
         tokens = guarded.parts.tokens
-        gateway = GatewayUnderTest(tmp_path / f"routes-{version}.json", None, table, tokens)
+        gateway = GatewayUnderTest(tmp_path / f"routes-{version}.json", None, table, tokens=tokens)
         answered = {gateway.classify(headers=bearer("camera")).get_json()["version"] for _ in range(20)}
         assert answered == {version}
         keyed = {gateway.classify(headers={**bearer("camera"), "X-Routing-Key": str(key)}).get_json()["version"]
@@ -162,7 +162,7 @@ def test_a_route_that_describes_nothing_is_for_admins(guarded: GatewayUnderTest)
 def test_the_admin_port_has_the_admin_routes_and_the_main_port_then_has_none(
     tmp_path: Path, guarded: GatewayUnderTest
 ) -> None:
-    gateway = GatewayUnderTest(tmp_path / "r.json", GatewaySettings(admin_port=9999), {}, guarded.parts.tokens)
+    gateway = GatewayUnderTest(tmp_path / "r.json", GatewaySettings(admin_port=9999), {}, tokens=guarded.parts.tokens)
     check_problem(gateway.get("/metrics", headers=bearer("both")), 404, "not_found")
     admin = create_admin_app(gateway.parts).test_client()
     assert "headway_build_info" in admin.get("/metrics", headers=bearer("both")).text
