@@ -94,15 +94,29 @@ def test_a_body_that_does_not_arrive_gets_408_and_holds_no_thread(
     connections = [gateway.connect() for _ in range(2)]  # as many as there are threads
     try:
         for connection in connections:
-            connection.sendall(opening)
-        for connection in connections:
-            if opening.count(b"POST") == 2:
+            good, _, bad = opening.rpartition(b"POST")
+            if good:
+                connection.sendall(good)
                 assert b" 200 " in response_on(connection)
+            connection.sendall(b"POST" + bad)
+        for connection in connections:
             assert problem_in(answer_to(connection, trickle)) == (408, "request_timeout")
         eventually(lambda: classify(gateway).status_code == 200, "the threads are free again")
     finally:
         for connection in connections:
             connection.close()
+
+
+def test_a_body_that_does_not_arrive_after_a_pipelined_request_holds_no_thread(gateway: LiveGateway) -> None:
+    """Sent without waiting for the answer before it, as no usual client does: here the connection just ends."""
+    with gateway.connect() as first, gateway.connect() as second:
+        for connection in (first, second):
+            connection.sendall(head(len(picture(3))) + picture(3) + head(1000))
+        for connection in (first, second):
+            assert b" 200 " in response_on(connection)
+            while connection.recv(65536):
+                pass
+        eventually(lambda: classify(gateway).status_code == 200, "the threads are free again")
 
 
 @pytest.mark.parametrize(
