@@ -107,15 +107,7 @@ class PrometheusMetrics:
             "headway_shadow_score_shift", "How far the score of the stable version's label moves, 0 to 1",
             ("model", "version"), buckets=_SHIFTS, registry=registry,
         )  # fmt: skip
-        self._tokens_valid = Gauge(
-            "headway_tokens_valid", "1 if the tokens file as it is now is in force, or none is used; else 0",
-            registry=registry,
-        )  # fmt: skip
-        self._tokens_valid.set(1)
-        self._refused_callers = Counter(
-            "headway_refused_callers", "Requests refused for their token, by the problem's code", ("code",),
-            registry=registry,
-        )  # fmt: skip
+        self._tokens_valid, self._refused_callers = _caller_metrics(registry)
         build = Gauge("headway_build_info", "Always 1; the version of the gateway", ("version",), registry=registry)
         build.labels(importlib.metadata.version("headway")).set(1)
         # Finding a labelled child by its texts costs more than counting: each one is looked up once.
@@ -188,3 +180,16 @@ class PrometheusMetrics:
         if child is None:
             child = self._children[key] = metric.labels(*labels)
         return child
+
+
+def _caller_metrics(registry: CollectorRegistry) -> tuple[Gauge, Counter]:
+    valid = Gauge(
+        "headway_tokens_valid", "1 if the tokens file as it is now is in force, or none is used; else 0",
+        registry=registry,
+    )  # fmt: skip
+    valid.set(1)
+    refused = Counter(
+        "headway_refused_callers", "Requests refused for their token, by the problem's code", ("code",),
+        registry=registry,
+    )  # fmt: skip
+    return valid, refused

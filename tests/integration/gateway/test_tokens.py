@@ -134,7 +134,7 @@ def test_a_wrong_path_is_not_found_for_everyone(guarded: GatewayUnderTest) -> No
 
 def test_a_caller_stays_with_its_arm(tmp_path: Path, guarded: GatewayUnderTest) -> None:
     """The token's name is the routing key of requests without one."""
-    place = position("digits", "camera")
+    place = position("digits", "", "camera")
     for weight, version in ((place - 1e-6, 1), (place + 1e-6, 2)):
         table = {"digits": ModelRoutes(stable=1, candidate=Candidate(2, weight))}
         tokens = guarded.parts.tokens
