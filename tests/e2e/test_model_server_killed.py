@@ -74,3 +74,32 @@ def test_kill_9_under_load_is_answered_with_503_and_retry_after_until_the_server
         if answer.status_code == 503:
             assert answer.json()["code"] == "model_unavailable"
             assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_a_model_server_that_stands_still_costs_each_request_its_own_time_and_no_more(
+    trained: Trained, tmp_path: Path
+) -> None:
+    repository = copied(trained, tmp_path)
+    picture = trained.samples[HEAD][0].read_bytes()
+    patience = {"HEADWAY_REQUEST_TIMEOUT_MS": "1000"}
+    with (
+        serving(repository.root, tmp_path / "log", environment=patience) as served,
+        Clients(served, picture) as clients,
+    ):
+        eventually(lambda: clients.answered(200, since=0), "answers under load")
+        stopped = served.child("headway_serving.modelserver")
+        stopped.send_signal(signal.SIGSTOP)
+        at = time.monotonic()
+        eventually(lambda: clients.answered(504, since=at), "requests end at their deadline")
+        assert httpx.get(f"{served.url}/livez").status_code == 200
+        stopped.send_signal(signal.SIGCONT)
+        returned = time.monotonic()
+        eventually(lambda: clients.answered(200, since=returned), "the model server answers again")
+        settled = time.monotonic()
+        eventually(lambda: sum(began >= settled for began, _ in list(clients.answers)) >= 50, "more answers")
+    assert clients.failures == []
+    statuses = {answer.status_code for _, answer in clients.answers}
+    assert statuses <= {200, 503, 504}
+    for _, answer in clients.answers:
+        assert answer.status_code == 200 or answer.headers["Content-Type"] == "application/problem+json"
+    assert {answer.status_code for began, answer in clients.answers if began >= settled} == {200}
