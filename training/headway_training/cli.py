@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _OWN_PICTURES = "own-pictures"
 _DEFAULT_BASE = "efficientnet-lite0"
-_TABLE_WIDTH = 160
+_TABLE_WIDTH = 160  # of a file or a pipe, which has none: names would be cut off at 80 characters
 
 
 def train_main(argv: Sequence[str]) -> int:
@@ -148,6 +148,8 @@ def _train(arguments: argparse.Namespace) -> None:
         raise TrainingError(f"--repository {root} is a file; name a folder to publish to")
     repository = ModelRepository(root)
     console = Console(soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        console.width = _TABLE_WIDTH
     with console.status("loading TensorFlow ..."), _starting_tensorflow():
         from headway_training import backbones, features, pipeline  # noqa: PLC0415  # takes seconds, so not for --help
     _check_bases(recipes, repository, backbones.BACKBONES)
@@ -156,8 +158,7 @@ def _train(arguments: argparse.Namespace) -> None:
         features.default_cache(), arguments.data_dir, arguments.on_bad_image, arguments.checkpoint, arguments.resume
     )
     published = [pipeline.train(recipe, repository, console, options) for recipe in recipes]
-    # A name that is cut off names nothing: where there is no terminal the table may be wider than 80 characters.
-    console.print(_summary(published), width=None if console.is_terminal else _TABLE_WIDTH, crop=False)
+    console.print(_summary(published))
     for line in _remarks(published):
         console.print(line)
 

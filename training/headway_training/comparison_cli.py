@@ -15,6 +15,7 @@ from headway_contract.model_repository import ModelRepository
 from headway_training.comparison import Comparison, PairedTest, StoredRun, compare, load_run
 from headway_training.errors import TrainingError
 
+_WIDTH = 160  # of a file or a pipe, which has none
 _FIGURES: tuple[tuple[str, Callable[[StoredRun], str]], ...] = (
     ("accuracy", lambda run: f"{run.record.evaluation.accuracy.value:.4f}"),
     (
@@ -48,7 +49,10 @@ def compare_main(argv: Sequence[str]) -> int:
     except (TrainingError, ContractError) as error:
         sys.stderr.write(f"headway compare: {error}\n")
         return 2
-    _show(comparison, Console(highlight=False, markup=False))
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _WIDTH
+    _show(comparison, console)
     return 0
 
 

@@ -43,16 +43,23 @@ def test_a_head_on_a_base_of_ones_own_needs_no_recipe(
 
 
 def test_a_relative_folder_is_the_one_of_the_working_directory(
-    workshop: Workshop, repository: ModelRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workshop: Workshop,
+    repository: ModelRepository,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """And not one of that name in the data folder; fields are changed with --set as in a recipe."""
+    name = "of-the-working-directory-and-not-of-the-data-folder"
     monkeypatch.chdir(workshop.pictures.parent)
     (tmp_path / "data" / workshop.pictures.name).mkdir(parents=True)
     assert train_main([
-        "--images", workshop.pictures.name, "--name", "mine", "--base", "coloured-base", "--set", "fitting.epochs=2",
+        "--images", workshop.pictures.name, "--name", name, "--base", "coloured-base", "--set", "fitting.epochs=2",
         "--data-dir", str(tmp_path / "data"), "--repository", str(repository.root),
     ]) == 0  # fmt: skip
-    assert len(record(repository, "mine").phases[0].loss) == 2
+    assert len(record(repository, name).phases[0].loss) == 2
+    # In a pipe the table is as wide as its names need.
+    assert f"{name}/1 " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
