@@ -65,7 +65,8 @@ _CLEARLY_LARGER = 2
 """How much larger than the frame a picture scaled by its DCT must be on each side that counts.
 
 The DCT's low-pass ends at half the scaled picture's frequencies, so that the antialiasing filter of the resize that
-follows is what shapes the result: with a factor of 2 it differs from the full decoding by less than JPEG itself does.
+follows is what shapes the result: with a factor of 2 it differs from the full decoding by two levels of 255 on average,
+measured on the golden photos.
 """
 
 _MOST_RUN_LENGTH_BYTES = 1_000_000  # Pillow decodes run-length BMPs in Python: 3 s for 20 MB

@@ -1,7 +1,7 @@
 """Makes the awkward pictures of the golden set and the digests of what they must become.
 
-Run ``python -m tests.golden.make_golden_images`` only for a new picture or a new ``SPEC_REVISION``: a digest that
-changes otherwise means that published models no longer see the pixels they were trained on.
+Run ``python -m tests.golden.make_golden_images`` only for a new picture or a new ``SPEC_REVISION``. It adds digests and
+changes none: one that would change means that published models no longer see the pixels they were trained on.
 """
 
 import hashlib
@@ -10,20 +10,25 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
-from headway_contract.preprocessing import ImageSpec, decode_image, to_model_input
+from headway_contract.preprocessing import ACCEPTED_FORMATS, ImageSpec, decode_image, to_model_input
 
 IMAGES = Path(__file__).parent / "images"
 EXPECTED = Path(__file__).parent / "expected.json"
 
 SPECS = {
-    "gray-28x28-stretch": ImageSpec(28, 28, 1, polarity="light_on_dark"),
-    "rgb-32x48-pad": ImageSpec(32, 48, 3, fit="pad", resample="bicubic", pad_value=114),
-    "rgb-24x24-crop": ImageSpec(24, 24, 3, fit="crop", resample="lanczos"),
+    "gray-28x28-stretch": ImageSpec(28, 28, 1, polarity="light_on_dark", revision=1),
+    "rgb-32x48-pad": ImageSpec(32, 48, 3, fit="pad", resample="bicubic", pad_value=114, revision=1),
+    "rgb-24x24-crop": ImageSpec(24, 24, 3, fit="crop", resample="lanczos", revision=1),
+    "digit-28x28": ImageSpec(28, 28, 1, polarity="auto", centre="mass"),
+    "rgb-16x16-stretch-2": ImageSpec(16, 16, 3),
+    "rgb-32x48-pad-2": ImageSpec(32, 48, 3, fit="pad", resample="bicubic", pad_value=114),
+    "gray-24x24-crop-2": ImageSpec(24, 24, 1, fit="crop", resample="lanczos"),
 }
 
 _ORIENTATION = 0x0112
@@ -62,7 +67,24 @@ def sixteen_bits(channels: int) -> NDArray[np.uint16]:
     return np.asarray(scene()).astype(np.uint16)[..., :channels] * np.uint16(256) + noise.astype(np.uint16)
 
 
-def png(samples: NDArray[np.uint8] | NDArray[np.uint16], *, interlaced: bool = False) -> bytes:
+def photo(width: int, height: int) -> Image.Image:
+    """The scene, large: what a camera gives for a small model."""
+    return scene().resize((width, height), Image.Resampling.BICUBIC)
+
+
+def written() -> Image.Image:
+    """A seven in gray pencil, in a corner of an unevenly lit sheet of 400 x 300 pixels."""
+    sheet = Image.new("L", (400, 300), 0)
+    ImageDraw.Draw(sheet).line([(230, 40), (330, 40), (270, 190)], fill=255, width=14)
+    paper = 210 - np.linspace(0, 90, 400) - np.linspace(0, 30, 300)[:, np.newaxis]
+    noise = np.random.default_rng(8).normal(0, 3, (300, 400))
+    pixels = paper * (1 - np.asarray(sheet) / 255 * 0.6) + noise
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def png(
+    samples: NDArray[np.uint8] | NDArray[np.uint16], *, interlaced: bool = False, transparent: tuple[int, ...] = ()
+) -> bytes:
     """Write ``[H, W, 1 or 3]`` samples of 8 or 16 bits as a PNG, without Pillow, which cannot write all of these."""
     height, width, channels = samples.shape
     colour = _PNG_GRAY if channels == 1 else _PNG_RGB
@@ -70,7 +92,8 @@ def png(samples: NDArray[np.uint8] | NDArray[np.uint16], *, interlaced: bool = F
     passes = [samples[y::dy, x::dx] for x, y, dx, dy in _ADAM7] if interlaced else [samples]
     # Each row begins with its filter: 0, none.
     rows = b"".join(b"\0" + row.astype(row.dtype.newbyteorder(">")).tobytes() for part in passes for row in part)
-    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    key = struct.pack(f">{len(transparent)}H", *transparent)
+    parts = [(b"IHDR", header), *([(b"tRNS", key)] if key else []), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in parts)
 
 
@@ -113,14 +136,29 @@ def _save_pillow_pictures() -> None:
         "dark-ink.png": ink().save,
         "light-ink.png": ImageOps.invert(ink()).save,
         "sliver.png": upright.resize((200, 3)).save,
+        "photo.jpg": lambda path: photo(450, 300).save(path, quality=60),
+        "photo-exif-6.jpg": lambda path: (
+            photo(450, 300).transpose(Image.Transpose.ROTATE_90).save(path, quality=60, exif=_exif(6))
+        ),
+        "photo-gray.jpg": lambda path: photo(450, 300).convert("L").save(path, quality=60, progressive=True),
+        "photo-cmyk.jpg": lambda path: photo(300, 200).convert("CMYK").save(path, quality=60),
+        "written.jpg": lambda path: written().save(path, quality=70),
+        "gray-16bit.tiff": lambda path: Image.fromarray(sixteen_bits(1)[..., 0]).save(path, compression="tiff_lzw"),
+        "gray-alpha.tiff": lambda path: gray_alpha.save(path, compression="tiff_lzw"),
+        "exif-5.webp": lambda path: upright.save(path, lossless=True, exif=_exif(5)),
     }
+    if "AVIF" in ACCEPTED_FORMATS:
+        saves["lossy.avif"] = lambda path: upright.save(path, quality=80, speed=8)
     for name, save in saves.items():
-        save(IMAGES / name)
+        if not (IMAGES / name).exists():
+            save(IMAGES / name)
 
 
-def _expected() -> dict[str, object]:
+def _expected() -> dict[str, Any]:
     arrays = {
-        path.name: {name: to_model_input(decode_image(path.read_bytes()), spec) for name, spec in SPECS.items()}
+        path.name: {
+            name: to_model_input(decode_image(path.read_bytes(), spec=spec), spec) for name, spec in SPECS.items()
+        }
         for path in sorted(IMAGES.iterdir())
     }
     return {
@@ -142,7 +180,20 @@ def main() -> None:
     (IMAGES / "gray-16bit.png").write_bytes(png(sixteen_bits(1)))
     (IMAGES / "rgb-16bit.png").write_bytes(png(sixteen_bits(3)))
     (IMAGES / "interlaced.png").write_bytes(png(np.asarray(scene()), interlaced=True))
-    EXPECTED.write_text(json.dumps(_expected(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    # The lowest sample of each is transparent; with 16 bits, some other has the same high byte.
+    gray, colour = sixteen_bits(1), np.asarray(scene())
+    (IMAGES / "gray-16bit-key.png").write_bytes(png(gray, transparent=(int(gray.min()),)))
+    (IMAGES / "rgb-key.png").write_bytes(png(colour, transparent=tuple(int(sample) for sample in colour[10, 8])))
+    expected = _expected()
+    _refuse_changes(json.loads(EXPECTED.read_bytes()), expected)
+    EXPECTED.write_text(json.dumps(expected, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _refuse_changes(before: dict[str, Any], after: dict[str, Any]) -> None:
+    for image, of_spec in before["images"].items():
+        for name, found in of_spec.items():
+            if after["images"][image][name] != found:
+                raise SystemExit(f"{image} under {name} would become another array; published models rely on this one")
 
 
 if __name__ == "__main__":

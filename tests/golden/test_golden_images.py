@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from headway_contract.preprocessing import ImageSpec, decode_image, to_model_input
+from headway_training.pictures import FilePictures, PictureFile
 from tests.golden.golden_set import CASES, GoldenCase, digest, image_path
 
 LIGHT_ON_DARK = ImageSpec(28, 28, 1, polarity="light_on_dark")
@@ -30,7 +31,7 @@ def opacity() -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_a_golden_picture_becomes_the_recorded_array(case: GoldenCase) -> None:
-    array = to_model_input(decode_image(case.path.read_bytes()), case.spec)
+    array = to_model_input(decode_image(case.path.read_bytes(), spec=case.spec), case.spec)
     assert array.dtype == np.uint8
     assert array.shape == case.shape
     assert digest(array) == case.digest
@@ -47,8 +48,60 @@ def test_the_recorded_shapes_are_those_of_the_geometries() -> None:
         "gray-28x28-stretch": (28, 28, 1),
         "rgb-32x48-pad": (32, 48, 3),
         "rgb-24x24-crop": (24, 24, 3),
+        "digit-28x28": (28, 28, 1),
+        "rgb-16x16-stretch-2": (16, 16, 3),
+        "rgb-32x48-pad-2": (32, 48, 3),
+        "gray-24x24-crop-2": (24, 24, 1),
     }
+    assert {case.spec.revision for case in CASES} == {1, 2}
     assert all(case.shape == case.spec.shape for case in CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_training_reads_a_golden_file_as_the_recorded_array(case: GoldenCase) -> None:
+    pictures = FilePictures([PictureFile(case.path, case.path.name, "", "")], case.spec)
+    assert digest(pictures.read([0])[0]) == case.digest
+
+
+def test_a_scaled_decoding_differs_from_the_full_one_by_a_few_levels_at_most() -> None:
+    for name in ("photo.jpg", "photo-exif-6.jpg"):
+        data = image_path(name).read_bytes()
+        for spec in (ImageSpec(16, 16, 3), ImageSpec(32, 48, 3, fit="pad"), ImageSpec(24, 24, 1, fit="crop")):
+            scaled = decode_image(data, spec=spec)
+            assert scaled.width < 450
+            full = to_model_input(decode_image(data), spec).astype(int)
+            assert np.abs(to_model_input(scaled, spec) - full).mean() < 3
+
+
+def test_a_photo_turned_by_exif_is_the_upright_one_when_scaled_too() -> None:
+    spec = ImageSpec(16, 60, 3)
+    upright, turned = (
+        decode_image(image_path(name).read_bytes(), spec=spec) for name in ("photo.jpg", "photo-exif-6.jpg")
+    )
+    assert upright.size == turned.size == (225, 150)
+    assert np.abs(to_model_input(upright, spec).astype(int) - to_model_input(turned, spec)).mean() < 3
+
+
+def test_the_transparent_colour_of_a_picture_without_opacity_becomes_white() -> None:
+    colour, found = stored("upright.png"), decoded("rgb-key.png")
+    transparent = (colour == colour[10, 8]).all(axis=-1)
+    assert 0 < np.count_nonzero(transparent) < transparent.size
+    assert (found[transparent] == 255).all()
+    np.testing.assert_array_equal(found[~transparent], colour[~transparent])
+    samples = stored("gray-16bit.png")
+    transparent = samples == samples.min()
+    # Others share its high byte and are shown.
+    assert np.count_nonzero(samples // 256 == samples.min() // 256) > np.count_nonzero(transparent)
+    np.testing.assert_array_equal(decoded("gray-16bit-key.png"), np.where(transparent, 255, samples // 256))
+
+
+def test_writing_on_an_unevenly_lit_sheet_becomes_light_strokes_in_the_middle() -> None:
+    spec = ImageSpec(28, 28, 1, polarity="auto", centre="mass")
+    pixels = to_model_input(decode_image(image_path("written.jpg").read_bytes(), spec=spec), spec)[..., 0]
+    assert pixels.max() == 255
+    assert 0.05 < (pixels > 127).mean() < 0.3
+    assert not pixels[:3].any()
+    assert (pixels == 0).mean() > 0.6
 
 
 @pytest.mark.parametrize("name", ["exif-6.png", "interlaced.png", "plain.bmp", "packed.tiff", "rgb-16bit.png"])
@@ -69,6 +122,7 @@ def test_sixteen_bit_samples_keep_their_high_byte() -> None:
     assert samples.max() > 255
     np.testing.assert_array_equal(decoded("gray-16bit.png"), samples // 256)
     np.testing.assert_array_equal(decoded("gray-16bit.png"), stored("upright.png")[..., 0])
+    np.testing.assert_array_equal(decoded("gray-16bit.tiff"), stored("upright.png")[..., 0])
 
 
 def test_transparency_becomes_white() -> None:
@@ -82,8 +136,9 @@ def test_transparency_becomes_white() -> None:
 def test_transparency_of_a_gray_picture_becomes_white() -> None:
     gray = stored("gray-alpha.png")[..., 0]
     expected = gray * opacity() + 255 * (1 - opacity())
-    for channel in np.moveaxis(decoded("gray-alpha.png"), -1, 0):
-        np.testing.assert_allclose(channel, expected, atol=1)
+    for name in ("gray-alpha.png", "gray-alpha.tiff"):
+        for channel in np.moveaxis(decoded(name), -1, 0):
+            np.testing.assert_allclose(channel, expected, atol=1)
 
 
 def test_a_palette_picture_shows_its_colours_and_white_where_it_is_transparent() -> None:
@@ -97,7 +152,7 @@ def test_a_palette_picture_shows_its_colours_and_white_where_it_is_transparent()
     np.testing.assert_array_equal(found[~transparent], opaque[~transparent])
 
 
-@pytest.mark.parametrize(("name", "mean_difference"), [("cmyk.jpg", 16), ("lossy.webp", 10)])
+@pytest.mark.parametrize(("name", "mean_difference"), [("cmyk.jpg", 16), ("lossy.webp", 10), ("lossy.avif", 10)])
 def test_a_lossy_picture_is_close_to_the_scene(name: str, mean_difference: float) -> None:
     assert np.abs(decoded(name).astype(int) - stored("upright.png")).mean() < mean_difference
 

@@ -1,7 +1,9 @@
 """What ``decode_image`` refuses, and how it says so. What it makes of odd pictures: ``tests/golden``."""
 
+import struct
 import tracemalloc
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -10,8 +12,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from headway_contract.errors import ImageTooLarge, InvalidImage, UnsupportedImage
-from headway_contract.preprocessing import DecodeLimits, ImageSpec, decode_image, encode_png, to_model_input
-from tests.unit.contract.contract_examples import encoded, png_header
+from headway_contract.preprocessing import (
+    ACCEPTED_FORMATS,
+    DecodeLimits,
+    ImageSpec,
+    decode_image,
+    encode_png,
+    to_model_input,
+)
+from tests.unit.contract.contract_examples import encoded, png_chunk, png_header
+from tests.unit.contract.hostile_pictures import gray_tiff, tag, tiff
 
 
 def noise(height: int, width: int, channels: int = 3) -> Image.Image:
@@ -34,13 +44,13 @@ def test_what_is_no_accepted_picture_is_refused_and_the_accepted_formats_are_nam
         decode_image(data)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ACCEPTED_FORMATS)
 def test_every_accepted_format_is_read_whatever_it_is_called(kind: str) -> None:
     image = decode_image(encoded(noise(20, 30), kind))
     assert (image.mode, image.size) == ("RGB", (30, 20))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", [kind for kind in ACCEPTED_FORMATS if kind != "GIF"])
 def test_a_truncated_picture_is_refused(kind: str) -> None:
     data = encoded(noise(64, 64), kind)
     for share in (0.3, 0.6, 0.95):
@@ -91,6 +101,88 @@ def test_32_bit_samples_are_refused_with_the_way_out() -> None:
     floats = Image.fromarray(np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4))
     with pytest.raises(UnsupportedImage, match="save it with 8 or 16 bits"):
         decode_image(encoded(floats, "TIFF"))
+
+
+@pytest.mark.parametrize(
+    ("size", "spec", "decoded"),
+    [
+        ((3000, 2000), ImageSpec(28, 28, 1), (375, 250)),
+        ((640, 427), ImageSpec(224, 224, 3), (640, 427)),
+        ((1000, 900), ImageSpec(224, 224, 3), (500, 450)),
+        ((896, 448), ImageSpec(224, 224, 3), (896, 448)),
+        # Cropped, the shorter side fills the frame; padded, the longer one.
+        ((896, 2000), ImageSpec(224, 224, 3, fit="crop"), (448, 1000)),
+        ((895, 2000), ImageSpec(224, 224, 3, fit="crop"), (895, 2000)),
+        ((300, 1792), ImageSpec(224, 224, 3, fit="pad"), (75, 448)),
+        ((300, 1791), ImageSpec(224, 224, 3, fit="pad"), (150, 896)),
+        # Where strokes are looked for, six times the frame stay.
+        ((3000, 2000), ImageSpec(28, 28, 1, polarity="auto", centre="mass"), (375, 250)),
+        ((600, 400), ImageSpec(28, 28, 1, polarity="auto", centre="mass"), (300, 200)),
+        ((300, 200), ImageSpec(28, 28, 1, polarity="auto", centre="mass"), (300, 200)),
+        ((3000, 2000), ImageSpec(28, 28, 1, resample="nearest"), (3000, 2000)),
+        ((3000, 2000), ImageSpec(28, 28, 1, revision=1), (3000, 2000)),
+        ((3000, 2000), None, (3000, 2000)),
+    ],
+)
+def test_a_jpeg_is_decoded_as_small_as_leaves_it_clearly_larger(
+    size: tuple[int, int], spec: ImageSpec | None, decoded: tuple[int, int]
+) -> None:
+    image = Image.linear_gradient("L").resize(size).convert("RGB")
+    assert decode_image(encoded(image, "JPEG"), None, spec).size == decoded
+    turned = Image.Exif()
+    turned[0x0112] = 8
+    sideways = encoded(image.transpose(Image.Transpose.ROTATE_270), "JPEG", exif=turned)
+    assert decode_image(sideways, None, spec).size == decoded
+
+
+def test_one_channel_is_the_luma_of_the_jpeg_itself() -> None:
+    data = encoded(noise(64, 48), "JPEG", quality=95, subsampling=0)
+    luma = decode_image(data, None, ImageSpec(64, 48, 1))
+    assert luma.mode == "L"
+    converted = decode_image(data).convert("L")
+    # Colours out of range are cut off on the way through RGB.
+    assert np.abs(np.asarray(luma).astype(int) - np.asarray(converted)).mean() < 1
+    assert decode_image(data, None, ImageSpec(64, 48, 3)).mode == "RGB"
+    assert decode_image(data, None, ImageSpec(64, 48, 1, revision=1)).mode == "RGB"
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_the_transparent_level_of_a_gray_png_is_found_at_every_depth(depth: int) -> None:
+    levels = np.arange(2**depth).repeat(8 // depth)[: 8 * 2**depth // depth]
+    bits = (levels[:, np.newaxis] >> np.arange(depth)[::-1]) & 1
+    row = b"\0" + np.packbits(bits.astype(np.uint8)).tobytes()
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", len(levels), 1, depth, 0, 0, 0, 0)),
+        (b"tRNS", struct.pack(">H", 1)),
+        (b"IDAT", zlib.compress(row)),
+        (b"IEND", b""),
+    ]
+    found = np.asarray(decode_image(b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)))
+    np.testing.assert_array_equal(found[0], np.where(levels == 1, 255, levels * (255 // (2**depth - 1))))
+
+
+def test_gray_with_opacity_at_16_bits_keeps_both() -> None:
+    samples = np.array([[0x12FF, 0xFFFF], [0x12FF, 0x0000]], dtype=">u2")
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 4, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\0" + samples.tobytes())),
+        (b"IEND", b""),
+    ]
+    found = np.asarray(decode_image(b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)))
+    np.testing.assert_array_equal(found[0, :, 0], [0x12, 255])
+
+
+def test_a_picture_of_unknown_samples_is_unsupported() -> None:
+    tags = gray_tiff(4, 4, tag(273, 8), tag(278, 4), tag(279, 64))
+    tags = [(258, 3, 1, struct.pack("<I", 7)) if number == 258 else (number, *rest) for number, *rest in tags]
+    with pytest.raises(UnsupportedImage, match="save it as PNG"):
+        decode_image(tiff(tags, bytes(64)))
+
+
+@pytest.mark.parametrize("compression", [6, 34925, 50001])
+def test_a_rare_compression_of_tiff_is_unsupported(compression: int) -> None:
+    with pytest.raises(UnsupportedImage, match=f"compression {compression}; save it with"):
+        decode_image(tiff(gray_tiff(4, 4, tag(273, 8), tag(279, 64), compression=compression), bytes(64)))
 
 
 @settings(deadline=None)

@@ -15,6 +15,9 @@ from headway_contract.preprocessing import ACCEPTED_FORMATS, DecodeLimits, Image
 from tests.unit.contract.contract_examples import encoded
 from tests.unit.contract.hostile_pictures import BOMBS, HARMLESS, jpeg_of_scans
 
+# pytest puts its own filters before the contract's; test_no_warning_of_pillows_reaches_a_log looks without pytest.
+pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
+
 # In a process of its own: memory once taken is not given back, and shows what was held at the most.
 _MEASURE = """
 import resource, sys

@@ -35,10 +35,11 @@ def test_the_bundled_digits_stay_what_they_are() -> None:
 
 
 @needs_data
-def test_all_of_mnist_stays_what_it_is() -> None:
+def test_mnist_stays_what_it_is() -> None:
     with np.load(data_dir() / "mnist.npz") as arrays:
-        for part in ("x_train", "x_test"):
-            assert is_in_place(arrays[part], 28, 28).all()
+        moved = {part: int((~is_in_place(arrays[part], 28, 28)).sum()) for part in ("x_train", "x_test")}
+    # Two of the 60,000 have specks that reach beyond the box.
+    assert moved == {"x_train": 2, "x_test": 0}
 
 
 @needs_data

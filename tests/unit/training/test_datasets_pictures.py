@@ -11,6 +11,7 @@ from PIL import Image
 from headway_contract.preprocessing import ImageSpec, decode_image, to_model_input
 from headway_training.errors import BadPictures
 from headway_training.image_folders import load_folder
+from headway_training.named_datasets import load_arrays
 from headway_training.pictures import ArrayPictures, FilePictures, Pictures
 from tests.unit.training.picture_folders import write_classes, write_picture
 from tests.unit.training.training_data_dir import data_dir, needs_data
@@ -21,6 +22,7 @@ SPECS = {
     "same size, colour": ImageSpec(9, 12, 3, polarity="light_on_dark"),
     "stretched": ImageSpec(20, 16, 1, resample="lanczos"),
     "cropped, colour": ImageSpec(6, 6, 3, fit="crop"),
+    "revision 1": ImageSpec(6, 6, 1, revision=1),
     "padded, strokes light": ImageSpec(16, 16, 1, fit="pad", polarity="light_on_dark", pad_value=7),
 }
 COUNT = 7
@@ -52,8 +54,9 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[ImageSpec]
 def test_pictures_are_read_as_the_posted_bytes_are(make: Callable[[ImageSpec], Pictures], spec: ImageSpec) -> None:
     pictures = make(spec)
     assert len(pictures) == COUNT
-    expected = [to_model_input(decode_image(pictures.encoded(index)), spec) for index in range(COUNT)]
-    assert len({array.tobytes() for array in expected}) >= COUNT - 2
+    expected = [to_model_input(decode_image(pictures.encoded(index), spec=spec), spec) for index in range(COUNT)]
+    # Noise has no strokes: where they are looked for, it becomes black.
+    assert spec.centre == "mass" or len({array.tobytes() for array in expected}) >= COUNT - 2
     read = pictures.read(range(COUNT))
     assert read.dtype == np.uint8
     assert read.flags["C_CONTIGUOUS"]
@@ -127,6 +130,21 @@ def test_borders_around_the_threshold_are_judged_as_the_contract_does() -> None:
         assert 0.2 < inverted < 0.8
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_digits_in_and_out_of_place_are_read_as_the_posted_bytes_are(channels: int) -> None:
+    rows = load_arrays("digits", None)["train"][0][::100].copy()
+    rows[:10] = np.roll(rows[:10], 3, axis=2)
+    rows[10:20] = 255 - rows[10:20]
+    rows[20] = 0
+    spec = ImageSpec(28, 28, channels, polarity="auto", centre="mass")
+    pictures = ArrayPictures(rows, "digits", spec)
+    expected = np.stack([to_model_input(decode_image(pictures.encoded(i), spec=spec), spec) for i in range(len(rows))])
+    np.testing.assert_array_equal(pictures.read(range(len(rows))), expected)
+    changed = (expected[..., 0] != rows).any(axis=(1, 2))
+    assert changed[:20].all()
+    assert not changed[20:].any()
+
+
 @needs_data
 @pytest.mark.parametrize("file", ["mnist.npz", "fashion_mnist.npz"])
 def test_real_rows_read_at_once_equal_the_contracts_one_by_one(file: str) -> None:
@@ -139,3 +157,7 @@ def test_real_rows_read_at_once_equal_the_contracts_one_by_one(file: str) -> Non
     expected = np.stack([to_model_input(Image.fromarray(row), spec) for row in rows])
     assert 1000 < (expected[..., 0] != rows).any(axis=(1, 2)).sum() < 11_000
     np.testing.assert_array_equal(pictures.read(range(len(rows))), expected)
+    placed = ImageSpec(28, 28, 1, polarity="auto", centre="mass")
+    some = np.concatenate([rows[:1000], rows[-100:]])
+    expected = np.stack([to_model_input(Image.fromarray(row), placed) for row in some])
+    np.testing.assert_array_equal(ArrayPictures(some, "real", placed).read(range(len(some))), expected)

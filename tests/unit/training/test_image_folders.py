@@ -306,7 +306,7 @@ def test_real_folders_are_whole_and_free_of_copies(name: str, classes: int, size
     assert (len(splits.train), len(splits.validation), len(splits.test)) == sizes
     assert splits.check.warnings() == ()
     for index in range(0, len(splits.test), 50):
-        posted = decode_image(splits.test.pictures.encoded(index))
+        posted = decode_image(splits.test.pictures.encoded(index), spec=spec)
         np.testing.assert_array_equal(splits.test.pictures.read([index])[0], to_model_input(posted, spec))
 
 

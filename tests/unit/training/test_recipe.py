@@ -25,7 +25,7 @@ def refusal(name_or_path: str | Path, *overrides: str) -> str:
 def test_the_built_in_base_is_what_its_file_says() -> None:
     recipe = load_recipe(BASE)
     assert (recipe.kind, recipe.network, recipe.base) == ("base", "seed-cnn", None)
-    assert recipe.image_spec() == ImageSpec(28, 28, 1, polarity="light_on_dark")
+    assert recipe.image_spec() == ImageSpec(28, 28, 1, polarity="auto", centre="mass")
     assert recipe.data.classes == ("5", "6", "7", "8", "9")
     assert recipe.expected_accuracy >= 0.96
     assert recipe.augmentation != AugmentationRecipe()
