@@ -27,6 +27,12 @@ from headway_serving.core.routing import ModelRoutes, RouteTable
 from headway_serving.managed_process import ManagedProcess
 from headway_serving.models_config import write_models_config
 
+_EMBEDDED_FLAGS = (
+    "--isolate_models=true",  # one broken model must not keep a laptop's others from being served
+    "--bind_address=127.0.0.1",  # only the gateway on this machine asks it
+)
+_FEW_CPUS = 2
+"""On so few, requests beside each other keep them busy, and dividing one run's operations only costs: see docs."""
 _TFSERVING = "tensorflow_model_server"
 _READY_POLL_SECONDS = 0.2
 _WATCH_SECONDS = 0.2
@@ -171,8 +177,9 @@ def _model_server_command(plan: Plan) -> tuple[list[str] | None, str]:
     if choice == "auto":
         choice = shutil.which(_TFSERVING) or "embedded"
     if choice == "embedded":
-        # A flag of the embedded server alone: one broken model must not keep a laptop's others from being served.
-        binary = [sys.executable, "-m", "headway_serving.modelserver", "--isolate_models=true"]
+        binary = [sys.executable, "-m", "headway_serving.modelserver", *_EMBEDDED_FLAGS]
+        if (os.cpu_count() or 1) <= _FEW_CPUS:
+            binary.append("--tensorflow_intra_op_parallelism=1")
     elif shutil.which(choice):
         binary = [choice]
     else:

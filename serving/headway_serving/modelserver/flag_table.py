@@ -1,4 +1,4 @@
-"""Every command line flag as data: TensorFlow Serving's own, and the two that are ours.
+"""Every command line flag as data: TensorFlow Serving's own, and the three that are ours.
 
 One row per flag. A row says whether the embedded server honours the flag, accepts and ignores it (with a
 warning), or refuses to start with it because ignoring it would be unsafe. Supporting one more flag means
@@ -87,6 +87,7 @@ class ServerOptions:
     enable_signature_method_name_check: bool = False
     shutdown_grace_seconds: int = 10
     isolate_models: bool = False
+    bind_address: str = ""
 
 
 def _honoured(name: str, kind: Kind, text: str) -> Flag:
@@ -105,7 +106,7 @@ def _refused(name: str, kind: Kind, default: bool | float | str, text: str) -> F
 BOOL, INT32, INT64, FLOAT, STRING = Kind
 
 FLAGS: tuple[Flag, ...] = (
-    _honoured("port", INT32, "TCP port for gRPC on 0.0.0.0; 0 listens only on --grpc_socket_path"),
+    _honoured("port", INT32, "TCP port for gRPC; 0 listens only on --grpc_socket_path"),
     _honoured("grpc_socket_path", STRING, "Unix socket for gRPC, beside or instead of the port"),
     _honoured("rest_api_port", INT32, "TCP port for the REST API; 0 means none"),
     _honoured("rest_api_num_threads", INT32, "threads of the REST API"),
@@ -154,6 +155,7 @@ FLAGS: tuple[Flag, ...] = (
     _honoured("enable_serialization_as_tensor_content", BOOL, "reply with tensor_content instead of typed fields"),
     _honoured("shutdown_grace_seconds", INT32, "after SIGTERM, seconds for running requests (not in TF Serving)"),
     _honoured("isolate_models", BOOL, "missing or broken models harm no other (not in TF Serving)"),
+    _honoured("bind_address", STRING, "address to listen on; empty is every one (not in TF Serving)"),
     Flag("version", BOOL, False, Support.HONOURED, "print the versions and exit"),
 )
 """In the order they are tried, which is TensorFlow Serving's: booleans match by prefix."""

@@ -33,7 +33,9 @@ class GrpcServer:
     """
 
     def __init__(self, options: ServerOptions) -> None:
-        self._places = [f"0.0.0.0:{options.port}"] if options.port else []
+        address = options.bind_address or "0.0.0.0"  # noqa: S104  # as TensorFlow Serving: every IPv4 address
+        host = f"[{address}]" if ":" in address else address
+        self._places = [f"{host}:{options.port}"] if options.port else []
         if options.grpc_socket_path:
             self._places.append(f"unix:{options.grpc_socket_path}")
         self._credentials = server_credentials(Path(options.ssl_config_file)) if options.ssl_config_file else None

@@ -33,13 +33,14 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 class RestServer:
-    """Listens on `port` of every address, IPv6 and IPv4. `threads` requests are worked on at the same time.
+    """Listens on `port` of `address`; an empty one is every address, IPv6 and IPv4.
 
+    `threads` requests are worked on at the same time.
     Raises OSError if the port is taken.
     """
 
-    def __init__(self, service: RestService, port: int, threads: int) -> None:
-        self._server = _listen(port)
+    def __init__(self, service: RestService, address: str, port: int, threads: int) -> None:
+        self._server = _listen(address, port)
         self._server.service = service
         self._server.slots = threading.BoundedSemaphore(max(threads, 1))
 
@@ -227,7 +228,9 @@ class _Handler(BaseHTTPRequestHandler):
         return size
 
 
-def _listen(port: int) -> _Server:
+def _listen(address: str, port: int) -> _Server:
+    if address:
+        return _Server((address, port), socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
         return _Server(("::", port), socket.AF_INET6)
     except OSError:

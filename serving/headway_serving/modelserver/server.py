@@ -219,7 +219,7 @@ def _start_rest(options: ServerOptions, service: RestService) -> RestServer | No
         )
         return None
     try:
-        server = RestServer(service, options.rest_api_port, options.rest_api_num_threads)
+        server = RestServer(service, options.bind_address, options.rest_api_port, options.rest_api_num_threads)
     except OSError as error:
         logger.error("Failed to start HTTP Server at localhost:%d (%s)", options.rest_api_port, error)
         return None

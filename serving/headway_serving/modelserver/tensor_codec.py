@@ -25,6 +25,12 @@ _STRING = 7
 _MAX_BYTES = (1 << 31) - 1
 """No tensor can be longer on the wire; a short message that claims a larger one is not expanded."""
 
+_FEW = 64
+"""Up to so many floats become Python numbers, which is cheaper for a few and slow for many."""
+
+_LENGTH_DELIMITED = 2
+"""The wire type of a packed field."""
+
 
 @dataclass(frozen=True)
 class _Field:
@@ -119,7 +125,18 @@ def encode(array: Array, proto: Any, *, as_content: bool) -> None:
         proto.tensor_content = array.tobytes()
         return
     field = _FIELDS[number]
-    getattr(proto, field.name).extend(_stored(array, field).tolist())
+    stored = _stored(array, field)
+    if field.stored.kind == "f" and stored.size > _FEW:
+        proto.MergeFromString(_packed(proto, field.name, stored))
+    else:
+        getattr(proto, field.name).extend(stored.tolist())
+
+
+def _packed(proto: Any, name: str, values: Array) -> bytes:
+    """Return a message that holds only the packed field `name`, whose floats stand on the wire as in memory."""
+    content = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+    tag = proto.DESCRIPTOR.fields_by_name[name].number << 3 | _LENGTH_DELIMITED
+    return packed_strings.varint(tag) + packed_strings.varint(len(content)) + content
 
 
 def _stored(array: Array, field: _Field) -> Array:

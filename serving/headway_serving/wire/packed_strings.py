@@ -8,7 +8,7 @@ _VARINT_BYTES = 10
 
 def pack(values: Sequence[bytes]) -> bytes:
     """Pack strings; the shape, and with it their number, travels elsewhere."""
-    return b"".join(_varint(len(value)) for value in values) + b"".join(values)
+    return b"".join(varint(len(value)) for value in values) + b"".join(values)
 
 
 def unpack(content: bytes, count: int) -> list[bytes]:
@@ -27,7 +27,8 @@ def unpack(content: bytes, count: int) -> list[bytes]:
     return values
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """Return ``number``, at least 0, as a base-128 varint."""
     encoded = bytearray()
     while number >= 0x80:
         encoded.append(number & 0x7F | 0x80)

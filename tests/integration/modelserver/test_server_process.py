@@ -15,7 +15,7 @@ from tests.integration.modelserver.model_server_process import (
     predict_request,
     refusal,
 )
-from tests.integration.modelserver.repository_files import config_list
+from tests.integration.modelserver.repository_files import config_list, copy_tree
 from tests.unit.modelserver.waiting import eventually
 
 X = {"x": np.float32([[2.0]])}
@@ -36,6 +36,23 @@ def test_version_names_server_and_library():
     assert done.returncode == 0
     assert done.stdout.startswith("TensorFlow ModelServer: ")
     assert "\nTensorFlow Library: 2." in done.stdout
+
+
+def test_bind_address_listens_there_and_nowhere_else(saved_models: Path, tmp_path: Path):
+    (tmp_path / "half").mkdir()
+    copy_tree(saved_models / "half_plus_1", tmp_path / "half" / "1")
+    port, rest_port = free_port(), free_port()
+    flags = [f"--model_base_path={tmp_path / 'half'}", f"--rest_api_port={rest_port}", "--bind_address=127.0.0.1"]
+    with ModelServerProcess(*flags, port=port) as server:
+        server.wait_until_ready()
+        eventually(lambda: is_open("127.0.0.1", rest_port), "REST")
+        assert is_open("127.0.0.1", port)
+        assert not any(is_open("127.0.0.2", each) for each in (port, rest_port)), "an address of this machine too"
+
+
+def is_open(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((address, port)) == 0
 
 
 def test_help_shows_the_usage():

@@ -38,6 +38,21 @@ def test_strings_come_back_as_they_went(as_content):
     assert decode(proto).tolist() == array.tolist()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.complex128], ids=lambda d: d.__name__)
+def test_many_numbers_are_the_same_message_as_few_at_a_time(dtype):
+    array = (np.arange(3000) / 7 - 200).astype(dtype).reshape(30, 100)
+    whole, expected = tensor_proto(), tensor_proto()
+    encode(array, whole, as_content=False)
+    for row in array:
+        part = tensor_proto()
+        encode(row[:50], part, as_content=False)
+        encode(row[50:], part, as_content=False)
+        del part.tensor_shape.dim[:]
+        expected.MergeFrom(part)
+    expected.tensor_shape.CopyFrom(whole.tensor_shape)
+    assert whole.SerializeToString() == expected.SerializeToString()
+
+
 def test_a_view_with_strides_is_written_in_its_own_order():
     array = np.arange(6, dtype=np.float32).reshape(2, 3).T
     proto = tensor_proto()
