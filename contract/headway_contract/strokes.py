@@ -40,14 +40,13 @@ def is_in_place(rows: NDArray[np.uint8], height: int, width: int) -> NDArray[np.
     """
     if rows.shape[1:] != (height, width):
         return np.zeros(len(rows), dtype=np.bool_)
-    marked: NDArray[np.bool_] = np.greater(rows, 0)
-    tall, wide = (_extent(np.asarray(marked.any(axis=axis))) for axis in (2, 1))
+    row_mass, column_mass = (rows.sum(axis=axis, dtype=np.int64) for axis in (2, 1))
+    tall, wide = _extent(row_mass > 0), _extent(column_mass > 0)
     box_height, box_width = _box(height, width)
     fills = (tall <= box_height) & (wide <= box_width) & ((tall >= box_height - 1) | (wide >= box_width - 1))
-    black = 2 * np.count_nonzero(marked, axis=(1, 2)) < height * width
+    black = 2 * np.count_nonzero(rows, axis=(1, 2)) < height * width
     in_place: NDArray[np.bool_] = fills & black & (rows.max(axis=(1, 2), initial=0) > 127)
-    for axis, side in ((2, height), (1, width)):
-        profile = rows.sum(axis=axis, dtype=np.int64)
+    for profile, side in ((row_mass, height), (column_mass, width)):
         # |moment / mass - side / 2| <= 1 / 2, without the division.
         moment, mass = profile @ np.arange(side), profile.sum(axis=1)
         in_place &= np.abs(2 * moment - side * mass) <= mass

@@ -70,7 +70,7 @@ def test_a_scaled_decoding_differs_from_the_full_one_by_a_few_levels_at_most() -
             scaled = decode_image(data, spec=spec)
             assert scaled.width < 450
             full = to_model_input(decode_image(data), spec).astype(int)
-            assert np.abs(to_model_input(scaled, spec) - full).mean() < 3
+            assert np.abs(to_model_input(scaled, spec) - full).mean() < 4
 
 
 def test_a_photo_turned_by_exif_is_the_upright_one_when_scaled_too() -> None:

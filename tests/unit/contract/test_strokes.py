@@ -38,7 +38,7 @@ def test_the_bundled_digits_stay_what_they_are() -> None:
 def test_mnist_stays_what_it_is() -> None:
     with np.load(data_dir() / "mnist.npz") as arrays:
         moved = {part: int((~is_in_place(arrays[part], 28, 28)).sum()) for part in ("x_train", "x_test")}
-    # Two of the 60,000 have specks that reach beyond the box.
+    # Two of the 60,000 have their centre of mass a fiftieth of a pixel too far out.
     assert moved == {"x_train": 2, "x_test": 0}
 
 

@@ -55,8 +55,7 @@ def test_pictures_are_read_as_the_posted_bytes_are(make: Callable[[ImageSpec], P
     pictures = make(spec)
     assert len(pictures) == COUNT
     expected = [to_model_input(decode_image(pictures.encoded(index), spec=spec), spec) for index in range(COUNT)]
-    # Noise has no strokes: where they are looked for, it becomes black.
-    assert spec.centre == "mass" or len({array.tobytes() for array in expected}) >= COUNT - 2
+    assert len({array.tobytes() for array in expected}) >= COUNT - 2
     read = pictures.read(range(COUNT))
     assert read.dtype == np.uint8
     assert read.flags["C_CONTIGUOUS"]
