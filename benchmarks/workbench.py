@@ -35,6 +35,9 @@ def prepared(case: Case, bench: SharedBench, work: Path, *, with_baselines: bool
     """
     models = work / "models"
     version = make_model(case, models)
+    # Of an earlier case: `headway serve` would not route what has been trained since.
+    for name in ("routes.json", "models.config"):
+        (models / name).unlink(missing_ok=True)
     pictures = make_pictures(case, work / "pictures" / case.name, models)
     labels = list(ModelRepository(models).manifest(case.model, int(version.name)).labels)
     systems = [headway(case, models)]

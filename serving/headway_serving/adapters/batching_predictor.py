@@ -7,7 +7,8 @@ Theory of operation. For every version and signature there is a queue and a smal
 * else the rows wait. Whenever a call ends, all that has waited meanwhile goes into the next one, up to a bound: the
   busier the version, the larger its batches. The bound is in rows and in time, so that a slow model's batch does not
   hold up a request for long;
-* a further call beside the one under way is worth it only for half a batch: two small ones cost more than one;
+* a further call beside the one under way is worth it only for half a batch: two small ones cost more than one. A row
+  that takes long gains nothing from company, and other cores may be free for it;
 * when many requests are about (in the call that has ended and waiting), the next call lingers a moment for most of them
   to come back: a quick model would otherwise be called for a handful at a time, at several times the cost a row.
 
@@ -34,6 +35,9 @@ from headway_serving.core.routing import Route
 
 _SMOOTHING = 0.2
 """Weight of the newest call in the running mean of seconds a row."""
+
+_LONG_ROW_SECONDS = 0.005
+"""A row that takes longer costs as much in a batch as alone."""
 
 _MANY_ROWS = 8
 _MOST_OF_THEM = 0.75
@@ -125,9 +129,9 @@ class _Queue:
     def start_alone(self) -> bool:
         """Whether a call may start right now; it must be followed by :meth:`next_batch`."""
         with self._lock:
-            if self._calls or self._waiting:
+            if self._waiting or not self._worth_a_call():
                 return False
-            self._calls = 1
+            self._calls += 1
             return True
 
     def enqueue(self, item: _Waiting) -> bool:
@@ -173,7 +177,10 @@ class _Queue:
             return batch
 
     def _worth_a_call(self) -> bool:
-        return not self._calls or (self._calls < self._limits.max_calls and 2 * self._rows >= self.max_rows())
+        if not self._calls:
+            return True
+        worth_it = self._row_seconds > _LONG_ROW_SECONDS or 2 * self._rows >= self.max_rows()
+        return self._calls < self._limits.max_calls and worth_it
 
     def max_rows(self) -> int:
         """Rows that one call may have now."""
