@@ -197,8 +197,9 @@ def _report(arguments: argparse.Namespace) -> int:
     state = read_routes(_routes_file(arguments)).of(arguments.model).rollout
     if state is None:
         raise RolloutRefused(f"there is no rollout of {arguments.model!r} to report on")
-    # The gateways' own counters have no past; all they have counted is the best that is known.
-    since = state.since if arguments.prometheus else 0.0
+    # The whole rollout, not only its present stage: the shadow comes first. The gateways' own counters have no past;
+    # all they have counted is the best that is known.
+    since = datetime.fromisoformat(state.verification.at).timestamp() if arguments.prometheus else 0.0
     with _http() as http:
         seen = _source(arguments, http).window(arguments.model, state.previous, state.candidate, since)
     document = view.report_document(arguments.model, seen.shadow)

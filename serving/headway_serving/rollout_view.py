@@ -81,6 +81,7 @@ def report_document(model: str, shadow: ShadowTraffic) -> dict[str, Any]:
         "model": model,
         "compared": compared,
         "agreement": shadow.agree / compared if compared else None,
+        "mean_score_shift": shadow.mean_shift,
         "errors": shadow.error,
         "dropped": shadow.dropped,
         "most_flipped": [
@@ -95,7 +96,9 @@ def report_text(document: Mapping[str, Any]) -> str:
     lines = [f"{document['compared']:.0f} pictures compared, {document['errors']:.0f} failed by the shadow, "
              f"{document['dropped']:.0f} not mirrored"]  # fmt: skip
     if document["agreement"] is not None:
-        lines.append(f"agreement {document['agreement']:.2%}")
+        shift = document["mean_score_shift"]
+        moved = "" if shift is None else f"; the score of stable's label moves by {shift:.4f} on average"
+        lines.append(f"agreement {document['agreement']:.2%}{moved}")
     for pair in document["most_flipped"]:
         of = f" of {pair['of']:.0f}" if pair["of"] else ""
         lines.append(f"  {pair['from']} -> {pair['to']}: {pair['count']:.0f}{of}")

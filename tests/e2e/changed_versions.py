@@ -6,9 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from headway_contract.model_manifest import ModelManifest
 from headway_contract.model_repository import MANIFEST_FILE, ModelRepository
+from headway_contract.preprocessing import DecodeLimits, decode_image, to_model_input
 
 Change = Callable[[Path], object]
 
@@ -62,6 +66,34 @@ def with_manifest(edit: Callable[[dict[str, Any]], object]) -> Change:
         graph.write_bytes(model.SerializeToString())
 
     return change
+
+
+def never_answering(label: str) -> Change:
+    """A head that has unlearned one class, exported as honestly as any: its golden samples are its own answers."""
+
+    def unlearn(version: Path) -> None:
+        manifest = ModelManifest.from_json((version / MANIFEST_FILE).read_text(encoding="utf-8"))
+        prefix = str(version / "variables" / "variables")
+        reader = tf.train.load_checkpoint(prefix)
+        weights = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+        (bias,) = (name for name, value in weights.items() if np.shape(value) == (len(manifest.labels),))
+        weights[bias][manifest.labels.index(label)] = -1000.0
+        shutil.rmtree(version / "variables")
+        (version / "variables").mkdir()
+        tf.raw_ops.SaveV2(
+            prefix=prefix, tensor_names=list(weights), shape_and_slices=[""] * len(weights), tensors=[*weights.values()]
+        )
+        with_manifest(lambda document: _answer_golden_samples(version, manifest, document))(version)
+
+    return unlearn
+
+
+def _answer_golden_samples(version: Path, manifest: ModelManifest, document: dict[str, Any]) -> None:
+    pictures = [decode_image(sample.image, DecodeLimits()) for sample in manifest.golden]
+    pixels = np.stack([to_model_input(picture, manifest.image) for picture in pictures])
+    scores = tf.saved_model.load(str(version)).signatures["serving_default"](images=tf.constant(pixels))["scores"]
+    for sample, row in zip(document["golden"], scores.numpy(), strict=True):
+        sample["scores"] = [float(score) for score in row]
 
 
 def nearest_filter(document: dict[str, Any]) -> None:

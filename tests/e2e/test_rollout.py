@@ -19,6 +19,7 @@ from headway_serving.core.routing import ModelRoutes
 from tests.e2e.changed_versions import (
     Change,
     nearest_filter,
+    never_answering,
     publish_changed,
     two_labels_swapped,
     weights_of,
@@ -43,7 +44,11 @@ class Line:
     served: Served
     faults: Faults
     model_server: str
-    picture: bytes
+    pictures: list[bytes]
+
+    @property
+    def picture(self) -> bytes:
+        return self.pictures[0]
 
     def routes(self) -> ModelRoutes:
         return read_routes(self.repository.root / "routes.json").of(HEAD)
@@ -63,17 +68,17 @@ class Line:
 @pytest.fixture
 def line(trained: Trained, tmp_path: Path) -> Iterator[Line]:
     repository, faults = copied(trained, tmp_path), Faults()
-    picture = trained.samples[HEAD][0].read_bytes()
+    pictures = [path.read_bytes() for path in trained.samples[HEAD]]
     with (
         serving(repository.root, tmp_path / "model-server.log") as models,
         faulty_model_server(f"127.0.0.1:{models.grpc_port}", faults) as address,
         serving(repository.root, tmp_path / "gateway.log", "--model-server", address) as served,
     ):
-        yield Line(repository, served, faults, address, picture)
+        yield Line(repository, served, faults, address, pictures)
 
 
 class Users:
-    """People who keep asking, each request under a routing key of its own; what they were answered."""
+    """People who keep asking for pictures of every class, each request under a key of its own; their answers."""
 
     def __init__(self, line: Line) -> None:
         self.statuses: Counter[int] = Counter()
@@ -101,7 +106,8 @@ class Users:
                 asked += 1
                 headers = {"Content-Type": "image/png", "X-Routing-Key": f"user-{number}-{asked}"}
                 try:
-                    answer = http.post(url, content=self._line.picture, headers=headers)
+                    picture = self._line.pictures[asked % len(self._line.pictures)]
+                    answer = http.post(url, content=picture, headers=headers)
                 except httpx.HTTPError as error:
                     self.failures.append(error)
                     continue
@@ -199,6 +205,69 @@ def test_a_bad_candidate_is_rolled_back_and_nobody_is_harmed(line: Line, faults:
     assert (line.routes().stable, line.routes().candidate) == (1, None)
     assert line.routes().history[-1].what == "version 1 has all traffic again"
     users.check_unharmed()
+
+
+def best_label(line: Line, picture: bytes, version: int) -> str:
+    answer = httpx.post(f"{line.served.url}/v1/models/{HEAD}/versions/{version}:classify", content=picture,
+                        headers={"Content-Type": "image/png"}, timeout=30).json()  # fmt: skip
+    return str(answer["results"][0]["predictions"][0]["label"])
+
+
+SHADOW = ("--shadow", "50", "--interval", "1", "--min-samples", "40", "--patience", "60")
+
+
+def test_a_candidate_that_disagrees_on_one_class_is_rolled_back_before_anybody_gets_its_answers(line: Line) -> None:
+    assert publish_changed(line.repository, HEAD, never_answering("3")) == 2
+    # One class of five is wrong: over all classes that is within the limit given here.
+    with Users(line) as users:
+        run = line.rollout("start", *SHADOW, "--max-disagreement", "0.5")
+        assert run.returncode == 3, (run.stdout, run.stderr)
+        routes = line.routes()
+        flips = {
+            (stable, shadow)
+            for picture in line.pictures
+            if (stable := best_label(line, picture, 1)) != (shadow := best_label(line, picture, 2))
+        }
+    assert "rolled back: class disagreement: '3': " in run.stdout
+    assert (routes.stable, routes.candidate, routes.shadow) == (1, None, None)
+    assert [entry.what for entry in routes.history] == ["version 2 at shadow 50 %", "version 1 has all traffic again"]
+    users.check_unharmed()
+    assert set(users.versions) == {1}
+
+    report = line.rollout("report", "--json")
+    document = json.loads(report.stdout)
+    assert (report.returncode, document["event"]) == (0, "report")
+    assert {(pair["from"], pair["to"]) for pair in document["most_flipped"]} == flips
+    (worst,) = document["most_flipped"]
+    assert (worst["from"], worst["count"]) == ("3", worst["of"])
+    assert 0.5 < document["agreement"] < 1
+    assert 0 < document["mean_score_shift"] < 1
+    assert f"3 -> {worst['to']}: " in line.rollout("report").stdout
+
+
+def test_a_shadow_without_traffic_is_an_alarm_and_passes_only_with_traffic(line: Line) -> None:
+    assert publish_changed(line.repository, HEAD) == 2
+    run = line.rollout("start", *SHADOW, "--patience", "2")
+    assert run.returncode == 4, (run.stdout, run.stderr)
+    assert "Inconclusive: " in run.stdout
+    assert "0 pictures compared, 40 needed" in run.stdout
+    held = line.routes()
+    assert held.rollout is not None
+    assert (held.rollout.status, held.rollout.stage, held.candidate) == ("held", 0, None)
+    report = line.rollout("report")
+    assert report.returncode == 4
+    assert "ALARM: no answer of a shadow was compared" in report.stdout
+
+    assert line.rollout("abort", "--why", "nobody is there at night").returncode == 0
+    with Users(line) as users:
+        run = line.rollout("start", *SHADOW, "--max-p99-ratio", "4", "--steps", "50,100", "--json")
+    events = [json.loads(each) for each in run.stdout.splitlines()]
+    assert (run.returncode, events[-1]["event"]) == (0, "promoted"), (run.stdout, run.stderr)
+    users.check_unharmed()
+    advanced = [each["stage"] for each in events if each.get("decision") in ("Advance", "Promote")]
+    assert advanced == ["shadow 50 %", "50 %", "100 %"]
+    report = line.rollout("report", "--json")
+    assert (report.returncode, json.loads(report.stdout)["agreement"]) == (0, 1.0)
 
 
 def test_without_traffic_nothing_is_decided_and_the_rollout_is_held(line: Line) -> None:

@@ -19,6 +19,7 @@ from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
 from headway_serving.adapters.traffic_window import GatewayMetrics, PrometheusApi, TrafficUnknown
 from headway_serving.core.rollout_state import Observation
 from headway_serving.core.routing import Arm, Route
+from headway_serving.core.shadow import Comparison
 from headway_serving.rollout_controller import TrafficSource
 from tests.e2e.running import eventually, free_port
 
@@ -58,6 +59,11 @@ class MetricsPage:
     def answered(self, route: Route, count: int, code: str = "ok", seconds: float = 0.005) -> None:
         for _ in range(count):
             self._metrics.observe(Request("digits", route, code, 1, seconds, {}))
+
+    def mirrored(self, *comparisons: Comparison, failed: int = 0, dropped: int = 0) -> None:
+        self._metrics.compared("digits", 2, list(comparisons))
+        self._metrics.not_compared("digits", 2, "error", failed)
+        self._metrics.not_compared("digits", 2, "dropped", dropped)
 
 
 @contextmanager
@@ -146,6 +152,25 @@ def test_rises_are_summed_over_gateways_restarts_and_new_series(
     below = dict(zip(seen.candidate.latency.edges, seen.candidate.latency.counts, strict=True))
     assert (below[0.012], below[float("inf")]) == (6, 19)
     assert seen.shadow.agree == 0
+
+
+def test_what_a_gateway_counts_of_a_shadow_is_what_a_rollout_reads(
+    source: TrafficSource, pages: list[MetricsPage]
+) -> None:
+    first, second = pages
+    first.mirrored(Comparison("3", "4", 0.5), failed=7)
+    second.answered(STABLE, 1)
+    seen_by(source, 0.0, lambda seen: (seen.shadow.error, seen.stable.requests) == (7, 1))
+    source.mark("digits")
+    since = time.time()
+
+    first.mirrored(Comparison("3", "4", 0.75), Comparison("0", "0", 0.25), Comparison("9", "no digit", None), failed=2)
+    second.mirrored(Comparison("3", "4", 0.5), Comparison("3", "3", 0.5), dropped=4)
+    seen = seen_by(source, since, lambda seen: (seen.shadow.error, seen.shadow.dropped) == (2, 4)).shadow
+    assert (seen.agree, seen.disagree) == (2, 3)
+    assert seen.flips == {("3", "4"): 2, ("9", "no digit"): 1}
+    assert seen.by_class == {"3": 3, "0": 1, "9": 1}
+    assert seen.mean_shift == pytest.approx(0.5)
 
 
 def test_a_model_that_nobody_asked_for_has_no_traffic(source: TrafficSource, pages: list[MetricsPage]) -> None:

@@ -24,7 +24,8 @@ SECONDS = "headway_request_seconds_bucket"
 COMPARED = "headway_shadow_compared_total"
 BY_CLASS = "headway_shadow_class_compared_total"
 FLIPS = "headway_shadow_flips_total"
-COUNTERS = (REQUESTS, FALLBACKS, SECONDS, COMPARED, BY_CLASS, FLIPS)
+SHIFT_SUM, SHIFT_COUNT = "headway_shadow_score_shift_sum", "headway_shadow_score_shift_count"
+COUNTERS = (REQUESTS, FALLBACKS, SECONDS, COMPARED, BY_CLASS, FLIPS, SHIFT_SUM, SHIFT_COUNT)
 """Every metric of a gateway that a rollout is judged by; each has the labels ``model`` and ``version``."""
 
 PROCESS_START = "process_start_time_seconds"
@@ -113,6 +114,7 @@ def _shadow(rises: Rises, version: str) -> ShadowTraffic:
     outcomes: dict[str, float] = defaultdict(float)
     flips: dict[tuple[str, str], float] = defaultdict(float)
     by_class: dict[str, float] = defaultdict(float)
+    shift_sum = shifts = 0.0
     for name, labels, rise in rises:
         if labels.get("version") != version:
             continue
@@ -122,6 +124,10 @@ def _shadow(rises: Rises, version: str) -> ShadowTraffic:
             flips[labels.get("from_label", ""), labels.get("to_label", "")] += rise
         elif name == BY_CLASS:
             by_class[labels.get("label", "")] += rise
+        elif name == SHIFT_SUM:
+            shift_sum += rise
+        elif name == SHIFT_COUNT:
+            shifts += rise
     return ShadowTraffic(
         agree=outcomes["agree"],
         disagree=outcomes["disagree"],
@@ -129,6 +135,7 @@ def _shadow(rises: Rises, version: str) -> ShadowTraffic:
         dropped=outcomes["dropped"],
         flips={pair: count for pair, count in flips.items() if count},
         by_class={label: count for label, count in by_class.items() if count},
+        mean_shift=shift_sum / shifts if shifts else None,
     )
 
 

@@ -160,7 +160,8 @@ class ShadowTraffic:
     """What mirrored pictures showed: answers compared, and those that the shadow failed or that were dropped unasked.
 
     ``flips``: pictures by (stable's label, candidate's label) where they differ. ``by_class``: pictures compared by
-    stable's label.
+    stable's label. ``mean_shift``: how far the score of stable's label moves on average, 0 to 1; None if unknown.
+    Nothing is decided by it.
     """
 
     agree: float = 0.0
@@ -169,6 +170,7 @@ class ShadowTraffic:
     dropped: float = 0.0
     flips: dict[tuple[str, str], float] = field(default_factory=dict)
     by_class: dict[str, float] = field(default_factory=dict)
+    mean_shift: float | None = None
 
 
 @dataclass(frozen=True)

@@ -76,11 +76,16 @@ def test_a_shadow_is_read_by_outcome_class_and_pair() -> None:
             series("headway_shadow_flips_total", 6, version="2", from_label="cat", to_label="dog"),
             series("headway_shadow_class_compared_total", 50, version="2", label="cat"),
             series("headway_shadow_flips_total", 9, version="3", from_label="cat", to_label="dog"),
+            series("headway_shadow_score_shift_sum", 12, version="2"),
+            series("headway_shadow_score_shift_sum", 12, "b", version="2"),
+            series("headway_shadow_score_shift_count", 90, version="2"),
+            series("headway_shadow_score_shift_count", 6, "b", version="2"),
         ],
-        {"a": SEEN_BEFORE},
+        {"a": SEEN_BEFORE, "b": SEEN_BEFORE},
         stable=1,
         candidate=2,
         since=100.0,
     ).shadow
     assert (seen.agree, seen.disagree, seen.error, seen.dropped) == (90, 6, 2, 1)
     assert (seen.flips, seen.by_class) == ({("cat", "dog"): 6}, {"cat": 50})
+    assert seen.mean_shift == 0.25
