@@ -89,7 +89,7 @@ def never_answering(label: str) -> Change:
 
 
 def _answer_golden_samples(version: Path, manifest: ModelManifest, document: dict[str, Any]) -> None:
-    pictures = [decode_image(sample.image, DecodeLimits()) for sample in manifest.golden]
+    pictures = [decode_image(sample.image, DecodeLimits(), manifest.image) for sample in manifest.golden]
     pixels = np.stack([to_model_input(picture, manifest.image) for picture in pictures])
     scores = tf.saved_model.load(str(version)).signatures["serving_default"](images=tf.constant(pixels))["scores"]
     for sample, row in zip(document["golden"], scores.numpy(), strict=True):

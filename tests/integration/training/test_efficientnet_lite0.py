@@ -42,7 +42,10 @@ def pictures() -> dict[str, Any]:
     folders = {name: Path(data) / "stl10" / "test" / name for name in IMAGENET_CLASSES}
     return {
         name: np.stack(
-            [to_model_input(decode_image(path.read_bytes()), spec) for path in sorted(folder.iterdir())[:PICTURES]]
+            [
+                to_model_input(decode_image(path.read_bytes(), spec=spec), spec)
+                for path in sorted(folder.iterdir())[:PICTURES]
+            ]
         )
         for name, folder in folders.items()
     }

@@ -26,7 +26,9 @@ def forms(workshop: Workshop) -> Workshop:
 
 def golden_inputs(forms: Workshop, model: str) -> Any:
     manifest = forms.repository.manifest(model, 1)
-    return np.stack([to_model_input(decode_image(sample.image), manifest.image) for sample in manifest.golden])
+    return np.stack(
+        [to_model_input(decode_image(sample.image, spec=manifest.image), manifest.image) for sample in manifest.golden]
+    )
 
 
 def test_a_head_on_its_base_takes_features_only(forms: Workshop) -> None:

@@ -152,7 +152,9 @@ def test_golden_samples_are_the_test_files_as_they_are(published: Workshop, mode
 
 
 def assert_golden(repository: ModelRepository, manifest: ModelManifest) -> None:
-    pictures = np.stack([to_model_input(decode_image(sample.image), manifest.image) for sample in manifest.golden])
+    pictures = np.stack(
+        [to_model_input(decode_image(sample.image, spec=manifest.image), manifest.image) for sample in manifest.golden]
+    )
     expected = [sample.scores for sample in manifest.golden]
     np.testing.assert_allclose(answered(repository, manifest.model, pictures), expected, rtol=0, atol=1e-5)
 

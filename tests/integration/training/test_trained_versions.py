@@ -31,7 +31,9 @@ def sessions(trained: TrainedRun) -> Iterator[dict[str, SessionModel]]:
 
 
 def golden_inputs(manifest: ModelManifest) -> Any:
-    return np.stack([to_model_input(decode_image(sample.image), manifest.image) for sample in manifest.golden])
+    return np.stack(
+        [to_model_input(decode_image(sample.image, spec=manifest.image), manifest.image) for sample in manifest.golden]
+    )
 
 
 def head_test_pictures(trained: TrainedRun, count: int) -> Any:

@@ -107,7 +107,7 @@ def test_the_digest_changes_with_any_pixel_label_class_order_or_geometry() -> No
 
 def test_a_test_picture_posted_as_png_becomes_the_pixels_that_were_trained_on(splits: Splits) -> None:
     for index in range(0, 300, 25):
-        posted = to_model_input(decode_image(splits.test.pictures.encoded(index)), SPEC)
+        posted = to_model_input(decode_image(splits.test.pictures.encoded(index), spec=SPEC), SPEC)
         np.testing.assert_array_equal(posted, splits.test.pictures.read([index])[0])
 
 
