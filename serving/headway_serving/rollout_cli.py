@@ -25,7 +25,7 @@ from headway_serving.core.errors import ServingError
 from headway_serving.core.rollout_changes import Author, RolloutRefused
 from headway_serving.core.rollout_state import OPEN, RolloutStatus, Verification
 from headway_serving.core.routing import ModelRoutes
-from headway_serving.models_config import ForeignConfiguration, load_also, unload
+from headway_serving.models_config import ForeignConfiguration, base_of, load_also, unload
 from headway_serving.rollout_arguments import parser, policy_of
 from headway_serving.rollout_controller import Controller, Look, TrafficSource, controlling
 from headway_serving.verification import (
@@ -109,8 +109,10 @@ def _verified(
     manifest = verify_files(repository, arguments.model, version)
     accepted = AcceptedChanges(arguments.accept_label_change, arguments.accept_geometry_change)
     compare_with_stable(manifest, repository.manifest(arguments.model, routes.stable), accepted)
+    base = base_of(repository, arguments.model, version)
+    needed = [(arguments.model, version)] + ([] if base is None else [(base.model, base.version)])
     with model_servers(arguments.model_server or ["127.0.0.1:8500"]) as servers, _http() as http:
-        wait_until_loaded(servers, arguments.model, version, seconds)
+        wait_until_loaded(servers, needed, seconds)
         check_loaded(servers, manifest, version)
         check_golden_samples(_gateways(arguments), http, manifest, version, arguments.tolerance)
     return verified(repository, manifest, version)

@@ -32,17 +32,18 @@ def model_servers(targets: Sequence[str]) -> Iterator[dict[str, TfServingPredict
             server.close()
 
 
-def wait_until_loaded(servers: Mapping[str, VersionStates], model: str, version: int, seconds: float) -> None:
-    """Return once every server says AVAILABLE. Raises :class:`NotLoaded` if one does not within ``seconds``."""
+def wait_until_loaded(servers: Mapping[str, VersionStates], needed: Sequence[tuple[str, int]], seconds: float) -> None:
+    """Return once every server says AVAILABLE of all ``needed``: (model, version), a version and the base it stands on.
+
+    Raises :class:`NotLoaded` if one does not within ``seconds``.
+    """
     ends = time.monotonic() + seconds
-    while True:
-        waiting = {name: state for name, server in servers.items() if (state := _state(server, model, version))}
-        if not waiting:
-            return
-        if time.monotonic() >= ends:
-            listed = "; ".join(f"{name}: {state}" for name, state in sorted(waiting.items()))
-            raise NotLoaded(f"version {version} of {model!r} was not loaded within {seconds:g} s: {listed}")
-        time.sleep(_POLL_SECONDS)
+    for model, version in needed:
+        while waiting := {name: state for name, server in servers.items() if (state := _state(server, model, version))}:
+            if time.monotonic() >= ends:
+                listed = "; ".join(f"{name}: {state}" for name, state in sorted(waiting.items()))
+                raise NotLoaded(f"version {version} of {model!r} was not loaded within {seconds:g} s: {listed}")
+            time.sleep(_POLL_SECONDS)
 
 
 def _state(server: VersionStates, model: str, version: int) -> str | None:

@@ -7,7 +7,8 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from headway_contract.errors import ModelMissing, VersionMissing
-from headway_contract.model_repository import ModelRepository
+from headway_contract.model_manifest import BaseReference
+from headway_contract.model_repository import MANIFEST_FILE, ModelRepository
 from headway_serving.core.routing import Candidate, ModelRoutes, RouteTable
 from headway_serving.models_config import (
     ForeignConfiguration,
@@ -17,6 +18,7 @@ from headway_serving.models_config import (
     unload,
     write_models_config,
 )
+from tests.unit.contract.contract_examples import manifest
 
 
 def repository(root: Path) -> ModelRepository:
@@ -98,6 +100,39 @@ def test_a_version_is_loaded_beside_what_is_loaded_and_unloaded_again(tmp_path: 
     assert path.read_text() == before
     unload(path, models, table, "digits", 1)
     assert path.read_text() == before, "what is routed stays"
+
+
+def test_a_head_without_its_base_is_loaded_and_unloaded_with_that_base(tmp_path: Path) -> None:
+    """``letters`` 1 brings its own copy of the base, 2 and 3 stand on ``digits`` 2 and 3."""
+    path, models = tmp_path / "models.config", repository(tmp_path / "models")
+    for version, form, base in ((1, "standalone", 1), (2, "on_base", 2), (3, "on_base", 3)):
+        file = models.root / "letters" / str(version) / MANIFEST_FILE
+        file.parent.mkdir(parents=True)
+        file.write_text(manifest(form=form, base=BaseReference("digits", base, "sha256:22")).to_json())
+    table = RouteTable({"letters": ModelRoutes(2)})
+    write_models_config(path, models, RouteTable({"letters": ModelRoutes(1)}))
+    assert loaded_versions(path) == {"letters": (1,)}
+    load_also(path, models, "letters", 2)
+    load_also(path, models, "letters", 3)
+    assert loaded_versions(path) == {"digits": (2, 3), "letters": (1, 2, 3)}
+    unload(path, models, table, "letters", 3)
+    assert loaded_versions(path) == {"digits": (2,), "letters": (1, 2)}
+    unload(path, models, table, "letters", 1)
+    assert loaded_versions(path) == {"digits": (2,), "letters": (2,)}
+    unload(path, models, RouteTable({"letters": ModelRoutes(1)}), "letters", 2)
+    assert loaded_versions(path) == {}
+
+
+def test_a_head_whose_base_is_gone_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:
+    path, models = tmp_path / "models.config", repository(tmp_path / "models")
+    file = models.root / "letters" / "1" / MANIFEST_FILE
+    file.parent.mkdir(parents=True)
+    file.write_text(manifest(form="on_base", base=BaseReference("digits", 9, "sha256:22")).to_json())
+    load_also(path, models, "digits", 1)
+    before = path.read_text()
+    with pytest.raises(VersionMissing, match="9"):
+        load_also(path, models, "letters", 1)
+    assert path.read_text() == before
 
 
 def test_a_file_that_is_not_there_is_begun(tmp_path: Path) -> None:
