@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,9 @@ from headway_serving.modelserver.tls import server_credentials
 logger = logging.getLogger(__name__)
 
 _INT32 = 1 << 31
+_FAREWELL_SECONDS = 0.2
+"""How long new calls are refused before the server closes."""
+
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 
 AddService = Callable[[Any], None]
@@ -39,8 +43,10 @@ class GrpcServer:
         if options.grpc_socket_path:
             self._places.append(f"unix:{options.grpc_socket_path}")
         self._credentials = server_credentials(Path(options.ssl_config_file)) if options.ssl_config_file else None
+        self._draining = _Draining()
         self._server = grpc.server(
             ThreadPoolExecutor(max(options.grpc_max_threads, 1), thread_name_prefix="grpc"),
+            interceptors=[self._draining],
             options=[
                 ("grpc.max_receive_message_length", _INT32 - 1),
                 ("grpc.max_send_message_length", _INT32 - 1),
@@ -65,6 +71,9 @@ class GrpcServer:
 
     def stop(self, grace_seconds: float) -> None:
         """Refuse new calls, let running ones end within `grace_seconds`, cancel the rest, and return."""
+        # gRPC itself cancels calls that arrive in the moment when it closes: whoever asks is told before.
+        self._draining.begun = True
+        time.sleep(_FAREWELL_SECONDS)
         self._server.stop(max(grace_seconds, 0)).wait()
 
     def _listen(self, place: str) -> None:
@@ -76,6 +85,22 @@ class GrpcServer:
         except RuntimeError as error:
             logger.error("Cannot listen on %s; is another process using it? (%s)", place, error)
             raise invalid_argument("Failed to BuildAndStart gRPC server") from error
+
+
+class _Draining(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc ships no types
+    """Answers every new call with UNAVAILABLE once it has `begun`."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._refuse = grpc.unary_unary_rpc_method_handler(_refuse)
+
+    def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
+        """Choose what answers a call."""
+        return self._refuse if self.begun else continuation(details)
+
+
+def _refuse(_request: Any, context: Any) -> None:
+    context.abort(grpc.StatusCode.UNAVAILABLE, "the model server is shutting down")
 
 
 def channel_arguments(text: str) -> list[tuple[str, int | str]]:
