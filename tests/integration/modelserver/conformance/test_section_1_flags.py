@@ -224,6 +224,7 @@ def test_ssl_config_file(start: StartServer, half: str, tmp_path: Path, verify: 
     assert answers(server.port, own)
     assert answers(server.port, without) is not verify
     assert refusal(server.stubs.prediction.Predict, predict_request("default", X), timeout=10).startswith("UNAVAILABLE")
+    assert server.http("GET", "/v1/models/default").status == 200, "REST is plain HTTP all the same"
 
 
 def answers(port: int, credentials: grpc.ChannelCredentials) -> bool:

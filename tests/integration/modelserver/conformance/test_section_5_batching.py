@@ -11,8 +11,10 @@ import pytest
 
 from tests.integration.modelserver.conformance.batch_models import save_probe
 from tests.integration.modelserver.conformance.conftest import StartServer
+from tests.integration.modelserver.conformance.request_messages import classification_request, regression_request
 from tests.integration.modelserver.conformance.server_under_test import HttpReply, Program, ServerUnderTest
 from tests.integration.modelserver.model_server_process import predict_request, refusal
+from tests.integration.modelserver.tiny_models import save_examples
 from tests.unit.modelserver.waiting import eventually
 
 THREADS = "max_enqueued_batches { value: 4 } num_batch_threads { value: 2 }"
@@ -206,6 +208,22 @@ def test_rest_and_grpc_requests_meet_in_a_batch(batching: ServerUnderTest):
         over_grpc = batching.stubs.predict("default", **rows(2))
         assert rest.result(timeout=60).json == {"predictions": [{"x": [1.0], "rows": 2, "total": 3.0}]}
     assert over_grpc["total"].tolist() == [3]
+
+
+def test_classify_and_regress_are_batched_too(start: StartServer, tmp_path: Path):
+    save_examples(tmp_path / "examples" / "1")
+    flags = parameters(tmp_path, f"max_batch_size {{ value: 2 }} {QUICK}")
+    server = start(f"--model_base_path={tmp_path / 'examples'}", "--model_name=examples", *flags).wait_until_ready()
+    stub = server.stubs.prediction
+    scores = stub.Classify(classification_request("scores", 0.25, 0.5)).result.classifications
+    assert [[each.score for each in row.classes] for row in scores] == [[0.75, 0.25], [0.5, 0.5]]
+    assert [row.value for row in stub.Regress(regression_request("regress", 0.25, 0.5)).result.regressions] == [2.5, 5]
+    too_many = (0.1, 0.2, 0.3)
+    for refused in (
+        refusal(stub.Classify, classification_request("scores", *too_many)),
+        refusal(stub.Regress, regression_request("regress", *too_many)),
+    ):
+        assert refused == "INVALID_ARGUMENT: Task size 3 is larger than maximum input batch size 2"
 
 
 def test_batching_parameters_file_without_enable_batching(start: StartServer, probe: Path, tmp_path: Path):
