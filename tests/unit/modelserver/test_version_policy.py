@@ -29,8 +29,9 @@ def test_the_policy_picks_from_the_names_that_are_numbers(policy, expected):
     assert aspired_versions(ModelConfig("digits", "/models/digits", policy), CHILDREN) == expected
 
 
-def test_of_two_names_for_one_number_the_last_counts_and_a_warning_tells(caplog):
-    assert aspired_versions(ModelConfig("digits", "/m"), ["7", "007"]) == {7: "7"}
+@pytest.mark.parametrize("policy", [Latest(), Specific(frozenset({7})), AllVersions()])
+def test_of_two_names_for_one_number_the_last_counts_and_a_warning_tells(caplog, policy):
+    assert aspired_versions(ModelConfig("digits", "/m", policy), ["7", "007"]) == {7: "7"}
     assert "Version 7 will be loaded from 7, 007 will be ignored." in caplog.text
 
 
