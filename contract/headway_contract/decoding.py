@@ -37,8 +37,9 @@ ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF") + (("AVIF",) if
 BACKGROUND = (255, 255, 255)
 """What transparent pixels are composited on: white, as paper and web pages are."""
 
-# Pillow warns of damaged metadata, once per place in its code, on the stderr of whoever imports this; what it means is
-# in the error, if it means anything. ``warnings.catch_warnings`` around each picture would not be safe in threads.
+# Pillow warns of damaged metadata, once per place in its code, on the stderr of whoever imports this: log lines that a
+# sender of pictures could make. What it means is in the error, if it means anything. ``warnings.catch_warnings`` around
+# each picture would not be safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {

@@ -16,7 +16,7 @@ from pathlib import Path
 from headway_contract.durable_files import write_atomically
 from headway_serving.adapters.route_document import ROUTES_SCHEMA, format_routes, parse_routes
 from headway_serving.adapters.route_values import InvalidRoutes
-from headway_serving.adapters.watched_file import WatchedFile
+from headway_serving.adapters.watched_file import WatchedFile, read_whole
 from headway_serving.core.routing import ModelRoutes, RouteTable
 
 __all__ = [
@@ -38,12 +38,7 @@ class UnverifiedVersion(Exception):
 
 def read_routes(path: Path) -> RouteTable:
     """Read a routes file. Raises :class:`InvalidRoutes` naming the file and what is wrong with it."""
-    try:
-        return parse_routes(path.read_bytes())
-    except OSError as error:
-        raise InvalidRoutes(f"routes file {path} cannot be read: {error.strerror}") from error
-    except InvalidRoutes as error:
-        raise InvalidRoutes(f"routes file {path} is refused: {error}") from error
+    return read_whole(path, parse_routes, InvalidRoutes, "routes")
 
 
 def write_routes(path: Path, table: RouteTable) -> None:

@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from headway_serving.adapters.watched_file import WatchedFile
+from headway_serving.adapters.watched_file import WatchedFile, read_whole
 
 TOKENS_SCHEMA = 1
 
@@ -86,12 +86,7 @@ def parse_tokens(text: str | bytes) -> Tokens:
 
 def read_tokens(path: Path) -> Tokens:
     """Read a tokens file. Raises :class:`InvalidTokens` naming the file and what is wrong with it."""
-    try:
-        return parse_tokens(path.read_bytes())
-    except OSError as error:
-        raise InvalidTokens(f"tokens file {path} cannot be read: {error.strerror}") from error
-    except InvalidTokens as error:
-        raise InvalidTokens(f"tokens file {path} is refused: {error}") from error
+    return read_whole(path, parse_tokens, InvalidTokens, "tokens")
 
 
 class TokenFile(WatchedFile[Tokens]):

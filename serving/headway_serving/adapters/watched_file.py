@@ -11,6 +11,16 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
+def read_whole(path: Path, parse: Callable[[bytes], T], refusal: type[Exception], what: str) -> T:
+    """What ``parse`` makes of a file. Raises ``refusal`` naming the file and what is wrong; ``what``: ``routes``."""
+    try:
+        return parse(path.read_bytes())
+    except OSError as error:
+        raise refusal(f"{what} file {path} cannot be read: {error.strerror}") from error
+    except refusal as error:
+        raise refusal(f"{what} file {path} is refused: {error}") from error
+
+
 class WatchedFile(Generic[T]):
     """What a file holds; a thread looks every ``poll_seconds`` whether it was replaced.
 

@@ -106,15 +106,6 @@ class Admission:
                 if now - self._window_started >= _WINDOW_SECONDS:
                     self._adapt(now)
 
-    def saturated(self) -> bool:
-        """Whether even stable traffic would be turned away; read without the lock."""
-        return self._in_flight >= int(self._limit)
-
-    def retry_after(self) -> float:
-        """Seconds until what is under way now will be done."""
-        with self._lock:
-            return self._retry_after()
-
     def _retry_after(self) -> float:
         return self._in_flight / self._rate if self._rate > 0 else 1.0
 

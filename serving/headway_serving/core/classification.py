@@ -25,9 +25,9 @@ from headway_serving.core.errors import (
 from headway_serving.core.pictures import PreparedPictures, given, prepare
 from headway_serving.core.ranking import Prediction, rank
 from headway_serving.core.requests import ClassifyRequest, Deadline, Fallback, Progress, SharedWork
-from headway_serving.core.routing import Arm, Route, RouteTable
+from headway_serving.core.routing import Route, RouteTable
 
-_CANDIDATE_SHARE = 0.5
+CANDIDATE_SHARE = 0.5
 """Of the time left, what a candidate gets before the stable version is asked; the other half is for its answer."""
 
 _VERSION_FAILURES = (ModelUnavailable, IncompatibleModel, PredictionFailed, DeadlineExceeded)
@@ -90,11 +90,9 @@ class Classifier:
         shared = shared or SharedWork()
         table = self.routes()
         route = progress.route = table.choose(request.model, request.pin, request.key)
-        # Whoever names a version wants that one, or to be told.
-        on_trial = route.arm is Arm.CANDIDATE and route.reason == "weight"
-        priority = Priority.CANDIDATE if on_trial else Priority.STABLE if request.count == 1 else Priority.BATCH
+        priority = Priority.CANDIDATE if route.on_trial else Priority.STABLE if request.count == 1 else Priority.BATCH
         with self.admission.admitted(priority, request.model, request.count):
-            if on_trial:
+            if route.on_trial:
                 answer = self._answer_or_fall_back(request, route, table, progress, shared)
             else:
                 answer = self._answer(request, route, request.deadline, progress, shared)
@@ -109,7 +107,7 @@ class Classifier:
         self, request: ClassifyRequest, route: Route, table: RouteTable, progress: Progress, shared: SharedWork
     ) -> Classification:
         try:
-            return self._answer(request, route, request.deadline.part(_CANDIDATE_SHARE), progress, shared)
+            return self._answer(request, route, request.deadline.part(CANDIDATE_SHARE), progress, shared)
         except _VERSION_FAILURES as error:
             progress.fallback = Fallback(route, error.code)
             stable = progress.route = table.fallback(route)

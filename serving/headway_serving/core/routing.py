@@ -74,6 +74,11 @@ class Route:
     arm: Arm
     reason: str
 
+    @property
+    def on_trial(self) -> bool:
+        """Whether the split chose a candidate: whoever names a version wants that one, or to be told."""
+        return self.arm is Arm.CANDIDATE and self.reason == "weight"
+
 
 @dataclass(frozen=True)
 class Pin:

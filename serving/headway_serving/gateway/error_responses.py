@@ -4,7 +4,6 @@ Under the paths of a foreign protocol (:func:`speaks_error_objects`) the same ta
 that protocol's own: ``{"error": "..."}``.
 """
 
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -168,22 +167,32 @@ def problem_detail(error: Exception) -> str:
 
 def problem_part(error: Exception) -> dict[str, Any]:
     """The problem of a part of an answer: of one picture, or of one of several models."""
-    problem = problem_of(error)
-    return {
-        "type": f"urn:headway:problem:{problem.code}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem_detail(error),
-        "code": problem.code,
-    }
+    return _members(problem_of(error), problem_detail(error))
 
 
 def problem_response(error: Exception) -> Response:
     """The answer to an error that ends the whole request."""
+    problem = _timed_problem(error)
+    return _with_headers(problem_document(problem, problem_detail(error)), error)
+
+
+def error_object_response(error: Exception) -> Response:
+    """The answer to an error as ``{"error": DETAIL}``, with the status and the headers of its problem."""
+    problem = _timed_problem(error)
+    return _with_headers(
+        _with_retry_after(json_response({"error": problem_detail(error)}, problem.status), problem), error
+    )
+
+
+def _timed_problem(error: Exception) -> Problem:
+    """The row of an error, with the wait that this very error knows."""
     problem = problem_of(error)
     if isinstance(error, errors.Overloaded):
-        problem = replace(problem, retry_after=max(1, math.ceil(error.retry_after)))
-    response = problem_document(problem, problem_detail(error))
+        return replace(problem, retry_after=max(1, math.ceil(error.retry_after)))
+    return problem
+
+
+def _with_headers(response: Response, error: Exception) -> Response:
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     if isinstance(error, Unauthorized | Forbidden):
@@ -191,26 +200,24 @@ def problem_response(error: Exception) -> Response:
     return response
 
 
-def error_object_response(error: Exception) -> Response:
-    """The answer to an error as ``{"error": DETAIL}``, with the status and the headers of its problem."""
-    response = problem_response(error)
-    response.data = json.dumps({"error": json.loads(response.data)["detail"]}) + "\n"
-    response.mimetype = "application/json"
-    return response
-
-
 def problem_document(problem: Problem, detail: str, more: Mapping[str, Any] | None = None) -> Response:
     """A problem as a response, with ``Retry-After`` where the problem passes; ``more``: members of this problem."""
-    body = {
+    body = {**_members(problem, detail), "request_id": current().request_id, **(more or {})}
+    return _with_retry_after(json_response(body, problem.status, "application/problem+json"), problem)
+
+
+def _members(problem: Problem, detail: str) -> dict[str, Any]:
+    """What every problem says, in the order of RFC 9457."""
+    return {
         "type": f"urn:headway:problem:{problem.code}",
         "title": problem.title,
         "status": problem.status,
         "detail": detail,
         "code": problem.code,
-        "request_id": current().request_id,
-        **(more or {}),
     }
-    response = json_response(body, problem.status, "application/problem+json")
+
+
+def _with_retry_after(response: Response, problem: Problem) -> Response:
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)
     return response

@@ -11,18 +11,15 @@ from flask import Blueprint, Response, request
 from headway_contract.model_manifest import ModelManifest
 from headway_serving.adapters.tfserving_rest import RestAnswer
 from headway_serving.core.admission import Priority
-from headway_serving.core.classification import Classifier
+from headway_serving.core.classification import CANDIDATE_SHARE, Classifier
 from headway_serving.core.errors import InvalidRequest, ServingError
 from headway_serving.core.requests import Deadline, Fallback, Progress
-from headway_serving.core.routing import Arm, Pin, Route
+from headway_serving.core.routing import Pin, Route
 from headway_serving.gateway.error_responses import PassThroughOff, error_object_response, refuse_content_encoding
 from headway_serving.gateway.inference_operations import passing_on
 from headway_serving.gateway.observed_requests import ObservedClassifier, Outcome, describe_route
 from headway_serving.gateway.operations import describes
 from headway_serving.gateway.request_rules import RequestRules, deadline_of, routing_key, version_number
-
-_CANDIDATE_SHARE = 0.5
-"""Of the time left, what a candidate gets before the stable version is asked, as for a classification."""
 
 # What a status of the model server counts as; others are invalid_request below 500 and prediction_failed from there.
 _CODES = {404: "version_not_found", 503: "model_unavailable", 504: "deadline_exceeded"}
@@ -81,14 +78,13 @@ class PassThrough:
         """
         table = self.classifier.routes()
         route = self.progress.route = table.choose(model, pin, key)
-        on_trial = route.arm is Arm.CANDIDATE and route.reason == "weight"
-        priority = Priority.CANDIDATE if on_trial else Priority.STABLE
+        priority = Priority.CANDIDATE if route.on_trial else Priority.STABLE
         # Its pictures are not counted: bodies of like size are of like cost.
         with self.classifier.admission.admitted(priority, f"{model}:predict", len(self.body)):
-            if not on_trial:
+            if not route.on_trial:
                 return self._ask(route, deadline), route
             try:
-                answer = self._ask(route, deadline.part(_CANDIDATE_SHARE))
+                answer = self._ask(route, deadline.part(CANDIDATE_SHARE))
                 code = _code(answer.status)
                 if answer.status < 500 and answer.status != 404:
                     return answer, route

@@ -5,7 +5,6 @@ A WSGI server calls :func:`create_from_environment` once, in the process that an
 
 import logging
 import os
-import warnings
 
 from flask import Flask
 from prometheus_client import (
@@ -35,8 +34,6 @@ def create_from_environment() -> Flask:
     """
     settings = GatewaySettings.from_environment(os.environ)
     configure_logging(settings.log_level)
-    # Pillow warns of odd metadata in users' pictures; each such text would be a log line of a user's making.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
     routes = RouteFile(settings.routes_file, settings.routes_poll_seconds)
     # One "_created" series for each series says nothing that a dashboard needs.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it without types

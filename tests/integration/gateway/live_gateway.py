@@ -6,9 +6,9 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -16,25 +16,15 @@ import psutil
 
 from headway_serving.adapters.route_file import write_routes
 from headway_serving.core.routing import RouteTable
+from tests.e2e import running
+from tests.e2e.running import free_port
 from tests.fakes.scripted_models import scripted_version
 from tests.integration.gateway.gateway_under_test import DIGITS
 from tests.integration.gateway.scripted_model_server import serving
 
+eventually = partial(running.eventually, seconds=60)
+
 COMMAND = [sys.executable, "-m", "headway_serving.gateway"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def eventually(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    """Wait until a condition holds; it is a hang, not slowness, that fails."""
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, f"did not happen within {seconds} s: {what}"
-        time.sleep(0.05)
 
 
 @dataclass
