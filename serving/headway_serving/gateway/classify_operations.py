@@ -25,14 +25,19 @@ ROUTING_KEY = Parameter(
     TEXT,
 )
 
-_VERSION = Parameter(
+VERSION = Parameter(
     "version", "path", "a version's number", {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}, required=True
 )
+ROUTE_HEADERS: Mapping[str, str] = {
+    "X-Route-Reason": "why this version answered: version, label, weight, stable or fallback",
+    "Server-Timing": "milliseconds of each stage",
+}
+BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$"
+
 _BODY = (
     "Send one picture as the body, several as multipart parts named image, or several in JSON. The content says what "
     "each is, whatever the header says; nothing is ever fetched from an address."
 )
-_BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$"
 
 
 def timeout_header(max_timeout_ms: int) -> Parameter:
@@ -43,7 +48,7 @@ def timeout_header(max_timeout_ms: int) -> Parameter:
 
 def picture_bodies(max_images: int) -> Mapping[str, JsonSchema]:
     """The three forms in which pictures are sent."""
-    encoded = {"type": "string", "contentEncoding": "base64", "pattern": _BASE64, "minLength": 4}
+    encoded = {"type": "string", "contentEncoding": "base64", "pattern": BASE64, "minLength": 4}
     file = {"type": "string", "contentMediaType": "application/octet-stream", "minLength": 1}
     many = {"minItems": 1, "maxItems": max_images}
     return {
@@ -72,14 +77,11 @@ def classification_by_one(max_images: int, max_timeout_ms: int) -> Operation:
             200: Answer(
                 "The predictions of each picture",
                 {"application/json": ref("Classification")},
-                {
-                    "X-Route-Reason": "why this version answered: version, label, weight or stable",
-                    "Server-Timing": "milliseconds of each stage",
-                },
+                ROUTE_HEADERS,
             )
         },
         problems=(*PICTURE_PROBLEMS, *MODEL_PROBLEMS),
-        parameters=(*_ranking(), ROUTING_KEY, timeout_header(max_timeout_ms), _VERSION),
+        parameters=(*_ranking(), ROUTING_KEY, timeout_header(max_timeout_ms), VERSION),
         body=picture_bodies(max_images),
     )
 

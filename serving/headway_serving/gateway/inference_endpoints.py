@@ -10,7 +10,7 @@ from headway_serving.core.classification import Classification
 from headway_serving.core.requests import ClassifyRequest, Progress
 from headway_serving.core.routing import Pin
 from headway_serving.gateway.error_responses import error_object_response, refuse_content_encoding
-from headway_serving.gateway.inference_operations import inference
+from headway_serving.gateway.inference_operations import JSON_LENGTH, inference
 from headway_serving.gateway.inference_protocol import (
     InferenceRequest,
     read_inference_request,
@@ -21,8 +21,6 @@ from headway_serving.gateway.observed_requests import ObservedClassifier, descri
 from headway_serving.gateway.operations import describes
 from headway_serving.gateway.request_rules import RequestRules, deadline_of, routing_key, version_number
 
-_JSON_LENGTH = "Inference-Header-Content-Length"
-
 
 def blueprint(classifier: ObservedClassifier, rules: RequestRules) -> Blueprint:
     """The two ``infer`` routes. Errors are ``{"error": "..."}``."""
@@ -30,7 +28,7 @@ def blueprint(classifier: ObservedClassifier, rules: RequestRules) -> Blueprint:
 
     @routes.post("/v2/models/<name:model>/infer")
     @routes.post("/v2/models/<name:model>/versions/<name:version>/infer")
-    @describes(inference(rules.max_timeout_ms))
+    @describes(inference(rules.max_images, rules.max_timeout_ms))
     def infer(model: str, version: str | None = None) -> Response:
         sent: list[InferenceRequest] = []
 
@@ -53,7 +51,7 @@ def blueprint(classifier: ObservedClassifier, rules: RequestRules) -> Blueprint:
 
 def _read(http: Request) -> InferenceRequest:
     refuse_content_encoding(http)
-    return read_inference_request(http.get_data(cache=False), http.headers.get(_JSON_LENGTH))
+    return read_inference_request(http.get_data(cache=False), http.headers.get(JSON_LENGTH))
 
 
 def _check_every_picture(classification: Classification, progress: Progress) -> None:
@@ -70,5 +68,5 @@ def _response(sent: InferenceRequest, classification: Classification) -> Respons
     if answer.json_length is None:
         return Response(answer.body, mimetype="application/json")
     response = Response(answer.body, mimetype="application/octet-stream")
-    response.headers[_JSON_LENGTH] = str(answer.json_length)
+    response.headers[JSON_LENGTH] = str(answer.json_length)
     return response

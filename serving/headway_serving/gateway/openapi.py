@@ -13,13 +13,15 @@ from typing import Any
 from flask import Flask
 
 from headway_serving.gateway.error_responses import Problem, problems_by_code
+from headway_serving.gateway.inference_schemas import INFERENCE_DOCUMENTS
 from headway_serving.gateway.operations import ERROR_OBJECT_FORM, Answer, Operation, Parameter, operation_of, routes_of
 from headway_serving.gateway.schemas import DOCUMENTS, TEXT, problem_documents
 
 _ABOUT = (
     "Image classifiers behind one address. Errors are documents of RFC 9457: their code is stable, their detail says "
-    "what to do. A request that is no HTTP, or whose head is too large, is answered with an empty 400, 414 or 431 by "
-    "the server, before it reaches any of these routes."
+    "what to do. Under /v2 and for :predict they have the same status and the form of those protocols. A request "
+    "that is no HTTP, or whose head is too large, is answered with an empty 400, 414 or 431 by the server, before it "
+    "reaches any of these routes."
 )
 _PATH_PARAMETER = re.compile(r"<(?:[^:<>]+:)?([^:<>]+)>")
 _SEGMENT = {"type": "string", "minLength": 1, "pattern": "^[^/:]+$"}
@@ -39,7 +41,8 @@ def openapi_document(app: Flask, *, tokens_needed: bool) -> dict[str, Any]:
             # Where one endpoint has several rules, what they add to the model's name tells them apart.
             written["operationId"] = "_".join([*endpoint.split("."), *_PATH_PARAMETER.findall(rule)[1:]])
             paths[_PATH_PARAMETER.sub(r"{\1}", rule)][method.lower()] = written
-    components: dict[str, Any] = {"schemas": {**DOCUMENTS, **problem_documents(list(problems_by_code()))}}
+    documents = {**DOCUMENTS, **INFERENCE_DOCUMENTS, **problem_documents(list(problems_by_code()))}
+    components: dict[str, Any] = {"schemas": documents}
     if tokens_needed:
         components["securitySchemes"] = {
             _SCHEME: {"type": "http", "scheme": "bearer", "description": "a token of the gateway's tokens file"}

@@ -78,8 +78,6 @@ def _classification(**more: JsonSchema) -> JsonSchema:
     return {**schema, "properties": {**schema["properties"], "fallback": fallback}}
 
 
-_TENSOR = record(name=TEXT, datatype=TEXT, shape=listing({"type": "integer", "minimum": -1}))
-
 DOCUMENTS: dict[str, JsonSchema] = {
     "Classification": _classification(request_id=TEXT),
     "Classifications": record(
@@ -108,16 +106,6 @@ DOCUMENTS: dict[str, JsonSchema] = {
         ],
     },
     "Models": record(models=listing(ref("Model"))),
-    "InferenceModel": record(
-        name=TEXT, versions=listing(TEXT), platform=TEXT, inputs=listing(_TENSOR), outputs=listing(_TENSOR)
-    ),
-    "InferenceAnswer": record(
-        "id is there if the request had one; a tensor's data follows the JSON if binary data was asked for",
-        model_name=TEXT,
-        model_version=TEXT,
-        parameters=record(arm={"type": "string", "enum": ["stable", "candidate", "pinned"]}),
-        outputs=listing(_TENSOR),
-    ),
     "ErrorObject": record("An error, as the Open Inference Protocol and TensorFlow Serving write it", error=TEXT),
     "Ready": record(status={"type": "string", "const": "ready"}),
     "RouteChoice": record(

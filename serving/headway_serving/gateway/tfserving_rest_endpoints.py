@@ -16,10 +16,10 @@ from headway_serving.core.errors import InvalidRequest, ServingError
 from headway_serving.core.requests import Deadline, Fallback, Progress
 from headway_serving.core.routing import Pin, Route
 from headway_serving.gateway.error_responses import PassThroughOff, error_object_response, refuse_content_encoding
-from headway_serving.gateway.inference_operations import passing_on
 from headway_serving.gateway.observed_requests import ObservedClassifier, Outcome, describe_route
 from headway_serving.gateway.operations import describes
 from headway_serving.gateway.request_rules import RequestRules, deadline_of, routing_key, version_number
+from headway_serving.gateway.tfserving_rest_operations import prediction
 
 # What a status of the model server counts as; others are invalid_request below 500 and prediction_failed from there.
 _CODES = {404: "version_not_found", 503: "model_unavailable", 504: "deadline_exceeded"}
@@ -40,7 +40,7 @@ def blueprint(server: RestModelServer | None, observed: ObservedClassifier, rule
     @endpoints.post("/v1/models/<name:model>:predict")
     @endpoints.post("/v1/models/<name:model>/versions/<name:version>:predict")
     @endpoints.post("/v1/models/<name:model>/labels/<name:label>:predict")
-    @describes(passing_on(rules.max_timeout_ms))
+    @describes(prediction(rules.max_timeout_ms))
     def predict(model: str, version: str | None = None, label: str | None = None) -> Response:
         def work(progress: Progress) -> Outcome[Response]:
             if server is None:

@@ -21,7 +21,7 @@ def start(tmp_path: Path) -> Iterator[StartGateway]:
     def start(
         settings: GatewaySettings | None = None, rest: RestModelServer | None = None, **routes: ModelRoutes
     ) -> GatewayUnderTest:
-        gateway = GatewayUnderTest(tmp_path / "routes.json", settings, routes, rest)
+        gateway = GatewayUnderTest(tmp_path / "routes.json", settings, routes, rest=rest)
         started.append(gateway)
         return gateway
 

@@ -63,6 +63,7 @@ class GatewayUnderTest:
         routes_file: Path,
         settings: GatewaySettings | None,
         routes: Mapping[str, ModelRoutes],
+        *,
         rest: RestModelServer | None = None,
         tokens: TokenFile | None = None,
     ) -> None:

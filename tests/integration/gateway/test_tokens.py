@@ -18,6 +18,7 @@ from tests.integration.gateway.gateway_under_test import (
     CLASSIFY,
     GatewayUnderTest,
     as_body,
+    check_error_object,
     check_problem,
     picture,
 )
@@ -58,6 +59,17 @@ def test_each_scope_opens_its_routes_and_no_others(guarded: GatewayUnderTest) ->
         )
 
 
+def test_the_scope_classify_opens_the_other_protocols(guarded: GatewayUnderTest) -> None:
+    ways = [("GET", "/v2/models/digits", 200), ("GET", "/v2/models/digits/ready", 200),
+            ("POST", "/v2/models/digits/infer", 400), ("POST", "/v1/models/digits:predict", 501)]  # fmt: skip
+    for method, path, status in ways:
+        client = guarded.app.test_client()
+        assert client.open(path, method=method, headers=bearer("camera")).status_code == status
+        response = client.open(path, method=method, headers=bearer("prometheus"))
+        assert "does not have the scope classify" in check_error_object(response, 403)
+        assert 'scope="classify"' in response.headers["WWW-Authenticate"]
+
+
 def test_the_open_routes_ask_for_nothing(guarded: GatewayUnderTest) -> None:
     for path in OPEN:
         assert guarded.get(path).status_code == 200
@@ -70,8 +82,11 @@ def test_every_route_but_the_open_ones_asks_for_a_token(guarded: GatewayUnderTes
     for method, rule in closed:
         path = rule.replace("<name:model>", "digits").replace("<name:version>", "1").replace("<name:label>", "old")
         response = guarded.app.test_client().open(path, method=method)
-        assert response.status_code == 401, (method, rule)
-        assert "Authorization: Bearer TOKEN" in response.text
+        if path.startswith("/v2") or path.endswith(":predict"):
+            detail = check_error_object(response, 401)
+        else:
+            detail = check_problem(response, 401, "unauthorized")["detail"]
+        assert "Authorization: Bearer TOKEN" in detail
         assert response.headers["WWW-Authenticate"] == 'Bearer realm="headway"'
 
 
