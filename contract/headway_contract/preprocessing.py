@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from headway_contract import strokes
-from headway_contract.decoding import ACCEPTED_FORMATS, BACKGROUND, DecodeLimits, decode_image
+from headway_contract.decoding import ACCEPTED_FORMATS, BACKGROUND, DecodeLimits, decode_image, is_small
 from headway_contract.image_spec import SPEC_REVISION, ImageSpec
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "ImageSpec",
     "decode_image",
     "encode_png",
+    "is_small",
     "to_model_input",
 ]
 

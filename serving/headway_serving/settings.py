@@ -36,7 +36,7 @@ class GatewaySettings:
         0.5, "how often the routes and tokens files are looked at for changes, seconds", 0.05, 60
     )
     threads: int = _setting(
-        40, "threads that take requests; more than may be in flight, so that one can say no", 1, 512
+        40, "threads for forms, JSON and pages; more than may be in flight, so that one can say no", 1, 512
     )
     max_in_flight: int = _setting(
         32, "most requests worked on at the same time; under load fewer, as their latency tells", 1, 512
@@ -45,6 +45,7 @@ class GatewaySettings:
     target_batch_ms: int = _setting(100, "how long one call should last at most, milliseconds", 1, 60_000)
     max_batches_in_flight: int = _setting(2, "calls for one version at the same time", 1, 64)
     max_body_bytes: int = _setting(32 * 1024 * 1024, "largest request body, bytes", 1024, 2**31 - 1)
+    max_held_bytes: int = _setting(256 * 1024 * 1024, "most bytes of request bodies held at the same time", 1024, 2**40)
     max_image_bytes: int = _setting(20 * 1024 * 1024, "largest encoded picture, bytes", 64, 2**31 - 1)
     max_image_pixels: int = _setting(50_000_000, "largest picture, width x height, checked before decoding", 1, 10**9)
     max_images: int = _setting(64, "most pictures in one request", 1, 4096)

@@ -15,7 +15,7 @@ from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
 from headway_serving.adapters.route_file import RouteFile, parse_routes
 from headway_serving.adapters.tfserving_predictor import TfServingPredictor
 from headway_serving.gateway import error_responses
-from headway_serving.gateway.app import Parts, create_app
+from headway_serving.gateway.app import Parts, create_gateway
 from headway_serving.settings import PREFIX, GatewaySettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +48,8 @@ def test_every_route_is_listed(tmp_path: Path) -> None:
     routes = tmp_path / "routes.json"
     routes.write_text('{"schema": 1, "models": {}}')
     metrics = PrometheusMetrics(CollectorRegistry())
-    app = create_app(Parts(RouteFile(routes, 1.0), TfServingPredictor("127.0.0.1:1"), metrics), GatewaySettings())
+    parts = Parts(RouteFile(routes, 1.0), TfServingPredictor("127.0.0.1:1"), metrics)
+    app = create_gateway(parts, GatewaySettings()).app
     served = {
         f"{method} {shown(rule.rule)}"
         for rule in app.url_map.iter_rules()

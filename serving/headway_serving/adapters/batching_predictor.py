@@ -2,15 +2,13 @@
 
 Theory of operation. For every version and signature there is a queue and a small number of calls under way:
 
-* no call is under way: the request's own thread makes one at once, for its rows alone; an idle gateway adds no delay
-  and no hand-over to another thread;
+* no call is under way: one starts at once. On an event loop that is after the loop has seen to what is ready, so that
+  requests that arrived together go together;
 * else the rows wait. Whenever a call ends, all that has waited meanwhile goes into the next one, up to a bound: the
   busier the version, the larger its batches. The bound is in rows and in time, so that a slow model's batch does not
   hold up a request for long;
 * a further call beside the one under way is worth it only for half a batch: two small ones cost more than one. A row
-  that takes long gains nothing from company, and other cores may be free for it;
-* when many requests are about (in the call that has ended and waiting), the next call lingers a moment for most of them
-  to come back: a quick model would otherwise be called for a handful at a time, at several times the cost a row.
+  that takes long gains nothing from company, and other cores may be free for it.
 
 A request that has waited until its deadline leaves the queue and is never sent; one whose deadline passes while its
 batch is under way leaves alone. Rows of a request that are more than a batch are sent in pieces, between which others
@@ -18,6 +16,7 @@ get their turn. A batch that the model refuses is tried again request by request
 answer. The queues are bounded by the number of requests that are let in (``core.admission``).
 """
 
+import asyncio
 import threading
 import time
 from collections import deque
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headway_serving.adapters.event_loop import running_loop, wait_for
 from headway_serving.core.classification import Predictor
 from headway_serving.core.errors import DeadlineExceeded, PredictionFailed
 from headway_serving.core.routing import Route
@@ -36,13 +36,8 @@ from headway_serving.core.routing import Route
 _SMOOTHING = 0.2
 """Weight of the newest call in the running mean of seconds a row."""
 
-_LONG_ROW_SECONDS = 0.005
+_LONG_ROW_SECONDS = 0.003
 """A row that takes longer costs as much in a batch as alone."""
-
-_MANY_ROWS = 8
-_MOST_OF_THEM = 0.75
-_LINGER_SECONDS = 0.002
-"""From how many rows about a call lingers, for which share of them, and how long at most."""
 
 
 @dataclass(frozen=True)
@@ -55,62 +50,70 @@ class BatchLimits:
 
 
 class _Waiting:
-    """Rows that wait for a call, and the answer that their request's thread waits for.
+    """Rows that wait for a call, and the answer that their request waits for: in its thread, or on its event loop."""
 
-    A bare lock carries the answer over: it costs a third of a ``concurrent.futures.Future``, at every request. The
-    threads of a batch are woken one by the other and not all at once, since they can only run one after the other:
-    that saves half of the switches between threads, which cost more than all else here.
-    """
-
-    __slots__ = ("_answered", "_chain", "_claim", "answers", "error", "expires_at", "route", "rows")
+    __slots__ = ("_answered", "answers", "error", "expires_at", "given_up", "loop", "route", "rows")
 
     def __init__(self, rows: NDArray[Any], route: Route, expires_at: float) -> None:
         self.rows, self.route, self.expires_at = rows, route, expires_at
         self.answers: NDArray[np.float32] | None = None
         self.error: Exception | None = None
-        self._chain: deque[_Waiting] = deque()
-        # Whoever takes the one element decides: the thread, that it gave up; another, that it is woken.
-        self._claim = [True]
-        self._answered = threading.Lock()
-        self._answered.acquire()
-
-    @property
-    def given_up(self) -> bool:
-        """Whether nobody waits any more."""
-        return not self._claim
+        self.given_up = False
+        self.loop = running_loop()
+        self._answered: asyncio.Future[bool] | threading.Event = (
+            threading.Event() if self.loop is None else self.loop.create_future()
+        )
 
     def wait(self) -> NDArray[np.float32]:
         """The answer. Raises its error, or :class:`DeadlineExceeded` when the time is over; it is then not sent."""
-        if not self._answered.acquire(timeout=max(0.0, self.expires_at - time.monotonic())):
-            if self._take_claim():
-                raise DeadlineExceeded("the model server did not answer within the request's time")
-            # It is being woken at this very moment.
-            self._answered.acquire()
-        _wake_next(self._chain)
+        if not self._woken(max(0.0, self.expires_at - time.monotonic())):
+            self.given_up = True
+            raise DeadlineExceeded("the model server did not answer within the request's time")
         if self.error is not None:
             raise self.error
         assert self.answers is not None
         return self.answers
 
-    def wake(self, chain: "deque[_Waiting]") -> bool:
-        """Let the thread go on and then wake the next of ``chain``; False if it gave up before."""
-        if not self._take_claim():
-            return False
-        self._chain = chain
-        self._answered.release()
-        return True
-
-    def _take_claim(self) -> bool:
+    def _woken(self, seconds: float) -> bool:
+        if isinstance(self._answered, threading.Event):
+            return self._answered.wait(seconds)
+        assert self.loop is not None
+        alarm = self.loop.call_later(seconds, self._end, False)
         try:
-            return self._claim.pop()
-        except IndexError:
-            return False
+            return wait_for(self._answered)
+        finally:
+            alarm.cancel()
+
+    def wake(self) -> None:
+        """Let the request go on. One that waits on a loop: from the loop's own thread."""
+        if isinstance(self._answered, threading.Event):
+            self._answered.set()
+        else:
+            self._end(True)
+
+    def _end(self, answered: bool) -> None:
+        assert not isinstance(self._answered, threading.Event)
+        if not self._answered.done():
+            self._answered.set_result(answered)
 
 
-def _wake_next(chain: "deque[_Waiting]") -> None:
-    while chain:
-        if chain.popleft().wake(chain):
-            return
+def _wake(batch: list[_Waiting]) -> None:
+    """Let all of a batch go on; a loop is told once for all of its requests."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
+    for item in batch:
+        if item.loop is None:
+            item.wake()
+        else:
+            by_loop.setdefault(item.loop, []).append(item)
+    for loop, items in by_loop.items():
+        # A closed loop has nobody left who waits.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_wake_here, items)
+
+
+def _wake_here(items: list[_Waiting]) -> None:
+    for item in items:
+        item.wake()
 
 
 class _Queue:
@@ -122,48 +125,24 @@ class _Queue:
         self._waiting: deque[_Waiting] = deque()
         self._rows = 0
         self._calls = 0
-        self._awaited = 0.0
-        self._enough = threading.Event()
         self._row_seconds = 0.0
-
-    def start_alone(self) -> bool:
-        """Whether a call may start right now; it must be followed by :meth:`next_batch`."""
-        with self._lock:
-            if self._waiting or not self._worth_a_call():
-                return False
-            self._calls += 1
-            return True
 
     def enqueue(self, item: _Waiting) -> bool:
         """Wait for a call to end. True if one may start now: the caller then sees to it."""
         with self._lock:
             self._waiting.append(item)
             self._rows += len(item.rows)
-            if self._awaited and self._rows >= self._awaited:
-                self._enough.set()
             if not self._worth_a_call():
                 return False
             self._calls += 1
             return True
-
-    def linger(self, ended: int) -> None:
-        """After a call of ``ended`` rows: wait a moment for more, if many are about."""
-        with self._lock:
-            about = ended + self._rows
-            awaited = min(_MOST_OF_THEM * about, self.max_rows())
-            if about < _MANY_ROWS or self._rows >= awaited:
-                return
-            self._awaited = awaited
-            self._enough.clear()
-        self._enough.wait(_LINGER_SECONDS)
-        self._awaited = 0.0
 
     def next_batch(self) -> list[_Waiting]:
         """What the call that has ended makes room for; if nothing is worth it, empty, and the room is given back."""
         with self._lock:
             self._calls -= 1
             batch: list[_Waiting] = []
-            rows, bound = 0, self.max_rows()
+            rows, bound = 0, self._bound()
             while self._waiting and (batch or self._worth_a_call()):
                 if batch and rows + len(self._waiting[0].rows) > bound:
                     break
@@ -182,6 +161,12 @@ class _Queue:
         worth_it = self._row_seconds > _LONG_ROW_SECONDS or 2 * self._rows >= self.max_rows()
         return self._calls < self._limits.max_calls and worth_it
 
+    def _bound(self) -> int:
+        """Rows for the next call: where company gains nothing, no more than leaves as much to each other call."""
+        if self._row_seconds <= _LONG_ROW_SECONDS:
+            return self.max_rows()
+        return min(self.max_rows(), -(-self._rows // self._limits.max_calls))
+
     def max_rows(self) -> int:
         """Rows that one call may have now."""
         if self._row_seconds <= 0:
@@ -196,8 +181,8 @@ class _Queue:
 class BatchingPredictor:
     """A :class:`Predictor` that sends what arrives at the same time to another one together. Safe for many threads.
 
-    ``executor`` runs the calls for waiting requests and should not be bounded below the number of versions times
-    ``limits.max_calls``. ``observe`` is told the route, the signature and the rows of every call.
+    ``executor`` runs the calls and should not be bounded below the number of versions times ``limits.max_calls``.
+    ``observe`` is told the route, the signature and the rows of every call.
     """
 
     def __init__(
@@ -237,28 +222,17 @@ class BatchingPredictor:
     def _predict_some(
         self, queue: _Queue, route: Route, rows: NDArray[Any], expires_at: float, signature: str
     ) -> NDArray[np.float32]:
-        if queue.start_alone():
-            try:
-                return self._call(queue, route, rows, expires_at, signature)
-            finally:
-                self._go_on(queue, signature)
         item = _Waiting(rows, route, expires_at)
         if queue.enqueue(item):
-            self._executor.submit(self._drain, queue, signature)
+            if item.loop is None:
+                self._executor.submit(self._drain, queue, signature)
+            else:
+                item.loop.call_soon(self._executor.submit, self._drain, queue, signature)
         return item.wait()
 
-    def _go_on(self, queue: _Queue, signature: str) -> None:
-        batch = queue.next_batch()
-        if batch:
-            # The request whose call has ended goes to its client; another thread serves those that wait.
-            self._executor.submit(self._drain, queue, signature, batch)
-
-    def _drain(self, queue: _Queue, signature: str, batch: list[_Waiting] | None = None) -> None:
-        batch = batch or queue.next_batch()
-        while batch:
+    def _drain(self, queue: _Queue, signature: str) -> None:
+        while batch := queue.next_batch():
             self._send(queue, signature, batch)
-            queue.linger(sum(len(item.rows) for item in batch))
-            batch = queue.next_batch()
 
     def _send(self, queue: _Queue, signature: str, batch: list[_Waiting]) -> None:
         rows = batch[0].rows if len(batch) == 1 else np.concatenate([item.rows for item in batch])
@@ -279,7 +253,7 @@ class BatchingPredictor:
             for item in batch:
                 item.answers = answers[start : start + len(item.rows)]
                 start += len(item.rows)
-        _wake_next(deque(batch))
+        _wake(batch)
 
     def _call(
         self, queue: _Queue, route: Route, rows: NDArray[Any], expires_at: float, signature: str

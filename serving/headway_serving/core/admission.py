@@ -81,10 +81,7 @@ class Admission:
         """Count the block as a request under way. Raises :class:`Overloaded` instead of entering it."""
         with self._lock:
             if self._in_flight >= max(1, int(self._limit * priority.value)):
-                raise Overloaded(
-                    f"{self._in_flight} requests are being answered, as many as can be in good time",
-                    self._retry_after(),
-                )
+                raise self.overloaded()
             others, arrived = self._in_flight, self._arrived
             self._in_flight += 1
             self._arrived += 1
@@ -106,8 +103,10 @@ class Admission:
                 if now - self._window_started >= _WINDOW_SECONDS:
                     self._adapt(now)
 
-    def _retry_after(self) -> float:
-        return self._in_flight / self._rate if self._rate > 0 else 1.0
+    def overloaded(self) -> Overloaded:
+        """The error of a request that is turned away now, with the seconds until what is under way will be done."""
+        seconds = self._in_flight / self._rate if self._rate > 0 else 1.0
+        return Overloaded(f"{self._in_flight} requests are being answered, as many as can be in good time", seconds)
 
     def _learn(self, kind: tuple[str, int], seconds: float, *, alone: bool) -> None:
         references = self._references.get(kind)

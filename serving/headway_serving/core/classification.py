@@ -22,7 +22,7 @@ from headway_serving.core.errors import (
     ModelUnavailable,
     PredictionFailed,
 )
-from headway_serving.core.pictures import PreparedPictures, given, prepare
+from headway_serving.core.pictures import Aside, PreparedPictures, given, in_place, prepare
 from headway_serving.core.ranking import Prediction, rank
 from headway_serving.core.requests import ClassifyRequest, Deadline, Fallback, Progress, SharedWork
 from headway_serving.core.routing import Route, RouteTable
@@ -69,7 +69,8 @@ class Classification:
 class Classifier:
     """Composes the line from its parts.
 
-    ``routes`` gives the route table of this moment; ``mirror`` is shown every answer, for shadow traffic.
+    ``routes`` gives the route table of this moment; ``mirror`` is shown every answer, for shadow traffic; pictures that
+    are not small are decoded ``aside``.
     """
 
     routes: Callable[[], RouteTable]
@@ -78,6 +79,7 @@ class Classifier:
     limits: DecodeLimits
     admission: Admission
     mirror: Callable[[ClassifyRequest, Classification, SharedWork, RouteTable], None] = lambda *_: None
+    aside: Aside = in_place
 
     def classify(
         self, request: ClassifyRequest, progress: Progress, shared: SharedWork | None = None
@@ -135,7 +137,8 @@ class Classifier:
         pictures = shared.pictures.get(spec)
         if pictures is None:
             if request.pixels is None:
-                pictures = prepare(request.images, spec, self.limits, progress.stages.timed, deadline.remaining)
+                timed = progress.stages.timed
+                pictures = prepare(request.images, spec, self.limits, timed, deadline.remaining, self.aside)
             elif request.pixels.shape[1:] == spec.shape:
                 pictures = given(request.pixels)
             else:

@@ -2,13 +2,28 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headway_contract.errors import InvalidImage
-from headway_contract.preprocessing import DecodeLimits, ImageSpec, decode_image, to_model_input
+from headway_contract.preprocessing import DecodeLimits, ImageSpec, decode_image, is_small, to_model_input
+
+T = TypeVar("T")
+
+
+class Aside(Protocol):
+    """Where work is done that takes long, so that it holds up nobody but its own request."""
+
+    def __call__(self, work: Callable[[], T]) -> T:
+        """Do it and return its result. Raises what it raises."""
+        ...
+
+
+def in_place(work: Callable[[], T]) -> T:
+    """The :class:`Aside` of who holds up nobody anyway."""
+    return work()
 
 
 @dataclass(frozen=True)
@@ -29,12 +44,25 @@ def prepare(
     limits: DecodeLimits,
     timed: Callable[[str], Any],
     check_time: Callable[[], object],
+    aside: Aside = in_place,
 ) -> PreparedPictures:
     """Decode N pictures into the geometry of ``spec``, one after the other, so that only one is ever held decoded.
 
     ``timed`` measures a stage by name, ``check_time`` raises when the request has no time left. Of the pictures, none
-    raises.
+    raises. A single small one is decoded at once, all else ``aside``.
     """
+    if len(images) == 1 and is_small(images[0]):
+        return _prepare(images, spec, limits, timed, check_time)
+    return aside(lambda: _prepare(images, spec, limits, timed, check_time))
+
+
+def _prepare(
+    images: Sequence[bytes],
+    spec: ImageSpec,
+    limits: DecodeLimits,
+    timed: Callable[[str], Any],
+    check_time: Callable[[], object],
+) -> PreparedPictures:
     pixels = np.empty((len(images), *spec.shape), np.uint8)
     indexes: list[int] = []
     problems: dict[int, InvalidImage] = {}

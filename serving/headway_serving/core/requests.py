@@ -15,11 +15,11 @@ from headway_serving.core.routing import Pin, Route
 
 
 class Deadline:
-    """The moment by which a request must be answered, on the monotonic clock."""
+    """The moment by which a request must be answered: ``seconds`` after ``since`` on the monotonic clock, or now."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, since: float | None = None) -> None:
         self._seconds = seconds
-        self._at = time.monotonic() + seconds
+        self._at = (time.monotonic() if since is None else since) + seconds
 
     def remaining(self) -> float:
         """Seconds left, more than 0. Raises :class:`DeadlineExceeded` when there are none."""
@@ -39,23 +39,25 @@ class Stages:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
-    def timed(self, stage: str) -> "_Timed":
-        """A block whose time is counted, also when it fails."""
-        return _Timed(self.seconds, stage)
+    def timed(self, stage: str, since: float | None = None) -> "_Timed":
+        """A block whose time is counted, also when it fails; ``since``: it began then, on the monotonic clock."""
+        return _Timed(self.seconds, stage, since)
 
 
 class _Timed:
     # A class: a generator as context manager costs three times as much, and there are six of them in a request.
     __slots__ = ("_seconds", "_stage", "_started")
 
-    def __init__(self, seconds: dict[str, float], stage: str) -> None:
-        self._seconds, self._stage = seconds, stage
+    def __init__(self, seconds: dict[str, float], stage: str, since: float | None) -> None:
+        self._seconds, self._stage, self._started = seconds, stage, since
 
     def __enter__(self) -> None:
-        self._started = time.perf_counter()
+        if self._started is None:
+            self._started = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
-        spent = time.perf_counter() - self._started
+        assert self._started is not None
+        spent = time.monotonic() - self._started
         self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + spent
 
 

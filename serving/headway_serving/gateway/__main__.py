@@ -1,49 +1,30 @@
-"""``headway-gateway``: the gateway under a production WSGI server, configured by ``HEADWAY_*`` variables."""
+"""``headway-gateway``: the gateway behind its HTTP server, configured by ``HEADWAY_*`` variables."""
 
 import os
+import signal
 import socket
 import sys
 
-from granian.constants import HTTPModes, Interfaces
-from granian.log import LogLevels
-from granian.server import Server
-
-from headway_serving.adapters.route_file import InvalidRoutes, read_routes
-from headway_serving.adapters.token_file import InvalidTokens, read_tokens
+from headway_serving.adapters.route_file import InvalidRoutes
+from headway_serving.adapters.token_file import InvalidTokens
+from headway_serving.gateway.composition import compose
+from headway_serving.gateway.http_server import GatewayServer
 from headway_serving.settings import GatewaySettings, InvalidSettings
 
 
-# This process only watches the one that answers, so it imports nothing that answering needs.
 def main() -> int:
     """Serve until SIGTERM or SIGINT; requests in flight then finish. Exit codes: 0, or 2 for unusable settings."""
     try:
         settings = GatewaySettings.from_environment(os.environ)
-        # Told here, once: the process that answers would end with it and be started again and again.
-        read_routes(settings.routes_file)
-        if settings.tokens_file is not None:
-            read_tokens(settings.tokens_file)
         _check_ports(settings)
+        application = compose(settings)
     except (InvalidSettings, InvalidRoutes, InvalidTokens) as error:
         sys.stderr.write(f"headway-gateway: {error}\n")
         return 2
-    Server(
-        "headway_serving.gateway.wsgi:create_from_environment",
-        factory=True,
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.WSGI,
-        # HTTP/2 would let one connection hold hundreds of requests, past the limits that count connections. Nothing
-        # here is a web socket, and looking for either costs every request.
-        http=HTTPModes.http1,
-        websockets=False,
-        # One process: the route table, the metrics and later the batching queue have one owner; pods are the scale.
-        workers=1,
-        blocking_threads=settings.threads,
-        respawn_failed_workers=True,
-        workers_kill_timeout=settings.drain_seconds,
-        # Granian's warnings judge the thread count by the cores; ours wait for the model server, not for a core.
-        log_level=LogLevels.error,
-    ).serve()
+    # The server raises the signal once more when it has finished: to have been asked to stop is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    GatewayServer(application, settings.host, settings.port, settings.drain_seconds).run()
     return 0
 
 

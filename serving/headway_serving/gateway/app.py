@@ -1,7 +1,9 @@
 """Composes the Flask application from its parts; nothing here reads the environment or starts anything."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from flask import Blueprint, Flask
@@ -9,6 +11,8 @@ from werkzeug.routing import BaseConverter
 
 from headway_contract.preprocessing import DecodeLimits
 from headway_serving.adapters.batching_predictor import BatchingPredictor, BatchLimits
+from headway_serving.adapters.event_loop import aside
+from headway_serving.adapters.manifests_aside import ManifestsAside
 from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
 from headway_serving.adapters.route_file import RouteFile
 from headway_serving.adapters.token_file import TokenFile
@@ -30,6 +34,7 @@ from headway_serving.gateway import (
     tfserving_rest_endpoints,
 )
 from headway_serving.gateway.authentication import Authentication
+from headway_serving.gateway.early_refusals import EarlyRefusals
 from headway_serving.gateway.observed_requests import ObservedClassifier
 from headway_serving.gateway.picture_posts import PicturePosts
 from headway_serving.gateway.readiness import Readiness
@@ -64,26 +69,37 @@ class Parts:
     tokens: TokenFile | None = None
 
 
-def create_app(parts: Parts, settings: GatewaySettings) -> Flask:
-    """The gateway as a WSGI application; with ``settings.admin_port`` it has no admin routes."""
+@dataclass(frozen=True)
+class Gateway:
+    """The application, and who refuses in front of it; with ``settings.admin_port`` it has no admin routes."""
+
+    app: Flask
+    refusals: EarlyRefusals
+
+
+def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
+    """Compose the gateway."""
     app = _app_with_rim(parts)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     app.url_map.converters["name"] = NameConverter
     # Room for every picture and a few fields beside them.
     app.config["MAX_FORM_PARTS"] = settings.max_images + 16
-    catalog = Catalog(parts.server)
+    # Threads are made when they are needed: as many as calls may ever wait for the model server.
+    callers = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="call")
+    # No more pictures at the same time than there are cores: more would take as long, and all their memory at once.
+    decoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+    catalog = Catalog(ManifestsAside(parts.server, callers))
     admission = Admission(settings.max_in_flight)
     parts.metrics.watch_admission(lambda: admission.limit)
     batch_limits = BatchLimits(settings.max_batch_rows, settings.target_batch_ms / 1000, settings.max_batches_in_flight)
-    # Threads are made when they are needed: as many as calls may ever wait for the model server.
-    callers = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="batch")
     classifier = Classifier(
         routes=parts.routes.table,
         catalog=catalog,
         predictor=BatchingPredictor(parts.server, callers, batch_limits, parts.metrics.observe_batch),
         limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels),
         admission=admission,
+        aside=partial(aside, decoders),
     )
     shadow = ShadowMirror(classifier.classify_by, admission, parts.metrics)
     classifier = replace(classifier, mirror=shadow.offer)
@@ -102,7 +118,7 @@ def create_app(parts: Parts, settings: GatewaySettings) -> Flask:
     if not settings.admin_port:
         app.register_blueprint(_admin(parts))
     app.register_blueprint(docs_endpoints.blueprint(app, tokens_needed=parts.tokens is not None))
-    return app
+    return Gateway(app, EarlyRefusals(admission, observed))
 
 
 def create_admin_app(parts: Parts) -> Flask:

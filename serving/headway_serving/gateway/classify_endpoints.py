@@ -109,7 +109,7 @@ def _read(
     http: Request, model: str, pin: Pin, rules: RequestRules, progress: Progress, read: Callable[[], list[bytes]]
 ) -> ClassifyRequest:
     deadline = deadline_of(http, rules)
-    with progress.stages.timed("read"):
+    with progress.stages.timed("read", current().received_at):
         images = read()
     return ClassifyRequest(
         model=model,

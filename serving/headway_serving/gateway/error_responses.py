@@ -125,6 +125,12 @@ def problems_by_code() -> dict[str, Problem]:
     return {row.code: row for row in rows}
 
 
+def http_problem(status: int, detail: str) -> dict[str, Any]:
+    """The problem of a request that no application sees, without its request id."""
+    code, title = _HTTP_PROBLEMS[status]
+    return _members(Problem(status, code, title), detail)
+
+
 def refuse_content_encoding(http: Request) -> None:
     """Raise :class:`UnsupportedMediaType` for a compressed body: what it grows to is only known when it has grown."""
     encoding = http.headers.get("Content-Encoding", "identity")
@@ -187,9 +193,12 @@ def error_object_response(error: Exception) -> Response:
 def _timed_problem(error: Exception) -> Problem:
     """The row of an error, with the wait that this very error knows."""
     problem = problem_of(error)
-    if isinstance(error, errors.Overloaded):
-        return replace(problem, retry_after=max(1, math.ceil(error.retry_after)))
-    return problem
+    return replace(problem, retry_after=retry_after_seconds(error)) if isinstance(error, errors.Overloaded) else problem
+
+
+def retry_after_seconds(error: errors.Overloaded) -> int:
+    """What ``Retry-After`` says: whole seconds, at least one."""
+    return max(1, math.ceil(error.retry_after))
 
 
 def _with_headers(response: Response, error: Exception) -> Response:

@@ -19,6 +19,7 @@ from headway_serving.gateway.inference_protocol import (
 from headway_serving.gateway.inference_tensors import images_of
 from headway_serving.gateway.observed_requests import ObservedClassifier, describe_route
 from headway_serving.gateway.operations import describes
+from headway_serving.gateway.request_context import current
 from headway_serving.gateway.request_rules import RequestRules, deadline_of, routing_key, version_number
 
 
@@ -34,7 +35,7 @@ def blueprint(classifier: ObservedClassifier, rules: RequestRules) -> Blueprint:
 
         def read(progress: Progress) -> ClassifyRequest:
             deadline, pin = deadline_of(request, rules), Pin(version_number(version))
-            with progress.stages.timed("read"):
+            with progress.stages.timed("read", current().received_at):
                 sent.append(_read(request))
                 images = images_of(sent[0].tensor, rules.max_images)
             wanted = ClassifyRequest(model=model, images=(), pin=pin, key=routing_key(request), deadline=deadline)

@@ -56,11 +56,21 @@ class ObservedClassifier:
             classification = self.classifier.classify(read(progress), progress, shared)
             return Outcome(respond(classification, progress), len(classification.scores))
 
-        return self.observe(model, work, refuse)
+        # Of a request to several models, each one's time is its own.
+        return self.observe(model, work, refuse, since=None if shared is None else time.monotonic())
 
-    def observe(self, model: str, work: Callable[[Progress], Outcome[T]], refuse: Callable[[Exception], T]) -> T:
-        """Let any work on a request to one model be counted as :meth:`answer` counts classifications."""
-        started = time.perf_counter()
+    def observe(
+        self,
+        model: str,
+        work: Callable[[Progress], Outcome[T]],
+        refuse: Callable[[Exception], T],
+        since: float | None = None,
+    ) -> T:
+        """Let any work on a request to one model be counted as :meth:`answer` counts classifications.
+
+        Its time began ``since`` on the monotonic clock, or when the request was received.
+        """
+        started = current().received_at if since is None else since
         progress = Progress()
         with self.metrics.in_flight.track_inprogress():
             try:
@@ -73,7 +83,7 @@ class ObservedClassifier:
             route=self._known(progress.route),
             code=outcome.code,
             images=outcome.images,
-            seconds=time.perf_counter() - started,
+            seconds=time.monotonic() - started,
             stage_seconds=progress.stages.seconds,
             fallback=progress.fallback,
             bad_picture_codes=tuple(problem_of(problem).code for problem in progress.bad_pictures),
@@ -82,6 +92,15 @@ class ObservedClassifier:
         if self.access_log:
             _write_access_line(observation, outcome.status)
         return outcome.answer
+
+    def count_refusal(self, model: str, error: Exception) -> None:
+        """Count a request that was refused before anything was made of it."""
+        problem = problem_of(error)
+        known = model if model in self.classifier.routes().models else None
+        observation = Observation(known, None, problem.code, 0, 0.0, {})
+        self.metrics.observe(observation)
+        if self.access_log:
+            _write_access_line(observation, problem.status)
 
     def _known(self, route: Route | None) -> Route | None:
         # A version that a client typed becomes a metric label only once the model server has shown that it exists.

@@ -2,7 +2,8 @@
 
 A WSGI layer in front of the Flask application: it reads, checks and answers with the very functions that the Flask
 route uses, and leaves everything else (other bodies and methods, unusual paths, bodies too large or of unknown length)
-to that route. What it saves is dispatch, which costs more than all the work on a small picture.
+to that route. What it saves is dispatch, which costs more than all the work on a small picture. It never blocks an
+event loop that it is called on: what waits or takes long in it asks :mod:`headway_serving.adapters.event_loop`.
 """
 
 import re
@@ -38,10 +39,10 @@ class PicturePosts:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request."""
-        wanted = self._wanted(environ)
-        if wanted is None:
+        path = _path_of_post(environ, self.max_body_bytes)
+        if path is None:
             return self.application(environ, start_response)
-        path, length = wanted
+        length = int(environ["CONTENT_LENGTH"])
         identify(environ)
         http = Request(environ)
         try:
@@ -58,19 +59,22 @@ class PicturePosts:
         # A list: the server then sends it in one piece.
         return [body]
 
-    def _wanted(self, environ: dict[str, Any]) -> tuple[re.Match[str], int] | None:
-        if environ["REQUEST_METHOD"] != "POST":
-            return None
-        kind = environ.get("CONTENT_TYPE", "")
-        if not (kind.startswith("image/") or kind == "application/octet-stream"):
-            return None
-        length = environ.get("CONTENT_LENGTH", "")
-        if not (
-            length.isascii() and length.isdecimal() and len(length) <= 18 and 0 < int(length) <= self.max_body_bytes
-        ):
-            return None
-        path = _PATH.fullmatch(environ["PATH_INFO"])
-        return None if path is None else (path, int(length))
+
+def is_picture_post(environ: dict[str, Any], max_body_bytes: int) -> bool:
+    """Whether :class:`PicturePosts` answers a request itself."""
+    return _path_of_post(environ, max_body_bytes) is not None
+
+
+def _path_of_post(environ: dict[str, Any], max_body_bytes: int) -> re.Match[str] | None:
+    if environ["REQUEST_METHOD"] != "POST":
+        return None
+    kind = environ.get("CONTENT_TYPE", "")
+    if not (kind.startswith("image/") or kind == "application/octet-stream"):
+        return None
+    length = environ.get("CONTENT_LENGTH", "")
+    if not (length.isascii() and length.isdecimal() and len(length) <= 18 and 0 < int(length) <= max_body_bytes):
+        return None
+    return _PATH.fullmatch(environ["PATH_INFO"])
 
 
 def _body(http: Request, length: int) -> list[bytes]:

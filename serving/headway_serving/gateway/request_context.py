@@ -2,6 +2,7 @@
 
 import random
 import re
+import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -15,24 +16,32 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"
 
 @dataclass(slots=True)
 class RequestIdentity:
-    """Who asks: the request's id, the id of the trace it belongs to, and the name of the token it came with, if any."""
+    """Who asks: the request's id, the id of the trace it belongs to, and the name of the token it came with, if any.
+
+    ``received_at``: when its headers were here, in seconds on the monotonic clock.
+    """
 
     request_id: str
+    received_at: float
     trace_id: str | None = None
     caller: str | None = None
 
+
+RECEIVED_AT = "headway.received_at"
+"""Where the WSGI environment says when the request's headers were here; without it, that is now."""
 
 _current: ContextVar[RequestIdentity] = ContextVar("request_identity")
 
 
 def identify(environ: Mapping[str, Any]) -> RequestIdentity:
-    """Make the request of a WSGI environment the current one of this thread.
+    """Make the request of a WSGI environment the current one of this ``contextvars`` context.
 
     Its id is the caller's, if that is harmless, else a new one.
     """
     wanted = environ.get("HTTP_X_REQUEST_ID", "")
     # An id is no secret, and asking the system for one costs a switch to another thread.
-    identity = RequestIdentity(wanted if _REQUEST_ID.fullmatch(wanted) else f"{random.getrandbits(128):032x}")
+    request_id = wanted if _REQUEST_ID.fullmatch(wanted) else f"{random.getrandbits(128):032x}"
+    identity = RequestIdentity(request_id, environ.get(RECEIVED_AT) or time.monotonic())
     parent = environ.get("HTTP_TRACEPARENT")
     if parent is not None:
         trace = _TRACEPARENT.fullmatch(parent)
@@ -42,11 +51,8 @@ def identify(environ: Mapping[str, Any]) -> RequestIdentity:
 
 
 def current() -> RequestIdentity:
-    """The request that this thread works on; one without an id outside of any request."""
-    return _current.get(_NOBODY)
-
-
-_NOBODY = RequestIdentity("")
+    """The request that is worked on here; one without an id outside of any request."""
+    return _current.get(None) or RequestIdentity("", time.monotonic())
 
 
 def standard_headers() -> list[tuple[str, str]]:

@@ -20,13 +20,13 @@ class RequestRules:
 
 def deadline_of(http: Request, rules: RequestRules) -> Deadline:
     """The moment ``X-Request-Timeout-Ms`` asks for, or the usual one. Raises :class:`InvalidRequest`."""
-    text = http.headers.get("X-Request-Timeout-Ms")
+    text, since = http.headers.get("X-Request-Timeout-Ms"), current().received_at
     if text is None:
-        return Deadline(rules.timeout_ms / 1000)
+        return Deadline(rules.timeout_ms / 1000, since)
     whole = text.isascii() and text.isdecimal() and len(text) <= 12
     if not (whole and 1 <= int(text) <= rules.max_timeout_ms):
         raise InvalidRequest(f"X-Request-Timeout-Ms must be whole milliseconds from 1 to {rules.max_timeout_ms}")
-    return Deadline(int(text) / 1000)
+    return Deadline(int(text) / 1000, since)
 
 
 def routing_key(http: Request) -> str:

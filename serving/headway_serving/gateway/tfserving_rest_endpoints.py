@@ -18,6 +18,7 @@ from headway_serving.core.routing import Pin, Route
 from headway_serving.gateway.error_responses import PassThroughOff, error_object_response, refuse_content_encoding
 from headway_serving.gateway.observed_requests import ObservedClassifier, Outcome, describe_route
 from headway_serving.gateway.operations import describes
+from headway_serving.gateway.request_context import current
 from headway_serving.gateway.request_rules import RequestRules, deadline_of, routing_key, version_number
 from headway_serving.gateway.tfserving_rest_operations import prediction
 
@@ -49,7 +50,7 @@ def blueprint(server: RestModelServer | None, observed: ObservedClassifier, rule
                     f"or send pictures to POST /v1/models/{model}:classify"
                 )
             deadline, pin = deadline_of(request, rules), Pin(version_number(version), label)
-            with progress.stages.timed("read"):
+            with progress.stages.timed("read", current().received_at):
                 refuse_content_encoding(request)
                 body = request.get_data(cache=False)
             passing = PassThrough(server, observed.classifier, body, progress)

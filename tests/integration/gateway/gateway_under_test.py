@@ -16,7 +16,7 @@ from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
 from headway_serving.adapters.route_file import RouteFile, write_routes
 from headway_serving.adapters.token_file import TokenFile
 from headway_serving.core.routing import ModelRoutes, RouteTable
-from headway_serving.gateway.app import Parts, create_app
+from headway_serving.gateway.app import Parts, create_gateway
 from headway_serving.gateway.tfserving_rest_endpoints import RestModelServer
 from headway_serving.settings import GatewaySettings
 from tests.fakes.scripted_models import ScriptedVersion, scripted_version
@@ -77,7 +77,7 @@ class GatewayUnderTest:
         metrics = PrometheusMetrics(self.registry)
         metrics.watch_routes(self.routes.problem)
         self.parts = Parts(self.routes, self.server, metrics, rest, tokens)
-        self.app = create_app(self.parts, settings or SMALL_LIMITS)
+        self.app = create_gateway(self.parts, settings or SMALL_LIMITS).app
 
     def get(self, path: str, **request: Any) -> TestResponse:
         """GET a path."""

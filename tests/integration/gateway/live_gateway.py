@@ -40,9 +40,9 @@ class LiveGateway:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def worker(self) -> psutil.Process:
-        """The process that answers."""
-        return max(psutil.Process(self.process.pid).children(), key=lambda child: child.memory_info().rss)
+    def memory(self) -> int:
+        """Bytes of RAM that the process has."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def ready(self) -> bool:
         try:

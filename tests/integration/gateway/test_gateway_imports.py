@@ -5,7 +5,7 @@ import sys
 
 CODE = """
 import sys
-import headway_serving.gateway.wsgi, headway_serving.gateway.__main__
+import headway_serving.gateway.composition, headway_serving.gateway.__main__
 print(sorted({name.split(".")[0] for name in sys.modules} & {"tensorflow", "tensorflow_serving", "keras"}))
 """
 

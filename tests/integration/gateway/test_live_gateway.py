@@ -1,5 +1,6 @@
 """The gateway as a process: its admin port, bodies that do not arrive, what is no HTTP, and its log."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -83,7 +84,7 @@ def answer_to(connection: socket.socket, trickle: bytes | None) -> bytes:
         (head(1000).replace(b"Content-Length: 1000", b"Transfer-Encoding: chunked"), b"1\r\nx\r\n"),
         (head(1000).replace(b"image/png", b"multipart/form-data; boundary=b"), b"x"),
         (head(1000).replace(b"image/png", b"application/json"), b"x"),
-        # A good request before it on the same connection.
+        # A good request before it on the same connection: it is answered before this one comes.
         (head(len(picture(3))) + picture(3) + head(1000), None),
     ],
     ids=["trickle", "stall", "stall in the body", "chunks", "form", "JSON", "second request"],
@@ -107,16 +108,45 @@ def test_a_body_that_does_not_arrive_gets_408_and_holds_no_thread(
             connection.close()
 
 
-def test_a_body_that_does_not_arrive_after_a_pipelined_request_holds_no_thread(gateway: LiveGateway) -> None:
-    """Sent without waiting for the answer before it, as no usual client does: here the connection just ends."""
-    with gateway.connect() as first, gateway.connect() as second:
-        for connection in (first, second):
-            connection.sendall(head(len(picture(3))) + picture(3) + head(1000))
-        for connection in (first, second):
-            assert b" 200 " in response_on(connection)
-            while connection.recv(65536):
-                pass
-        eventually(lambda: classify(gateway).status_code == 200, "the threads are free again")
+def test_a_body_that_does_not_arrive_after_a_pipelined_request_gets_408(gateway: LiveGateway) -> None:
+    """Sent without waiting for the answer before it."""
+    with gateway.connect() as connection:
+        connection.sendall(head(len(picture(3))) + picture(3) + head(1000))
+        assert b" 200 " in response_on(connection)
+        assert problem_in(response_on(connection)) == (408, "request_timeout")
+        assert connection.recv(65536) == b"", "what comes later is no request"
+
+
+def test_many_slow_bodies_and_quick_pictures_do_not_meet(gateway: LiveGateway) -> None:
+    with contextlib.ExitStack() as open_connections:
+        for _ in range(50):
+            connection = open_connections.enter_context(gateway.connect())
+            connection.sendall(head(1000) + b"x")
+        answers = [classify(gateway).status_code for _ in range(20)]
+    assert answers == [200] * 20
+
+
+def test_a_connection_on_which_no_request_comes_is_ended(gateway: LiveGateway) -> None:
+    openings = (b"", b"POST /v1", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+    with contextlib.ExitStack() as open_connections:
+        connections = [open_connections.enter_context(gateway.connect()) for _ in openings]
+        for connection, opening in zip(connections, openings, strict=True):
+            connection.sendall(opening)
+        assert [connection.recv(65536) for connection in connections] == [b"", b"", b""]
+
+
+def test_bodies_together_are_bounded(tmp_path: Path) -> None:
+    large = head(100_000) + b"x" * 60_000
+    with live_gateway(tmp_path, MAX_HELD_BYTES=100_000) as gateway:
+        with gateway.connect() as first:
+            first.sendall(large)
+            with gateway.connect() as second:
+                second.sendall(large)
+                answer = response_on(second)
+            assert problem_in(answer) == (503, "overloaded")
+            assert b"retry-after: 1" in answer.lower()
+        eventually(lambda: httpx.post(gateway.url + CLASSIFY, content=b"x" * 90_000, headers=PNG).status_code == 415,
+                   "there is room again")  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -131,12 +161,16 @@ def test_a_body_that_does_not_arrive_after_a_pipelined_request_holds_no_thread(g
         (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Much: a\r\n" * 200 + b"\r\n", 431),
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Much: " + b"a" * 200_000, 431),
+        (b"GET /" + b"a" * 200_000, 414),
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_what_is_no_http_is_refused_by_the_server(gateway: LiveGateway, request_bytes: bytes, status: int) -> None:
     answer = gateway.raw(request_bytes)
     assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
+    codes = {400: "invalid_request", 414: "uri_too_long", 431: "headers_too_large"}
+    assert problem_in(answer) == (status, codes[status])
     assert gateway.ready()
 
 
@@ -229,3 +263,29 @@ def test_a_token_that_is_taken_out_opens_nothing_and_a_stop_is_clean(tmp_path: P
     log = gateway.log.read_text()
     assert "Traceback" not in log
     assert "secret" not in log
+
+
+def test_far_too_many_pictures_are_refused_at_once_and_counted(tmp_path: Path) -> None:
+    with live_gateway(tmp_path, MAX_IN_FLIGHT=1) as gateway, contextlib.ExitStack() as open_connections:
+        connections = [open_connections.enter_context(gateway.connect()) for _ in range(40)]
+        request = head(len(picture(3)), "X-Request-Id: mine\r\n") + picture(3)
+        for connection in connections:
+            connection.sendall(request)
+        answers = [response_on(connection) for connection in connections]
+        refused = [answer for answer in answers if b" 503 " in answer]
+        assert 0 < len(refused) < 40
+        for answer in refused:
+            assert problem_in(answer) == (503, "overloaded")
+            assert b"\r\nretry-after: 1\r\n" in answer.lower()
+            assert b"\r\nx-request-id: mine\r\n" in answer.lower()
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["request_id"] == "mine"
+        page = httpx.get(f"{gateway.url}/metrics").text
+        counted = [
+            line for line in page.splitlines() if 'code="overloaded"' in line and "headway_requests_total" in line
+        ]
+        assert sum(float(line.rpartition(" ")[2]) for line in counted) == len(refused)
+        # Each connection goes on, whatever it was told before.
+        for connection in connections:
+            connection.sendall(request)
+            while b" 503 " in response_on(connection):
+                connection.sendall(request)

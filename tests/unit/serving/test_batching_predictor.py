@@ -1,5 +1,6 @@
 """Concurrent requests share calls; each gets its own rows, its own deadline and its own errors."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from headway_serving.adapters.batching_predictor import BatchingPredictor, BatchLimits
+from headway_serving.adapters.event_loop import run
 from headway_serving.core.errors import DeadlineExceeded, ModelUnavailable, PredictionFailed
 from headway_serving.core.routing import Arm, Route
 from tests.unit.modelserver.waiting import eventually
@@ -95,13 +97,9 @@ def wait_for_queue(predictor: BatchingPredictor, length: int) -> None:
     eventually(lambda: queued(predictor) == length, f"{length} requests wait")
 
 
-def test_an_idle_model_is_asked_at_once_in_the_requests_own_thread(
-    predictor: BatchingPredictor, model: GatedModel
-) -> None:
-    before = threading.active_count()
+def test_an_idle_model_is_asked_at_once(predictor: BatchingPredictor, model: GatedModel) -> None:
     assert predictor.predict(ROUTE, rows(3, 4), SECONDS).tolist() == [[6], [8]]
     assert model.sizes() == [2]
-    assert threading.active_count() == before
 
 
 def test_what_waits_while_a_call_is_under_way_goes_into_the_next_one(
@@ -236,3 +234,52 @@ def test_every_row_comes_back_to_its_request_under_load(model: GatedModel, pool:
     with ThreadPoolExecutor(16) as askers:
         assert all(askers.map(many, range(16)))
     assert sum(model.sizes()) == 16 * 100 * 2
+
+
+def on_loop(*asks: Callable[[], NDArray[np.float32]]) -> list[NDArray[np.float32] | BaseException]:
+    """What each of the requests gets, all at once on one event loop."""
+
+    async def main() -> list[NDArray[np.float32] | BaseException]:
+        return await asyncio.gather(*map(run, asks), return_exceptions=True)
+
+    return asyncio.run(main())
+
+
+def test_requests_that_arrive_together_on_an_event_loop_share_a_call(
+    predictor: BatchingPredictor, model: GatedModel
+) -> None:
+    answers = on_loop(*(lambda value=value: predictor.predict(ROUTE, rows(value), SECONDS) for value in range(6)))
+    assert [answer.tolist() for answer in answers if isinstance(answer, np.ndarray)] == [[[2 * v]] for v in range(6)]
+    assert model.sizes() == [6]
+
+
+def test_on_an_event_loop_each_has_its_own_deadline_and_its_own_error(
+    predictor: BatchingPredictor, model: GatedModel, ask: Ask
+) -> None:
+    first = hold(model, ask)
+    opening = threading.Timer(0.5, model.gate.set)
+    opening.start()
+    hurried, poisoned, good = on_loop(
+        lambda: predictor.predict(ROUTE, rows(7), 0.05),
+        lambda: predictor.predict(ROUTE, rows(POISON), SECONDS),
+        lambda: predictor.predict(ROUTE, rows(8), SECONDS),
+    )
+    assert isinstance(hurried, DeadlineExceeded)
+    assert isinstance(poisoned, PredictionFailed)
+    assert isinstance(good, np.ndarray)
+    assert good.tolist() == [[16]]
+    assert first.result(SECONDS).tolist() == [[0]]
+    assert all(7 not in values for _, _, values, _ in model.calls), "it is never sent"
+
+
+def test_a_thread_and_an_event_loop_share_calls(predictor: BatchingPredictor, model: GatedModel, ask: Ask) -> None:
+    hold(model, ask)
+    in_thread = ask(1)
+    wait_for_queue(predictor, 1)
+    opening = threading.Timer(0.2, model.gate.set)
+    opening.start()
+    (on_the_loop,) = on_loop(lambda: predictor.predict(ROUTE, rows(2), SECONDS))
+    assert isinstance(on_the_loop, np.ndarray)
+    assert on_the_loop.tolist() == [[4]]
+    assert in_thread.result(SECONDS).tolist() == [[2]]
+    assert model.sizes() == [1, 2]

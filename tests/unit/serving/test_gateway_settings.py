@@ -20,6 +20,7 @@ GOOD = {
     "target_batch_ms": ("50", 50),
     "max_batches_in_flight": ("3", 3),
     "max_body_bytes": ("1048576", 1_048_576),
+    "max_held_bytes": ("4194304", 4_194_304),
     "max_image_bytes": ("65536", 65_536),
     "max_image_pixels": ("1000000", 1_000_000),
     "max_images": ("8", 8),

@@ -1,12 +1,12 @@
 """The gateway process's composition root: environment -> parts -> application.
 
-A WSGI server calls :func:`create_from_environment` once, in the process that answers; importing does nothing.
+Importing does nothing.
 """
 
 import logging
-import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from flask import Flask
 from prometheus_client import (
     GC_COLLECTOR,
     PLATFORM_COLLECTOR,
@@ -21,18 +21,19 @@ from headway_serving.adapters.tfserving_predictor import TfServingPredictor
 from headway_serving.adapters.tfserving_rest import TfServingRest
 from headway_serving.adapters.token_file import TokenFile
 from headway_serving.gateway.admin_server import AdminServer
-from headway_serving.gateway.app import Parts, create_admin_app, create_app
+from headway_serving.gateway.app import Parts, create_admin_app, create_gateway
+from headway_serving.gateway.front_door import FrontDoor
 from headway_serving.gateway.log_lines import OneLineFormatter
-from headway_serving.gateway.slow_bodies import StalledConnections, TimedBodies
+from headway_serving.gateway.picture_posts import is_picture_post
+from headway_serving.gateway.request_bodies import BodyReader, BodyRules
 from headway_serving.settings import GatewaySettings
 
 
-def create_from_environment() -> Flask:
-    """Compose the application from ``HEADWAY_*`` variables and begin to follow its files.
+def compose(settings: GatewaySettings) -> FrontDoor:
+    """Compose the application and begin to follow its files.
 
-    Raises ``InvalidSettings``, ``InvalidRoutes``, ``InvalidTokens``, or OSError if the admin port cannot be had.
+    Raises ``InvalidRoutes``, ``InvalidTokens``, or OSError if the admin port cannot be had.
     """
-    settings = GatewaySettings.from_environment(os.environ)
     configure_logging(settings.log_level)
     routes = RouteFile(settings.routes_file, settings.routes_poll_seconds)
     # One "_created" series for each series says nothing that a dashboard needs.
@@ -49,15 +50,20 @@ def create_from_environment() -> Flask:
         metrics.watch_tokens(tokens.problem)
         tokens.watch()
     parts = Parts(routes, TfServingPredictor(settings.model_server), metrics, rest, tokens)
-    app = create_app(parts, settings)
-    longest = max(settings.request_timeout_ms, settings.max_request_timeout_ms)
-    bodies = TimedBodies(app.wsgi_app, settings.request_timeout_ms, longest)
-    app.wsgi_app = bodies  # type: ignore[method-assign]  # the place that Flask has for middleware
-    StalledConnections(bodies, settings.port, longest / 1000 + 1).watch()
+    gateway = create_gateway(parts, settings)
     if settings.admin_port:
         AdminServer(settings.host, settings.admin_port, create_admin_app(parts)).start()
     routes.watch()
-    return app
+    bodies = BodyRules(
+        settings.max_body_bytes, settings.max_held_bytes, settings.request_timeout_ms, settings.max_request_timeout_ms
+    )
+    return FrontDoor(
+        gateway.app.wsgi_app,
+        partial(is_picture_post, max_body_bytes=settings.max_body_bytes),
+        ThreadPoolExecutor(settings.threads, thread_name_prefix="request"),
+        BodyReader(bodies),
+        gateway.refusals,
+    )
 
 
 def configure_logging(level: str) -> None:

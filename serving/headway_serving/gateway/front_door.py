@@ -1,0 +1,121 @@
+"""Between the HTTP server's event loop and the WSGI application: where each request is worked on.
+
+* A posted picture is classified on the loop's own thread, as a greenlet (``adapters.event_loop``): no switch between
+  threads is needed for it, and those cost more than all the work on a small picture.
+* All else (forms, JSON, pages, metrics) goes to a pool of threads, where code may block.
+
+Either gets a request only when its body is complete, so that a slow client holds up nothing but itself.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from headway_serving.adapters import event_loop
+from headway_serving.gateway.early_refusals import EarlyRefusals
+from headway_serving.gateway.request_bodies import BodyReader, NotRead, Receive
+from headway_serving.gateway.request_context import RECEIVED_AT
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class FrontDoor:
+    """An ASGI application around a WSGI one.
+
+    ``on_loop`` tells which requests never block; ``refusals`` is for the HTTP server, which asks before it reads on.
+    """
+
+    application: Application
+    on_loop: Callable[[dict[str, Any]], bool]
+    threads: Executor
+    bodies: BodyReader
+    refusals: EarlyRefusals
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        environ = _environ(scope)
+        held = await self.bodies.read(environ, receive)
+        try:
+            if self.on_loop(environ):
+                answer = await event_loop.run(lambda: _answer(self.application, environ))
+            else:
+                loop = asyncio.get_running_loop()
+                answer = await loop.run_in_executor(self.threads, _answer, self.application, environ)
+        finally:
+            self.bodies.release(held)
+        status, headers, body = answer
+        if isinstance(environ["wsgi.input"], NotRead):
+            # The rest of the body may still come, and would be taken for the next request.
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _environ(scope: MutableMapping[str, Any]) -> dict[str, Any]:
+    """The request as WSGI has it (PEP 3333), its body left out."""
+    host, port = scope["server"] or ("", 0)
+    client = scope["client"]
+    environ = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": client[0] if client else "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        RECEIVED_AT: time.monotonic(),
+    }
+    for name, value in scope["headers"]:
+        key, text = _variable(name), value.decode("latin-1")
+        # RFC 9110, 5.3: of a name that comes twice, the values are one list.
+        environ[key] = f"{environ[key]},{text}" if key in environ else text
+    return environ
+
+
+_VARIABLES: dict[bytes, str] = {}
+"""Names seen before; as many as fit, since clients choose them."""
+
+_MOST_NAMES = 1000
+
+
+def _variable(name: bytes) -> str:
+    known = _VARIABLES.get(name)
+    if known is not None:
+        return known
+    variable = name.decode("latin-1").upper().replace("-", "_")
+    if variable not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        variable = f"HTTP_{variable}"
+    if len(_VARIABLES) < _MOST_NAMES:
+        _VARIABLES[name] = variable
+    return variable
+
+
+def _answer(application: Application, environ: dict[str, Any]) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Call the WSGI application: status, headers, and the whole body."""
+    said: list[Any] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], *_: object) -> None:
+        said[:] = (status, headers)
+
+    parts = application(environ, start_response)
+    try:
+        body = b"".join(parts)
+    finally:
+        if hasattr(parts, "close"):
+            parts.close()
+    status, headers = said
+    return int(status[:3]), [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers], body

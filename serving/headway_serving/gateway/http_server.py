@@ -1,0 +1,188 @@
+"""uvicorn as the gateway's HTTP server, with bounds on what comes before a request's body."""
+
+import asyncio
+import json
+import random
+import time
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from headway_serving.gateway.early_refusals import EarlyRefusals
+from headway_serving.gateway.error_responses import http_problem
+from headway_serving.gateway.front_door import FrontDoor
+
+_MOST_HEAD_BYTES = 64 * 1024
+_MOST_HEADERS = 100
+_HEAD_SECONDS = 10.0
+"""How large a request's line and headers may be, how many headers there may be, and how long all that may take."""
+
+_KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection stays open: longer than the pools of usual clients and proxies keep theirs."""
+
+_DETAILS = {
+    400: "this is not an HTTP request",
+    414: f"the request line has more than {_MOST_HEAD_BYTES:,} bytes",
+    431: f"the request has more than {_MOST_HEADERS} headers, or {_MOST_HEAD_BYTES:,} bytes of them",
+}
+
+
+class _TooManyHeaders(Exception):
+    pass
+
+
+class LimitedHeads(HttpToolsProtocol):
+    """uvicorn's protocol; a request's line and headers are bounded in size and in time, and refused with problems."""
+
+    def __init__(self, refusals: EarlyRefusals, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._refusals = refusals
+        self._counts = self._counted = self._refused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        self._head_bytes = 0
+        self._head_since: float | None = time.monotonic()
+        self._refusal = 400
+        super().connection_made(transport)  # type: ignore[arg-type]  # so asyncio declares it
+
+    def data_received(self, data: bytes) -> None:
+        """A client has sent something."""
+        super().data_received(data)
+        if self._head_since is not None and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > _MOST_HEAD_BYTES:
+                self._refusal = 431 if self.headers else 414
+                self.send_400_response()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._head_since = time.monotonic()
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header is complete. Raises: the parser then ends the request."""
+        if len(self.headers) == _MOST_HEADERS:
+            self._refusal = 431
+            raise _TooManyHeaders
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """All before the body is here."""
+        if len(self.url) > _MOST_HEAD_BYTES:
+            self._refusal = 414
+            raise _TooManyHeaders
+        self._head_since, self._head_bytes = None, 0
+        answers_next = self.cycle is None or self.cycle.response_complete
+        self._counts = answers_next and self._refusals.concern(self.parser.get_method(), self.url)
+        # Without the body that it waits to be asked for, or as the last request: rare, and refused in its turn.
+        if self._counts and not self.expect_100_continue and self.parser.should_keep_alive():
+            refusal = self._refusals.refusal(self.url, self.headers)
+            if refusal is not None:
+                self._refused = True
+                self.transport.write(refusal)
+                return
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body is here; that of a request that was refused is left."""
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is here as a whole."""
+        if self._refused:
+            self._refused = False
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+            return
+        super().on_message_complete()
+        if self._counts:
+            self._counts, self._counted = False, True
+            self._refusals.under_way += 1
+
+    def on_response_complete(self) -> None:
+        """A request is answered."""
+        self._count_no_more()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone, or the server has closed the connection."""
+        self._count_no_more()
+        super().connection_lost(exc)
+
+    def _count_no_more(self) -> None:
+        if self._counted:
+            self._counted = False
+            self._refusals.under_way -= 1
+
+    def send_400_response(self, _: str = "") -> None:
+        """Refuse what cannot be read as a request, and end the connection."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Answers come in the order of the requests: the one before it is still to be answered, and is the last.
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        self.transport.write(_refusal(self._refusal))
+        self.transport.close()
+
+    def end_if_stalled(self, now: float) -> None:
+        """Close the connection if a request has begun on it, or could have, and its headers do not come."""
+        if self._head_since is None or now - self._head_since < _HEAD_SECONDS or self.timeout_keep_alive_task:
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+
+def _refusal(status: int) -> bytes:
+    request_id = f"{random.getrandbits(128):032x}"
+    body = json.dumps({**http_problem(status, _DETAILS[status]), "request_id": request_id}).encode()
+    lines = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(body)}",
+        f"X-Request-Id: {request_id}",
+        "X-Content-Type-Options: nosniff",
+        "Connection: close",
+    )
+    return "\r\n".join((*lines, "", "")).encode() + body
+
+
+class GatewayServer(uvicorn.Server):
+    """Serves the application until SIGTERM or SIGINT, then finishes the requests in flight."""
+
+    def __init__(self, application: FrontDoor, host: str, port: int, drain_seconds: int) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application,
+                host=host,
+                port=port,
+                loop="uvloop",
+                http=partial(LimitedHeads, application.refusals),  # type: ignore[arg-type]  # it is called as a class is
+                ws="none",
+                interface="asgi3",
+                lifespan="off",
+                log_config=None,
+                # A warning for each request that is none would be lines that anybody can have written.
+                log_level="error",
+                access_log=False,
+                server_header=False,
+                # Nothing here asks where a request came from.
+                proxy_headers=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=drain_seconds,
+            )
+        )
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if counter % 10 == 0:
+            now = time.monotonic()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, LimitedHeads):
+                    connection.end_if_stalled(now)
+        return await super().on_tick(counter)
