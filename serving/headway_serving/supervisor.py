@@ -57,6 +57,7 @@ class Plan:
     grpc_port: int
     rest_port: int | None
     model_server: str
+    mixed_precision: str | None
 
     @property
     def url(self) -> str:
@@ -104,6 +105,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="auto|embedded|PATH|HOST:PORT",
         help=f"auto: {_TFSERVING} if it is on PATH, else embedded; PATH: that binary; HOST:PORT: one that runs already",
     )
+    parser.add_argument(
+        "--mixed-precision",
+        choices=("bfloat16",),
+        help="have the model server compute in it: faster where the processor can, scores some hundredths off",
+    )
     return parser
 
 
@@ -123,6 +129,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         grpc_port=arguments.grpc_port,
         rest_port=_rest_port(arguments),
         model_server=arguments.model_server,
+        mixed_precision=arguments.mixed_precision,
     )
 
 
@@ -173,6 +180,11 @@ def _model_server_command(plan: Plan) -> tuple[list[str] | None, str]:
     """The command that starts the model server (None if it runs already) and the gRPC target to reach it."""
     choice, target = plan.model_server, f"127.0.0.1:{plan.grpc_port}"
     if _EXTERNAL_TARGET.fullmatch(choice):
+        if plan.mixed_precision:
+            raise CannotServe(
+                f"--mixed-precision: the model server at {choice} runs already; start that one with "
+                f"--mixed_precision={plan.mixed_precision}"
+            )
         return None, choice
     if choice == "auto":
         choice = shutil.which(_TFSERVING) or "embedded"
@@ -194,6 +206,8 @@ def _model_server_command(plan: Plan) -> tuple[list[str] | None, str]:
         "--model_config_file_poll_wait_seconds=1",
         "--file_system_poll_wait_seconds=1",
     ]
+    if plan.mixed_precision:
+        flags.append(f"--mixed_precision={plan.mixed_precision}")
     return [*binary, *flags], target
 
 

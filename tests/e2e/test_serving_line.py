@@ -278,6 +278,20 @@ def test_a_model_server_that_runs_already_is_used(served: Served, trained: Train
         assert not [command for command in commands if "headway_serving.modelserver" in command]
 
 
+def test_one_option_makes_the_model_server_compute_in_bfloat16(trained: Trained, tmp_path: Path) -> None:
+    repository = copied(trained, tmp_path)
+    log = tmp_path / "log"
+    with serving(repository.root, log, "--model-server", "embedded", "--mixed-precision", "bfloat16") as running:
+        manifest = repository.manifest(HEAD, 1)
+        with Client(running.url) as client:
+            for sample in manifest.golden:
+                scores = {p.label: p.score for p in client.classify(sample.image, model=HEAD).results[0].predictions}
+                expected = dict(zip(manifest.labels, sample.scores, strict=True))
+                assert scores == pytest.approx(expected, abs=0.05)
+        assert "Running inference with bfloat16" in log.read_text()
+        assert "keeps its variables" not in log.read_text()
+
+
 def refused(*arguments: str | Path) -> str:
     run = headway("serve", *arguments)
     assert run.returncode == 2, run.stderr
@@ -298,6 +312,12 @@ def test_a_port_that_is_taken_is_refused(served: Served, trained: Trained) -> No
 def test_a_model_server_that_is_not_there_is_refused(trained: Trained, tmp_path: Path) -> None:
     arguments = ("--repository", copied(trained, tmp_path).root, "--model-server", tmp_path / "tensorflow_model_server")
     assert "tensorflow_model_server" in refused(*arguments)
+
+
+def test_the_precision_of_a_model_server_that_runs_already_cannot_be_chosen(trained: Trained, tmp_path: Path) -> None:
+    arguments = ("--repository", copied(trained, tmp_path).root, "--model-server", "127.0.0.1:8500")
+    assert "start that one with --mixed_precision=bfloat16" in refused(*arguments, "--mixed-precision", "bfloat16")
+    assert "float16" in refused(*arguments, "--mixed-precision", "float16")
 
 
 def test_broken_routes_are_refused(trained: Trained, tmp_path: Path) -> None:

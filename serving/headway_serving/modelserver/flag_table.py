@@ -75,6 +75,7 @@ class ServerOptions:
     tensorflow_inter_op_parallelism: int = 0
     tensorflow_session_config_file: str = ""
     per_process_gpu_memory_fraction: float = 0.0
+    mixed_precision: str = ""
     saved_model_tags: str = "serve"
     prefer_tflite_model: bool = False
     num_tflite_pools: int = CPUS
@@ -149,7 +150,7 @@ FLAGS: tuple[Flag, ...] = (
     _ignored("xla_gpu_compilation_enabled", BOOL, False, "compile graphs with XLA on GPU"),
     _ignored("enable_profiler", BOOL, True, "serve tensorflow.ProfilerService"),
     _ignored("thread_pool_factory_config_file", STRING, "", "text ThreadPoolFactoryConfig"),
-    _ignored("mixed_precision", STRING, "", "bfloat16 runs graphs in mixed precision"),
+    _honoured("mixed_precision", STRING, "bfloat16: compute in it what bears it"),
     _ignored("skip_initialize_tpu", BOOL, False, "do not initialize TPUs"),
     _honoured("enable_grpc_healthcheck_service", BOOL, "serve grpc.health.v1.Health"),
     _honoured("enable_serialization_as_tensor_content", BOOL, "reply with tensor_content instead of typed fields"),

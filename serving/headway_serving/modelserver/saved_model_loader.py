@@ -6,7 +6,8 @@ what TensorFlow Serving loads: a SavedModel without its variables becomes AVAILA
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
+from headway_serving.modelserver import frozen_graph
 from headway_serving.modelserver.errors import Code, StatusError
 from headway_serving.modelserver.saved_model_runtime import GraphSession, SavedModel, SessionConfig
+
+logger = logging.getLogger(__name__)
 
 _INIT_SIGNATURE = "__saved_model_init_op"
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
@@ -30,17 +34,71 @@ def load_saved_model(directory: Path, tags: frozenset[str], config: SessionConfi
     Raises StatusError: NOT_FOUND without a SavedModel or such a graph, DATA_LOSS if the file is damaged, else the
     runtime's own code and text.
     """
-    meta_graph = _tagged(_read(directory), tags)
-    init = _init_operation(meta_graph, directory)
-    operations = {name.partition(":")[0] for name in _tensor_names(meta_graph)}
-    operations |= {name for name in (meta_graph.saver_def.restore_op_name, init) if name}
-    session = GraphSession(meta_graph.graph_def, operations, config)
-    try:
-        _restore(session, meta_graph, directory, init)
-    except BaseException:
+    graph = _Graph(_tagged(_read(directory), tags), directory, config)
+    session = graph.freeze() if config.bfloat16 else graph.start(graph.served | graph.initializing)
+    return SavedModel(session, _copy_signatures(graph.message))
+
+
+class _Graph:
+    """A MetaGraphDef message and what it takes to make a session of it.
+
+    `served` names the operations that requests feed and fetch, `initializing` those that make the graph ready.
+    """
+
+    def __init__(self, message: Any, directory: Path, config: SessionConfig) -> None:
+        self.message = message
+        self._directory = directory
+        self._config = config
+        self._init = _init_operation(message, directory)
+        self.served = {name.partition(":")[0] for name in _tensor_names(message)}
+        saver = message.saver_def
+        self.initializing = {self._init, saver.filename_tensor_name.partition(":")[0], saver.restore_op_name}
+
+    def start(self, operations: Collection[str], *, restore: bool = True) -> GraphSession:
+        """Return a session in which `operations` can be run, restored unless told otherwise, and initialized."""
+        session = GraphSession(self.message.graph_def, operations, self._config)
+        try:
+            assets = {
+                asset.tensor_info.name: _scalar(self._directory / "assets" / asset.filename)
+                for asset in _assets(self.message)
+            }
+            variables = self._directory / "variables" / "variables"
+            saver = self.message.saver_def
+            if restore and self.message.HasField("saver_def") and variables.with_suffix(".index").exists():
+                session.run({saver.filename_tensor_name: _scalar(variables), **assets}, targets=[saver.restore_op_name])
+            if self._init:
+                session.run(assets, targets=[self._init])
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def freeze(self) -> GraphSession:
+        """Return a session whose variables are constants, or one as `start` makes it where that cannot be.
+
+        Changes the message's graph, so it can be called once.
+        """
+        graph_def = self.message.graph_def
+        reads = frozen_graph.add_reads(graph_def)
+        session = self.start(self.served | self.initializing | set(reads.values()))
+        try:
+            restore = self.message.saver_def.restore_op_name
+            names = frozen_graph.keep_only(graph_def, self.served - {self._init}, self._init, restore)
+            if not names:
+                return session
+            values = session.run({}, [f"{reads[name]}:0" for name in names])
+            frozen_graph.freeze(graph_def, dict(zip(names, values, strict=True)))
+            frozen = self.start(self.served | self.initializing, restore=False)
+        except (frozen_graph.CannotFreeze, StatusError) as reason:
+            logger.warning(
+                "%s keeps its variables, and converts them to bfloat16 in every run: %s", self._directory, reason
+            )
+            return session
+        except BaseException:
+            session.close()
+            raise
         session.close()
-        raise
-    return SavedModel(session, _copy_signatures(meta_graph))
+        return frozen
 
 
 def _read(directory: Path) -> Any:
@@ -81,22 +139,11 @@ def _tagged(saved_model: Any, tags: frozenset[str]) -> Any:
 
 
 def _tensor_names(meta_graph: Any) -> Iterator[str]:
-    """Yield the names of the tensors that requests and the restoring feed or fetch."""
+    """Yield the names of the tensors that requests and the initialization feed or fetch."""
     for signature in meta_graph.signature_def.values():
         for tensors in (signature.inputs, signature.outputs):
             yield from (tensor.name for tensor in tensors.values())
-    yield meta_graph.saver_def.filename_tensor_name
     yield from (asset.tensor_info.name for asset in _assets(meta_graph))
-
-
-def _restore(session: GraphSession, meta_graph: Any, directory: Path, init: str | None) -> None:
-    assets = {asset.tensor_info.name: _scalar(directory / "assets" / asset.filename) for asset in _assets(meta_graph)}
-    variables = directory / "variables" / "variables"
-    saver = meta_graph.saver_def
-    if meta_graph.HasField("saver_def") and variables.with_suffix(".index").exists():
-        session.run({saver.filename_tensor_name: _scalar(variables), **assets}, targets=[saver.restore_op_name])
-    if init is not None:
-        session.run(assets, targets=[init])
 
 
 def _scalar(path: Path) -> NDArray[Any]:
@@ -113,8 +160,8 @@ def _assets(meta_graph: Any) -> list[Any]:
     return [meta_graph_pb2.AssetFileDef.FromString(each.value) for each in packed]
 
 
-def _init_operation(meta_graph: Any, directory: Path) -> str | None:
-    """Return the name of the operation that initializes what is not a variable, such as tables; None without."""
+def _init_operation(meta_graph: Any, directory: Path) -> str:
+    """Return the name of the operation that initializes what is not a variable, such as tables; "" without."""
     signature = meta_graph.signature_def.get(_INIT_SIGNATURE)
     if signature is not None:
         if _INIT_SIGNATURE not in signature.outputs:
@@ -126,7 +173,7 @@ def _init_operation(meta_graph: Any, directory: Path) -> str | None:
             if len(nodes) != 1:
                 raise StatusError(Code.FAILED_PRECONDITION, f"Expected exactly one main op in : {directory}")
             return str(nodes[0])
-    return None
+    return ""
 
 
 def _copy_signatures(meta_graph: Any) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def _native_errors_only() -> Iterator[None]:
 
 
 with _native_errors_only():
-    from tensorflow.core.protobuf import config_pb2
+    from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
     from tensorflow.python.client import pywrap_tf_session
     from tensorflow.python.framework import errors_impl
     from tensorflow.python.lib.io import _pywrap_record_io
@@ -49,13 +49,15 @@ _CONVOLUTION_RANK = 4
 class SessionConfig:
     """TensorFlow's threads within and between ops; 0 lets TensorFlow choose. The first session decides for all.
 
-    `gpu_memory_fraction`, 0 to 1, is the share of a GPU's memory to use, 0 as much as is needed. `base` is a
-    serialized ConfigProto message that says the rest.
+    `gpu_memory_fraction`, 0 to 1, is the share of a GPU's memory to use, 0 as much as is needed. With `bfloat16`
+    oneDNN computes in bfloat16 what bears it, with weights made constants. `base` is a serialized ConfigProto message
+    that says the rest.
     """
 
     intra_op_threads: int = 0
     inter_op_threads: int = 0
     gpu_memory_fraction: float = 0.0
+    bfloat16: bool = False
     base: bytes = b""
 
 
@@ -203,6 +205,8 @@ def _config_proto(config: SessionConfig) -> Any:
     proto.intra_op_parallelism_threads = config.intra_op_threads
     proto.inter_op_parallelism_threads = config.inter_op_threads
     proto.gpu_options.per_process_gpu_memory_fraction = config.gpu_memory_fraction
+    if config.bfloat16:
+        proto.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
     return proto
 
 

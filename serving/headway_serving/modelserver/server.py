@@ -24,6 +24,7 @@ from headway_serving.modelserver.grpc_server import AddService, GrpcServer
 from headway_serving.modelserver.grpc_service import ModelService, PredictionService
 from headway_serving.modelserver.inference import Inference
 from headway_serving.modelserver.metrics import ServerMetrics
+from headway_serving.modelserver.mixed_precision import obstacle_here, wants_bfloat16
 from headway_serving.modelserver.model_config import read_config_file, single_model_config
 from headway_serving.modelserver.model_loader import ModelLoader
 from headway_serving.modelserver.monitoring import read_metrics_path
@@ -126,6 +127,7 @@ def _model_loader(options: ServerOptions, metrics: ServerMetrics) -> ModelLoader
             intra_op_threads=intra,
             inter_op_threads=inter,
             gpu_memory_fraction=options.per_process_gpu_memory_fraction,
+            bfloat16=_bfloat16(options),
             base=read_session_config(Path(session_config)) if session_config else b"",
         ),
         predict=_predict_options(options),
@@ -134,6 +136,16 @@ def _model_loader(options: ServerOptions, metrics: ServerMetrics) -> ModelLoader
         batching=_batching(options, metrics) if options.enable_batching else None,
         tflite=_tflite(options) if options.prefer_tflite_model else None,
     )
+
+
+def _bfloat16(options: ServerOptions) -> bool:
+    wanted = wants_bfloat16(options.mixed_precision)
+    if wanted:
+        logger.info("Running inference with bfloat16 auto mixed precision")
+        obstacle = obstacle_here()
+        if obstacle is not None:
+            logger.warning("flag --mixed_precision=%s does not pay: %s.", options.mixed_precision, obstacle)
+    return wanted
 
 
 def _tflite(options: ServerOptions) -> TfliteRuntime:

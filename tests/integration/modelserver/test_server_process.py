@@ -88,7 +88,7 @@ def test_what_cannot_be_served_is_said_on_stdout(arguments, expected):
 def test_a_broken_model_ends_the_start_and_unknown_arguments_do_not(repository: Path, tmp_path: Path):
     config = tmp_path / "models.config"
     config.write_text(config_list(repository, "half", "bad_empty"))
-    flags = [f"--model_config_file={config}", "--max_num_load_retries=0", "--mixed_precision=bfloat16"]
+    flags = [f"--model_config_file={config}", "--max_num_load_retries=0", "--skip_initialize_tpu"]
     done = run_command("surprise", *flags)
     assert done.returncode == 255
     assert done.stdout.startswith("unknown argument: surprise\nusage: ")
@@ -96,7 +96,7 @@ def test_a_broken_model_ends_the_start_and_unknown_arguments_do_not(repository: 
         "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: {{{name: bad_empty "
         "version: 1} due to error: NOT_FOUND: Could not find SavedModel .pb or .pbtxt at supplied export directory"
     ) in done.stdout
-    assert "W serving: flag --mixed_precision is not supported by the embedded server and is ignored" in done.stderr
+    assert "W serving: flag --skip_initialize_tpu is not supported by the embedded server and is ignored" in done.stderr
     unexpected = [line for line in done.stderr.splitlines() if not line.startswith(("I ser", "W ser", "E ser"))]
     assert unexpected == []
 
