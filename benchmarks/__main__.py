@@ -1,5 +1,7 @@
 """``make bench``: Headway beside the plain services; ``make bench-overload``: Headway at three times what saturates it.
 
+``python -m benchmarks heads``: what three heads on one base cost beside one.
+
 Models, pictures, logs and results stay in ``.bench``.
 """
 
@@ -9,6 +11,7 @@ import sys
 from benchmarks import results
 from benchmarks.cases import CASES
 from benchmarks.comparison import compare
+from benchmarks.heads import compare_heads
 from benchmarks.overload import overload
 from benchmarks.shared_bench import ROOT, CannotMeasure, prepare
 
@@ -17,10 +20,14 @@ def main() -> int:
     """Measure and report. Exit codes: 0; 1 if any answer was wrong; 2 if something needed is not there."""
     arguments = _arguments()
     work = ROOT / ".bench"
-    cases = [CASES[name] for name in arguments.cases]
     try:
         bench = prepare(work)
-        if arguments.command == "compare":
+        cases = [CASES[name] for name in getattr(arguments, "cases", ())]
+        if arguments.command == "heads":
+            heads = compare_heads(bench, work, arguments.rounds, arguments.seconds)
+            wrong = sum(each.wrong for each in heads.figures)
+            text = results.write(work, "heads", [heads])
+        elif arguments.command == "compare":
             comparisons = [compare(case, bench, work, arguments.rounds, arguments.seconds) for case in cases]
             wrong = sum(figures.wrong for each in comparisons for figures in each.figures)
             text = results.write(work, "comparison", comparisons)
@@ -43,6 +50,9 @@ def _arguments() -> argparse.Namespace:
     compared = commands.add_parser("compare", help="answers a second, latency and CPU beside the plain services")
     compared.add_argument("--rounds", type=int, default=5, help="rounds, each with every system once (default: 5)")
     overloaded = commands.add_parser("overload", help="goodput and latency at 1, 2 and 3 times the saturating load")
+    headed = commands.add_parser("heads", help="what three heads on one base cost beside one")
+    headed.add_argument("--rounds", type=int, default=5, help="rounds, each with every number of heads (default: 5)")
+    headed.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default: 4)")
     for command, seconds, cases in ((compared, 5.0, list(CASES)), (overloaded, 10.0, ["digits", "photos"])):
         command.add_argument(
             "--seconds", type=float, default=seconds, help=f"of each measurement (default: {seconds:g})"

@@ -34,7 +34,7 @@ def ask_alone(
             answer = client.post(system.path, content=picture.read_bytes()).raise_for_status().json()
             said = _best(answer)
             rows.append((str(picture), said))
-            right += (said if "results" in answer else labels[int(said)]) == truth(picture)
+            right += (labels[int(said)] if "predictions" in answer else said) == truth(picture)
     expected = work / f"{case.name}-{system.name}.csv"
     with expected.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
@@ -43,6 +43,8 @@ def ask_alone(
 
 
 def _best(answer: dict[str, Any]) -> str:
+    if "answers" in answer:
+        return _best(answer["answers"][0])
     if "results" in answer:
         return str(answer["results"][0]["predictions"][0]["label"])
     return str(answer["predictions"][0]["class"])

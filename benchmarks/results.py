@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.comparison import Comparison
+from benchmarks.heads import COST_BAR, Heads
 from benchmarks.overload import GOODPUT_BAR, LATENCY_BAR, Overload
 from benchmarks.shared_bench import ROOT
 
@@ -92,16 +93,46 @@ def overload_table(overload: Overload) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(work: Path, name: str, results: Sequence[Comparison] | Sequence[Overload]) -> str:
+def heads_table(heads: Heads) -> str:
+    """One row a number of connections and heads, then what three cost."""
+    lines = [
+        "### heads: 640x427 JPEG, three heads on one EfficientNet-Lite0 base, one request",
+        "",
+        "| connections | heads | requests/s | p50 ms | CPU ms | wrong |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {each.connections} | {each.heads} | {each.rate:.0f} | {each.p50_ms:.1f} | {each.cpu_ms:.2f} "
+        f"| {each.wrong} |"
+        for each in heads.figures
+    ]
+    for connections in sorted({each.connections for each in heads.figures}):
+        latency, cpu = heads.ratios(connections)
+        verdict = _verdict(max(latency, cpu) <= COST_BAR)
+        lines += [
+            "",
+            f"With {connections} connections three heads take {latency:.2f} times the time and {cpu:.2f} times the CPU "
+            f"of one (at most {COST_BAR:g}; {verdict}).",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def write(work: Path, name: str, results: Sequence[Comparison] | Sequence[Overload] | Sequence[Heads]) -> str:
     """Write ``<name>.json`` and ``<name>.md`` into ``work``; return the text of the latter."""
     around = surroundings()
     document = {"surroundings": around, "results": [dataclasses.asdict(each) for each in results]}
     (work / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
-    tables = [comparison_table(each) if isinstance(each, Comparison) else overload_table(each) for each in results]
+    tables = [_table(each) for each in results]
     facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in around.items())
     text = "\n".join([facts + ".", "", *tables])
     (work / f"{name}.md").write_text(text)
     return text
+
+
+def _table(result: Comparison | Overload | Heads) -> str:
+    if isinstance(result, Heads):
+        return heads_table(result)
+    return comparison_table(result) if isinstance(result, Comparison) else overload_table(result)
 
 
 def _verdict(reached: bool) -> str:
