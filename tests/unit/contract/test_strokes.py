@@ -1,5 +1,7 @@
 """Strokes of any picture come where MNIST has them; what is there already is not touched."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,7 +31,7 @@ def seven(size: tuple[int, int], paper: int, ink: int, width: int) -> Image.Imag
 
 def test_the_bundled_digits_stay_what_they_are() -> None:
     rows, _ = load_arrays("digits", None)["train"]
-    assert is_in_place(rows, 28, 28).all()
+    assert all(is_in_place(row) for row in rows)
     for row in rows[::50]:
         np.testing.assert_array_equal(seen(png(row))[..., 0], row)
 
@@ -37,7 +39,7 @@ def test_the_bundled_digits_stay_what_they_are() -> None:
 @needs_data
 def test_mnist_stays_what_it_is() -> None:
     with np.load(data_dir() / "mnist.npz") as arrays:
-        moved = {part: int((~is_in_place(arrays[part], 28, 28)).sum()) for part in ("x_train", "x_test")}
+        moved = {part: sum(not is_in_place(row) for row in arrays[part]) for part in ("x_train", "x_test")}
     # Two of the 60,000 have their centre of mass a fiftieth of a pixel too far out.
     assert moved == {"x_train": 2, "x_test": 0}
 
@@ -45,7 +47,97 @@ def test_mnist_stays_what_it_is() -> None:
 @needs_data
 def test_clothes_are_not_taken_for_centred_digits() -> None:
     with np.load(data_dir() / "fashion_mnist.npz") as arrays:
-        assert is_in_place(arrays["x_test"], 28, 28).mean() < 0.05
+        assert np.mean([is_in_place(row) for row in arrays["x_test"]]) < 0.05
+
+
+def in_place_by_definition(pixels: NDArray[np.uint8]) -> bool:
+    """What :func:`is_in_place` states, in whole numbers and in the order in which it is written."""
+    height, width = pixels.shape
+    levels = pixels.astype(object)
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    if 2 * np.count_nonzero(pixels) >= pixels.size or pixels.max() < 128:
+        return False
+    spare = [max(1, round(side * 20 / 28)) - np.ptp(places) - 1 for side, places in ((height, rows), (width, columns))]
+    if min(spare) not in (0, 1):
+        return False
+    moments = (levels.sum(axis=1) @ range(height), height), (levels.sum(axis=0) @ range(width), width)
+    return all(abs(2 * moment - side * levels.sum()) <= levels.sum() for moment, side in moments)
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    size=st.tuples(st.integers(1, 32), st.integers(1, 32)),
+    offset=st.tuples(st.integers(-2, 2), st.integers(-2, 2)),
+    excess=st.tuples(st.integers(-2, 1), st.integers(-2, 1)),
+    levels=st.lists(st.sampled_from([0, 0, 1, 126, 127, 128, 129, 255]), min_size=1, max_size=4),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 2**16),
+)
+def test_in_place_is_what_its_definition_says(
+    size: tuple[int, int],
+    offset: tuple[int, int],
+    excess: tuple[int, int],
+    levels: list[int],
+    share: float,
+    seed: int,
+) -> None:
+    """About the edges of all that is asked: strokes that fill a box or nearly, near the middle, and half black."""
+    pixels = np.zeros(size, dtype=np.uint8)
+    random = np.random.default_rng(seed)
+    box = [max(1, round(side * 20 / 28) + more) for side, more in zip(size, excess, strict=True)]
+    top, left = (max(0, (side - part + 1) // 2 + by) for side, part, by in zip(size, box, offset, strict=True))
+    inside = pixels[top : top + box[0], left : left + box[1]]
+    inside[:] = random.choice(np.array(levels, dtype=np.uint8), inside.shape)
+    inside[random.random(inside.shape) < share] = 0
+    assert is_in_place(pixels) == in_place_by_definition(pixels)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    number=st.integers(0, 4999),
+    shift=st.tuples(st.integers(-1, 1), st.integers(-1, 1)),
+    scattered=st.integers(0, 3),
+    strength=st.sampled_from([0.49, 0.5, 1.0]),
+    turned=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_digits_and_what_is_nearly_one_are_in_place_as_the_definition_says(
+    number: int, shift: tuple[int, int], scattered: int, strength: float, turned: bool, seed: int
+) -> None:
+    row = load_arrays("digits", None)["train"][0][number]
+    pixels = (np.roll(row, shift, axis=(0, 1)) * strength).astype(np.uint8)
+    random = np.random.default_rng(seed)
+    for _ in range(scattered):
+        pixels[random.integers(28), random.integers(28)] = random.integers(256)
+    pixels = pixels.T if turned else pixels
+    assert is_in_place(pixels) == in_place_by_definition(pixels)
+
+
+def test_an_outline_is_in_place_if_one_side_fills_the_box() -> None:
+    for tall, wide in itertools.product(range(17, 23), repeat=2):
+        pixels = np.zeros((28, 28), dtype=np.uint8)
+        top, left = (28 - tall + 1) // 2, (28 - wide + 1) // 2
+        pixels[top : top + tall, left : left + wide] = 128
+        pixels[top + 1 : top + tall - 1, left + 1 : left + wide - 1] = 0
+        assert is_in_place(pixels) == (19 <= max(tall, wide) <= 20) == in_place_by_definition(pixels)
+
+
+@pytest.mark.parametrize(("emptied", "expected"), [(6, False), (8, False), (10, True)])
+def test_a_picture_is_in_place_only_if_more_than_half_of_it_is_black(emptied: int, expected: bool) -> None:
+    pixels = np.zeros((28, 28), dtype=np.uint8)
+    pixels[4:24, 4:24] = 255  # 400 of 784; half of them are 392
+    # Above and to the left: the centre of mass, half a pixel away on that side, comes nearer to the middle.
+    pixels[6:8, 5 : 5 + emptied // 2] = 0
+    assert is_in_place(pixels) == expected == in_place_by_definition(pixels)
+
+
+def test_sums_over_the_largest_frame_are_exact() -> None:
+    """One level on one side more than within half a pixel allows, of 4096 x 4096."""
+    pixels = np.zeros((4096, 4096), dtype=np.uint8)
+    pixels[586:3511, 1000:3000:2] = 255
+    assert is_in_place(pixels) == in_place_by_definition(pixels)
+    pixels[586, 2999] = 1
+    assert is_in_place(pixels) == in_place_by_definition(pixels)
 
 
 @pytest.mark.parametrize(("paper", "ink"), [(255, 0), (0, 255), (200, 90), (60, 160), (90, 255)])
