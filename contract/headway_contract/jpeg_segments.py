@@ -13,6 +13,8 @@ from headway_contract.exif import orientation
 _MOST_SEGMENTS = 10_000
 _MOST_SCANS = 50  # encoders write some ten; at 50 megapixels each takes about 20 ms
 _SOS, _EOI, _APP0, _APP1, _APP14, _APP15, _COM = 0xDA, 0xD9, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
+_SEQUENTIAL = (0xC0, 0xC1)  # baseline and extended, of Huffman codes
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length: TEM, RST0 to RST7, SOI
 _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
 
@@ -24,6 +26,7 @@ def pixel_segments(data: bytes) -> tuple[bytes, int]:
     Raises :class:`InvalidImage` for more segments or scans than any camera or program writes.
     """
     kept, turned, dropped = [data[:2]], None, False
+    frames: list[int] = []
     position = 2
     for _ in range(_MOST_SEGMENTS):
         found = _next_segment(data, position)
@@ -32,6 +35,8 @@ def pixel_segments(data: bytes) -> tuple[bytes, int]:
         start, marker, end = found
         if marker == _APP1 and turned is None and data[start + 4 : start + 10] == b"Exif\0\0":
             turned = orientation(data[start + 4 : end])
+        if marker in _FRAMES:
+            frames.append(start)
         if (_APP0 < marker <= _APP15 and marker != _APP14) or marker == _COM:
             dropped = True
         else:
@@ -40,11 +45,22 @@ def pixel_segments(data: bytes) -> tuple[bytes, int]:
         position = end
     else:
         raise InvalidImage(f"the JPEG picture has more than {_MOST_SEGMENTS:,} segments before its pixels")
-    if data.count(b"\xff\xda", position) > _MOST_SCANS:
+    if not _is_one_scan(data, frames, found) and data.count(b"\xff\xda", position) > _MOST_SCANS:
         _check_scans(data, position)
     if dropped:
         data = b"".join([*kept, data[position:]])
     return data, turned or 1
+
+
+def _is_one_scan(data: bytes, frames: list[int], first: tuple[int, int, int] | None) -> bool:
+    """Whether the first scan is of all components and not progressive; libjpeg refuses a second one then.
+
+    Most pictures are so, and counting takes a millisecond for a camera's. Source: ITU-T T.81, B.2.2 and B.2.3.
+    """
+    if len(frames) != 1 or first is None or first[1] != _SOS:
+        return False
+    frame, scan = frames[0], first[0]
+    return data[frame + 1] in _SEQUENTIAL and data[frame + 9 : frame + 10] == data[scan + 4 : scan + 5]
 
 
 def _next_segment(data: bytes, position: int) -> tuple[int, int, int] | None:

@@ -28,11 +28,21 @@ def jpeg_with(segments: bytes) -> bytes:
     return data[:2] + segments + data[2:]
 
 
-def jpeg_of_scans(count: int, side: int = 4000) -> bytes:
-    """A progressive JPEG whose last scan comes so many times."""
-    data = encoded(Image.new("L", (side, side), 128), "JPEG", progressive=True)
+def jpeg_of_scans(count: int, side: int = 4000, *, progressive: bool = True) -> bytes:
+    """A JPEG whose last scan comes so many times."""
+    data = encoded(Image.new("L", (side, side), 128), "JPEG", progressive=progressive)
     last = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + last * count + data[-2:]
+
+
+def sequential_jpeg_of_scans(count: int, side: int = 64) -> bytes:
+    """A baseline JPEG with a scan for each of its three components, the last of which comes so many times."""
+    gray = encoded(Image.new("L", (side, side), 90), "JPEG")
+    frame, scan = gray.index(b"\xff\xc0"), gray.index(b"\xff\xda")
+    components = b"".join(bytes([number, 0x11, 0]) for number in (1, 2, 3))
+    head = gray[:frame] + b"\xff\xc0\0\x11" + gray[frame + 4 : frame + 9] + b"\3" + components + gray[frame + 13 : scan]
+    scans = [b"\xff\xda\0\x08\1" + bytes([number, 0]) + gray[scan + 7 : -2] for number in (1, 2, 3)]
+    return head + scans[0] + scans[1] + scans[2] * count + gray[-2:]
 
 
 def tiff(tags: list[Tag], data: bytes) -> bytes:
@@ -98,6 +108,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "png of one-byte chunks of pixels": lambda: png_with(png_chunk(b"IDAT", b"x") * 60_000),
     "jpeg of empty segments": lambda: jpeg_with(b"\xff\xef\0\2" * 1_000_000),
     "jpeg of scans": lambda: jpeg_of_scans(400),
+    "sequential jpeg of scans": lambda: sequential_jpeg_of_scans(400, side=2000),
+    "sequential jpeg of scans of all components": lambda: jpeg_of_scans(400, side=2000, progressive=False),
     "jpeg of scans behind a false end": lambda: jpeg_of_scans(400).replace(
         b"\xff\xda", b"\xff\xfe\0\4\xff\xd9\xff\xda", 1
     ),

@@ -13,7 +13,7 @@ from PIL import Image
 from headway_contract.errors import InvalidImage
 from headway_contract.preprocessing import ACCEPTED_FORMATS, DecodeLimits, ImageSpec, decode_image, to_model_input
 from tests.unit.contract.contract_examples import encoded
-from tests.unit.contract.hostile_pictures import BOMBS, HARMLESS, jpeg_of_scans
+from tests.unit.contract.hostile_pictures import BOMBS, HARMLESS, jpeg_of_scans, sequential_jpeg_of_scans
 
 # pytest puts its own filters before the contract's; test_no_warning_of_pillows_reaches_a_log looks without pytest.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
@@ -71,6 +71,11 @@ def test_what_is_hidden_in_a_good_picture_costs_nothing(make: Callable[[], bytes
 
 def test_a_progressive_jpeg_of_as_many_scans_as_programs_write_is_read() -> None:
     assert decode_image(jpeg_of_scans(12, side=64)).size == (64, 64)
+
+
+def test_a_sequential_jpeg_with_a_scan_for_each_component_is_read() -> None:
+    image = decode_image(sequential_jpeg_of_scans(1))
+    assert (image.mode, image.size) == ("RGB", (64, 64))
 
 
 def test_starts_of_scans_in_what_follows_a_picture_are_not_counted() -> None:
