@@ -1,7 +1,8 @@
 """Bytes that somebody sent -> an upright 8-bit picture, within limits that are checked before anything is decoded.
 
 Pillow decodes the pixels and nothing else: the format is sniffed here, so that no other reader of Pillow's looks at
-the bytes; sizes come from headers; and metadata, where Pillow's cost is the sender's choice, is left out beforehand.
+the bytes, and at a PNG only its decoder does; sizes come from headers; and metadata, where Pillow's cost is the
+sender's choice, is left out beforehand.
 """
 
 import io
@@ -17,7 +18,6 @@ from PIL import (
     Image,
     ImageFile,
     JpegImagePlugin,
-    PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
     features,
@@ -44,13 +44,31 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
-    "PNG": PngImagePlugin.PngImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
     "GIF": GifImagePlugin.GifImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
     "AVIF": AvifImagePlugin.AvifImageFile,
 }
+_PNG_MODES = {
+    (1, 0): ("1", "1"),
+    (2, 0): ("L", "L;2"),
+    (4, 0): ("L", "L;4"),
+    (8, 0): ("L", "L"),
+    (16, 0): ("I;16", "I;16B"),
+    (8, 2): ("RGB", "RGB"),
+    (16, 2): ("RGB", "RGB;16B"),
+    (1, 3): ("P", "P;1"),
+    (2, 3): ("P", "P;2"),
+    (4, 3): ("P", "P;4"),
+    (8, 3): ("P", "P"),
+    (8, 4): ("LA", "LA"),
+    (16, 4): ("RGBA", "LA;16B"),
+    (8, 6): ("RGBA", "RGBA"),
+    (16, 6): ("RGBA", "RGBA;16B"),
+}
+"""Of each bit depth and colour type that PNG has, Pillow's names of the picture and of how it is packed."""
+
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -110,26 +128,10 @@ def decode_image(data: bytes, limits: DecodeLimits | None = None, spec: ImageSpe
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"the picture has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted")
     kind = _sniff(data)
-    turned, png = 1, None
-    if kind == "JPEG":
-        data, turned = pixel_segments(data)
-    elif kind == "PNG":
-        png = pixel_chunks(data)
-        data, turned = png.data, png.orientation
-    elif kind == "TIFF":
-        check_directory(data, limits.max_pixels)
-    elif kind == "BMP" and len(data) > _MOST_RUN_LENGTH_BYTES and data[30:31] in (b"\1", b"\2"):
-        raise UnsupportedImage("the picture is a large run-length encoded BMP; save it as PNG")
-    image = _open(kind, data, limits)
-    if kind in ("WEBP", "AVIF"):
-        turned = orientation(image.info.get("exif", b""))
     # Pillow's readers raise many kinds of errors on damaged files (OSError, SyntaxError, ValueError, struct.error,
     # EOFError, ...); each of them means the same to the sender.
     try:
-        if kind == "JPEG" and spec is not None and spec.revision >= 2:
-            _draft(image, spec, sideways=turned >= 5)
-        image.load()
-        upright = _to_eight_bits(image, png)
+        upright, turned = _decode_png(data, limits) if kind == "PNG" else _decode_other(kind, data, limits, spec)
         return upright.transpose(_TRANSPOSE[turned]) if turned in _TRANSPOSE else upright
     except ContractError:
         raise
@@ -168,6 +170,46 @@ def _sniff(data: bytes) -> str:
     return kind
 
 
+def _decode_png(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
+    """The picture in 8 bits, and its EXIF orientation."""
+    png = pixel_chunks(data)
+    _check_size(png.size, limits)
+    try:
+        mode, packing = _PNG_MODES[png.depth, png.colour]
+    except KeyError:
+        raise InvalidImage(
+            f"the PNG picture's header cannot be read: colour type {png.colour} with {png.depth} bits does not exist"
+        ) from None
+    image = Image.frombytes(mode, png.size, png.packed, "zip", packing, png.interlaced)
+    if mode == "P":
+        if not png.palette:
+            raise InvalidImage("the PNG picture is damaged: its palette is missing")
+        image.putpalette(png.palette)
+        if png.opacities is not None:
+            image.info["transparency"] = png.opacities
+    return _to_eight_bits(image, png), png.orientation
+
+
+def _decode_other(kind: str, data: bytes, limits: DecodeLimits, spec: ImageSpec | None) -> tuple[Image.Image, int]:
+    """The picture in 8 bits, and its EXIF orientation."""
+    turned = 1
+    if kind == "JPEG":
+        data, turned = pixel_segments(data)
+    elif kind == "TIFF":
+        check_directory(data, limits.max_pixels)
+    elif kind == "BMP" and len(data) > _MOST_RUN_LENGTH_BYTES and data[30:31] in (b"\1", b"\2"):
+        raise UnsupportedImage("the picture is a large run-length encoded BMP; save it as PNG")
+    image = _open(kind, data, limits)
+    if kind in ("WEBP", "AVIF"):
+        turned = orientation(image.info.get("exif", b""))
+    if kind == "JPEG":
+        image.decodermaxblock = len(data)  # in one piece: in many, a camera's takes 2 % longer
+        if spec is not None and spec.revision >= 2:
+            _draft(image, spec, sideways=turned >= 5)
+    image.load()
+    return _to_eight_bits(image), turned
+
+
 def _open(kind: str, data: bytes, limits: DecodeLimits) -> ImageFile.ImageFile:
     """Read the header and hold it against the limits."""
     try:
@@ -180,14 +222,19 @@ def _open(kind: str, data: bytes, limits: DecodeLimits) -> ImageFile.ImageFile:
                 f"the {kind} picture stores its samples in a way that is not read; save it as PNG"
             ) from error
         raise InvalidImage(f"the {kind} picture's header cannot be read: {error}") from error
-    width, height = image.size
+    _check_size(image.size, limits)
+    return image
+
+
+def _check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
+    """Raise :class:`ImageTooLarge` over the limit, :class:`InvalidImage` where there is nothing."""
+    width, height = size
     if width * height > limits.max_pixels:
         raise ImageTooLarge(
             f"the picture is {width} x {height} = {width * height:,} pixels; at most {limits.max_pixels:,} are accepted"
         )
     if width * height == 0:
         raise InvalidImage(f"the picture is {width} x {height}: it has no pixels")
-    return image
 
 
 def _draft(image: Image.Image, spec: ImageSpec, *, sideways: bool) -> None:
@@ -212,7 +259,7 @@ def _denominator(size: tuple[int, int], spec: ImageSpec) -> int:
     return 1
 
 
-def _to_eight_bits(image: Image.Image, png: PngPixels | None) -> Image.Image:
+def _to_eight_bits(image: Image.Image, png: PngPixels | None = None) -> Image.Image:
     if image.mode.startswith("I;16"):
         samples = np.asarray(image, dtype=np.uint16)
         # Pillow's own conversion clips at 255 instead of scaling.
