@@ -107,6 +107,8 @@ def placed(gray: Image.Image, height: int, width: int, resample: Image.Resamplin
     small = np.asarray(gray.crop(box).resize(size, resample)).astype(np.float64)
     strong = _median(small[small >= small.max() / 2])
     small = np.clip(np.rint(small * (255 / max(strong, 1))), 0, 255)
+    if not small.any():
+        return Image.fromarray(frame)  # so faint or thin that nothing is left of them at that size
     offsets = []
     for axis, side in ((1, height), (0, width)):
         profile = small.sum(axis=axis)

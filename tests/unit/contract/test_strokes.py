@@ -182,6 +182,14 @@ def test_a_flat_picture_has_no_strokes(size: tuple[int, int], level: int) -> Non
         assert not to_model_input(Image.new("L", size, level), spec).any()
 
 
+@pytest.mark.parametrize(("resample", "level"), [("nearest", 255), ("bilinear", 1)])
+def test_strokes_of_which_resizing_leaves_nothing_become_black(resample: str, level: int) -> None:
+    pixels = np.zeros((60, 60), dtype=np.uint8)
+    pixels[[0, 0, -1, -1], [0, -1, 0, -1]] = level
+    spec = ImageSpec(28, 28, 1, centre="mass", resample=resample)
+    assert not to_model_input(Image.fromarray(pixels), spec).any()
+
+
 def test_blank_paper_with_noise_and_a_lamp_has_no_strokes() -> None:
     random = np.random.default_rng(1)
     paper = 180 + np.linspace(-50, 50, 300) + random.normal(0, 4, (200, 300))
