@@ -32,6 +32,7 @@ CASES = {
     for case in (
         Case("digits", "28x28 PNG, digits head", _DIGITS, 32, "image/png", 2.0, 0.5),
         Case("photos", "640x427 JPEG, EfficientNet-Lite0 head", ("clothing",), 8, "image/jpeg", 1.2),
-        Case("camera", "3000x2000 JPEG, digits head", _DIGITS, 8, "image/jpeg", 4.0),
+        Case("camera", "3000x2000 JPEG with a sensor's noise, digits head", _DIGITS, 8, "image/jpeg", 4.0),
+        Case("camera-denoised", "3000x2000 JPEG without noise, digits head", _DIGITS, 8, "image/jpeg", 4.0),
     )
 }

@@ -35,7 +35,7 @@ def ask_alone(
             said = _best(answer)
             rows.append((str(picture), said))
             right += (labels[int(said)] if "predictions" in answer else said) == truth(picture)
-    expected = work / f"{case.name}-{system.name}.csv"
+    expected = work / f"{case.name}-{system.name.replace(' ', '-')}.csv"
     with expected.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     requests = bench.render(expected, system.path, case.content_type, expected.with_suffix(".bin"))

@@ -50,14 +50,15 @@ def comparison_table(comparison: Comparison) -> str:
             f"| {each.system} | **{each.rate:.0f}** ({rounds}) | {each.p50_ms:.1f} | {each.p99_ms:.1f} | "
             f"**{each.cpu_ms:.2f}** | {each.accuracy:.3f} | {each.wrong} | {each.refused} | {each.broken} |"
         )
-    ratio = comparison.throughput_ratio
-    verdicts = [
-        f"{ratio:.2f} times the answers/s of {comparison.better.system} "
-        f"(to reach: {case.throughput_bar:g}; {_verdict(ratio >= case.throughput_bar)})",
-        f"{comparison.cpu_ratio:.2f} of its CPU"
-        + (f" (at most {case.cpu_bar:g}; {_verdict(comparison.cpu_ratio <= case.cpu_bar)})" if case.cpu_bar else ""),
-    ]
-    lines += ["", f"Headway has {', '.join(verdicts)}."]
+    for ours in comparison.ours:
+        ratio, cpu_ratio = comparison.throughput_ratio(ours), comparison.cpu_ratio(ours)
+        verdicts = [
+            f"{ratio:.2f} times the answers/s of {comparison.better.system} "
+            f"(to reach: {case.throughput_bar:g}; {_verdict(ratio >= case.throughput_bar)})",
+            f"{cpu_ratio:.2f} of its CPU"
+            + (f" (at most {case.cpu_bar:g}; {_verdict(cpu_ratio <= case.cpu_bar)})" if case.cpu_bar else ""),
+        ]
+        lines += ["", f"{ours.system} has {', '.join(verdicts)}."]
     examples = [f"{each.system}: {each.example}" for each in comparison.figures if each.example]
     return "\n".join([*lines, *(f"First answer not right, {example}" for example in examples)]) + "\n"
 

@@ -42,11 +42,15 @@ class System:
         return f"http://127.0.0.1:{self.port}"
 
 
-def headway(case: Case, models: Path) -> System:
+def headway(case: Case, models: Path, *, bfloat16: bool = False) -> System:
     """``headway serve`` as a user starts it."""
     port, grpc_port = free_ports(2)
     command = [*HEADWAY, "serve", "--repository", str(models), "--port", str(port), "--grpc-port", str(grpc_port)]
-    return System("Headway", command, {}, port, "/readyz", f"/v1/models/{case.model}:classify", '"label":')
+    name = "Headway"
+    if bfloat16:
+        command += ["--mixed-precision", "bfloat16"]
+        name = f"{name} bfloat16"
+    return System(name, command, {}, port, "/readyz", f"/v1/models/{case.model}:classify", '"label":')
 
 
 def baselines(bench: SharedBench, version: Path, packages: Path) -> list[System]:

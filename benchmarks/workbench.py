@@ -10,8 +10,9 @@ from benchmarks.corpus import Corpus, ask_alone
 from benchmarks.models import make_model
 from benchmarks.pictures import make_pictures
 from benchmarks.shared_bench import SharedBench
-from benchmarks.systems import Running, baselines, headway
+from benchmarks.systems import Running, System, baselines, headway
 from headway_contract.model_repository import ModelRepository
+from headway_serving.modelserver.mixed_precision import obstacle_here
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Contestant:
 def prepared(case: Case, bench: SharedBench, work: Path, *, with_baselines: bool) -> Iterator[Sequence[Contestant]]:
     """Headway first, then the plain services, all serving the case's model until the block is left.
 
+    Beside plain services Headway stands twice where the processor has bfloat16: with its defaults, and with that.
     Those that are not being asked hold memory and no core. Raises ``CannotMeasure``.
     """
     models = work / "models"
@@ -42,11 +44,19 @@ def prepared(case: Case, bench: SharedBench, work: Path, *, with_baselines: bool
     labels = list(ModelRepository(models).manifest(case.model, int(version.name)).labels)
     systems = [headway(case, models)]
     if with_baselines:
+        systems += [headway(case, models, bfloat16=True)] if obstacle_here() is None else []
         systems += baselines(bench, version, work / "packages")
     with ExitStack() as stack:
-        running = [stack.enter_context(Running(system, work / f"{system.name.lower()}.log")) for system in systems]
+        running = [
+            stack.enter_context(Running(system, work / f"{system.name.lower().replace(' ', '-')}.log"))
+            for system in systems
+        ]
         contestants = []
         for each in running:
             each.wait_until_ready()
             contestants.append(Contestant(each, ask_alone(bench, case, each.system, pictures, labels, work)))
         yield contestants
+
+
+def _file_name(system: System) -> str:
+    return system.name.lower().replace(" ", "-")

@@ -2,11 +2,12 @@
 
 Theory of operation. For every version and signature there is a queue and a small number of calls under way:
 
-* no call is under way: one starts at once. On an event loop that is after the loop has seen to what is ready, so that
+* no call is under way: one starts at once. On an event loop that is when the loop has seen to what is ready, so that
   requests that arrived together go together;
 * else the rows wait. Whenever a call ends, all that has waited meanwhile goes into the next one, up to a bound: the
   busier the version, the larger its batches. The bound is in rows and in time, so that a slow model's batch does not
-  hold up a request for long;
+  hold up a request for long. On an event loop the next one starts, again, when the loop has seen to what is ready:
+  clients who were just answered may be among it;
 * a further call beside the one under way is worth it only for half a batch: two small ones cost more than one. A row
   that takes long gains nothing from company, and other cores may be free for it.
 
@@ -35,6 +36,9 @@ from headway_serving.core.routing import Route
 
 _SMOOTHING = 0.2
 """Weight of the newest call in the running mean of seconds a row."""
+
+_TURNS = 2
+"""Of an event loop, until what was ready is in the queue: a request is read in one, and decoded in the next."""
 
 _LONG_ROW_SECONDS = 0.003
 """A row that takes longer costs as much in a batch as alone."""
@@ -231,8 +235,19 @@ class BatchingPredictor:
         return item.wait()
 
     def _drain(self, queue: _Queue, signature: str) -> None:
+        """Call until nothing waits that is worth it; or once, if an event loop then has its turn."""
         while batch := queue.next_batch():
             self._send(queue, signature, batch)
+            loop = batch[0].loop
+            if loop is not None and not loop.is_closed():
+                loop.call_soon_threadsafe(self._drain_later, loop, queue, signature, _TURNS)
+                return
+
+    def _drain_later(self, loop: asyncio.AbstractEventLoop, queue: _Queue, signature: str, turns: int) -> None:
+        if turns:
+            loop.call_soon(self._drain_later, loop, queue, signature, turns - 1)
+        else:
+            self._executor.submit(self._drain, queue, signature)
 
     def _send(self, queue: _Queue, signature: str, batch: list[_Waiting]) -> None:
         rows = batch[0].rows if len(batch) == 1 else np.concatenate([item.rows for item in batch])
