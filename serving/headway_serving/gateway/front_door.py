@@ -21,6 +21,9 @@ from headway_serving.gateway.early_refusals import EarlyRefusals
 from headway_serving.gateway.request_bodies import BodyReader, NotRead, Receive
 from headway_serving.gateway.request_context import RECEIVED_AT
 
+BODY_IS_HERE = "headway.body_is_here"
+"""Among the ASGI extensions of a request whose body has come with its headers."""
+
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -41,7 +44,7 @@ class FrontDoor:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
         environ = _environ(scope)
-        held = await self.bodies.read(environ, receive)
+        held = await self.bodies.read(environ, receive, is_here=BODY_IS_HERE in scope.get("extensions", ()))
         try:
             if self.on_loop(environ):
                 answer = await event_loop.run(lambda: _answer(self.application, environ))

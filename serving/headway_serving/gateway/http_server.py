@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headway_serving.gateway.early_refusals import EarlyRefusals
 from headway_serving.gateway.error_responses import http_problem
-from headway_serving.gateway.front_door import FrontDoor
+from headway_serving.gateway.front_door import BODY_IS_HERE, FrontDoor
 
 _MOST_HEAD_BYTES = 64 * 1024
 _MOST_HEADERS = 100
@@ -101,6 +101,7 @@ class LimitedHeads(HttpToolsProtocol):
             )
             return
         super().on_message_complete()
+        self.scope["extensions"] = {BODY_IS_HERE: {}}
         if self._counts:
             self._counts, self._counted = False, True
             self._refusals.under_way += 1

@@ -57,10 +57,11 @@ class BodyReader:
         self._rules = rules
         self._held = 0
 
-    async def read(self, environ: MutableMapping[str, Any], receive: Receive) -> int:
+    async def read(self, environ: MutableMapping[str, Any], receive: Receive, *, is_here: bool = False) -> int:
         """Read the body into ``wsgi.input``. Returns the bytes that are held until :meth:`release` is told them.
 
-        A body that says to be larger than allowed is not read: the application refuses it by its length.
+        A body that says to be larger than allowed is not read: the application refuses it by its length. ``is_here``:
+        all of it is known to have come, so that no clock is needed.
         """
         length = environ.get("CONTENT_LENGTH")
         environ["wsgi.input_terminated"] = True
@@ -75,8 +76,11 @@ class BodyReader:
         pieces: list[bytes] = []
         error: Exception | None = None
         try:
-            async with asyncio.timeout(seconds):
+            if is_here:
                 error = await self._collect(receive, pieces)
+            else:
+                async with asyncio.timeout(seconds):
+                    error = await self._collect(receive, pieces)
         except TimeoutError:
             error = RequestTimeout(
                 f"the body did not arrive within the request's {seconds:g} s; send less, or allow more time with "
