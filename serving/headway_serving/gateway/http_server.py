@@ -96,6 +96,7 @@ class LimitedHeads(HttpToolsProtocol):
         """A request is here as a whole."""
         if self._refused:
             self._refused = False
+            self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
@@ -103,7 +104,7 @@ class LimitedHeads(HttpToolsProtocol):
         super().on_message_complete()
         self.scope["extensions"] = {BODY_IS_HERE: {}}
         if self._counts:
-            self._counts, self._counted = False, True
+            self._counted = True
             self._refusals.under_way += 1
 
     def on_response_complete(self) -> None:
@@ -117,6 +118,8 @@ class LimitedHeads(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _count_no_more(self) -> None:
+        # Nor what comes later of a body whose request was answered without it.
+        self._counts = False
         if self._counted:
             self._counted = False
             self._refusals.under_way -= 1

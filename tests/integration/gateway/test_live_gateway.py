@@ -181,6 +181,15 @@ def test_a_body_over_the_limit_is_refused_without_being_read(gateway: LiveGatewa
     assert problem_in(answer) == (413, "payload_too_large")
 
 
+def test_bodies_that_come_after_their_refusal_are_not_taken_for_requests_under_way(gateway: LiveGateway) -> None:
+    large = 250_000
+    with gateway.connect() as connection:
+        for _ in range(40):
+            connection.sendall(head(large) + b"x" * large)
+            assert problem_in(response_on(connection)) == (413, "payload_too_large")
+    assert classify(gateway).status_code == 200
+
+
 def test_a_length_of_thousands_of_digits_is_a_number_like_any_other(gateway: LiveGateway) -> None:
     """Python refuses to read one, and no part of the gateway may fall over that."""
     body = picture(3)
