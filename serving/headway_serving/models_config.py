@@ -8,6 +8,7 @@ from headway_contract.durable_files import write_atomically
 from headway_contract.errors import ContractError
 from headway_contract.model_manifest import BaseReference
 from headway_contract.model_repository import ModelRepository
+from headway_serving.adapters.file_locks import locked
 from headway_serving.core.routing import ModelRoutes, RouteTable
 
 Loaded = Mapping[str, tuple[str, tuple[int, ...]]]
@@ -44,12 +45,13 @@ def load_also(path: Path, repository: ModelRepository, model: str, version: int)
     Raises :class:`ForeignConfiguration` if the file holds what would be lost, and ``ModelMissing`` or
     ``VersionMissing``.
     """
-    loaded = dict(_parse(path))
     added = _located(repository, _needed(repository, RouteTable({model: ModelRoutes(version)})))
-    for name, (base_path, versions) in added.items():
-        path_before, before = loaded.get(name, (base_path, ()))
-        loaded[name] = (path_before, tuple(sorted({*before, *versions})))
-    write_atomically(path, _format(loaded).encode("utf-8"))
+    with locked(path):
+        loaded = dict(_parse(path))
+        for name, (base_path, versions) in added.items():
+            path_before, before = loaded.get(name, (base_path, ()))
+            loaded[name] = (path_before, tuple(sorted({*before, *versions})))
+        write_atomically(path, _format(loaded).encode("utf-8"))
 
 
 def unload(path: Path, repository: ModelRepository, table: RouteTable, model: str, version: int) -> None:
@@ -57,16 +59,18 @@ def unload(path: Path, repository: ModelRepository, table: RouteTable, model: st
 
     What the table still needs stays. Raises :class:`ForeignConfiguration`.
     """
-    loaded, needed = dict(_parse(path)), _needed(repository, table)
+    needed = _needed(repository, table)
     gone = _needed(repository, RouteTable({model: ModelRoutes(version)}))
-    for name, numbers in gone.items():
-        base_path, before = loaded.get(name, ("", ()))
-        left = tuple(number for number in before if number not in numbers or number in needed.get(name, ()))
-        if left:
-            loaded[name] = (base_path, left)
-        else:
-            loaded.pop(name, None)
-    write_atomically(path, _format(loaded).encode("utf-8"))
+    with locked(path):
+        loaded = dict(_parse(path))
+        for name, numbers in gone.items():
+            base_path, before = loaded.get(name, ("", ()))
+            left = tuple(number for number in before if number not in numbers or number in needed.get(name, ()))
+            if left:
+                loaded[name] = (base_path, left)
+            else:
+                loaded.pop(name, None)
+        write_atomically(path, _format(loaded).encode("utf-8"))
 
 
 def loaded_versions(path: Path) -> dict[str, tuple[int, ...]]:

@@ -27,7 +27,7 @@ from headway_serving.core.rollout_state import OPEN, RolloutStatus, Verification
 from headway_serving.core.routing import ModelRoutes
 from headway_serving.models_config import ForeignConfiguration, base_of, load_also, unload
 from headway_serving.rollout_arguments import parser, policy_of
-from headway_serving.rollout_controller import Controller, Look, TrafficSource, controlling
+from headway_serving.rollout_controller import ControlledElsewhere, Controller, Look, TrafficSource, controlling
 from headway_serving.verification import (
     AcceptedChanges,
     VerificationFailed,
@@ -128,8 +128,18 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    with controlling(_routes_file(arguments), arguments.model):
-        return _resumed(arguments)
+    routes_file, model = _routes_file(arguments), arguments.model
+    try:
+        with controlling(routes_file, model):
+            return _resumed(arguments)
+    except ControlledElsewhere:
+        state = read_routes(routes_file).of(model).rollout
+        if state is None or state.status is not RolloutStatus.PAUSED:
+            raise
+    # The command that controls it has waited for this. Here it is told how that ends, or gone on if it was killed.
+    _change(arguments, lambda routes: changes.resumed(routes, time.time(), _author()))
+    with controlling(routes_file, model, wait=True):
+        return _control(arguments)
 
 
 def _resumed(arguments: argparse.Namespace) -> int:

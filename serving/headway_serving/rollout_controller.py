@@ -5,13 +5,13 @@ another controller goes on with; commands that pause, promote or abort write the
 """
 
 import contextlib
-import fcntl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from headway_serving.adapters.file_locks import locked
 from headway_serving.adapters.route_file import change_model, read_routes
 from headway_serving.adapters.traffic_window import TrafficUnknown
 from headway_serving.core import rollout_changes as changes
@@ -134,15 +134,19 @@ class Controller:
         return state
 
 
-@contextlib.contextmanager
-def controlling(routes_file: Path, model: str) -> Iterator[None]:
-    """Be the only controller of a model's rollout. Raises :class:`RolloutRefused` if another one runs.
+class ControlledElsewhere(RolloutRefused):
+    """Another command controls the rollout."""
 
-    The lock ends with the process, however it ends.
+
+@contextlib.contextmanager
+def controlling(routes_file: Path, model: str, *, wait: bool = False) -> Iterator[None]:
+    """Be the only controller of a model's rollout, once there is no other if ``wait``.
+
+    Raises :class:`ControlledElsewhere` if another one runs and this is not to wait for its end.
     """
-    with routes_file.with_name(f".{routes_file.name}.{model}.controller.lock").open("w") as lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(routes_file.with_name(f"{routes_file.name}.{model}.controller"), wait=wait))
         except BlockingIOError as error:
-            raise RolloutRefused(f"another command controls the rollout of {model!r}") from error
+            raise ControlledElsewhere(f"another command controls the rollout of {model!r}") from error
         yield

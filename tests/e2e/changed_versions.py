@@ -103,3 +103,8 @@ def nearest_filter(document: dict[str, Any]) -> None:
 def two_labels_swapped(document: dict[str, Any]) -> None:
     labels = document["labels"]
     labels[0], labels[1] = labels[1], labels[0]
+
+
+def standing_on(version: int) -> Callable[[dict[str, Any]], object]:
+    """Another version of the base, of the same content."""
+    return lambda document: document["base"].update(version=version)

@@ -1,11 +1,11 @@
-"""Stands before a real model server, passes every call on, and spoils the predictions of one version when told to."""
+"""Stands before a real model server, passes every call on, and spoils predictions by version when told to."""
 
 import itertools
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -16,14 +16,13 @@ from headway_serving.wire.rpc import PREDICT
 
 @dataclass
 class Faults:
-    """What happens to the predictions of ``version``; nothing while that is None.
+    """What happens to predictions, by version.
 
-    ``fail_every``: each so-manieth call ends with INTERNAL; 0 for none. ``delay``: seconds more for each call.
+    ``fail_every``: each so-manieth call ends with INTERNAL. ``delays``: seconds more for each call.
     """
 
-    version: int | None = None
-    fail_every: int = 0
-    delay: float = 0.0
+    fail_every: dict[int, int] = field(default_factory=dict)
+    delays: dict[int, float] = field(default_factory=dict)
 
 
 class _PassOn(grpc.GenericRpcHandler):  # type: ignore[misc]  # untyped
@@ -48,10 +47,11 @@ class _PassOn(grpc.GenericRpcHandler):  # type: ignore[misc]  # untyped
 
     def _spoil(self, request: bytes, context: Any) -> None:
         spec = messages.PredictRequest.FromString(request).model_spec
-        if spec.version.value != self._faults.version or spec.signature_name != "serving_default":
+        if spec.signature_name != "serving_default":
             return
-        time.sleep(self._faults.delay)
-        if self._faults.fail_every and next(self._calls) % self._faults.fail_every == 0:
+        time.sleep(self._faults.delays.get(spec.version.value, 0.0))
+        fail_every = self._faults.fail_every.get(spec.version.value)
+        if fail_every is not None and next(self._calls) % fail_every == 0:
             context.abort(grpc.StatusCode.INTERNAL, "spoiled by the test")
 
 

@@ -6,40 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-from PIL import Image
 
 from headway_client import Client
 from headway_contract.durable_files import write_atomically
 from headway_contract.model_repository import ModelRepository
-from tests.e2e.conftest import Trained
+from tests.e2e.conftest import BACKBONE, ON_BASE, TWIN, Trained
 from tests.e2e.running import Served, eventually, headway, serving
 
 STANDALONE = {"digits-0to4", "digits-5to9"}
-BACKBONE, ON_BASE, TWIN = "efficientnet-lite0", "tints", "tints-too"
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> ModelRepository:
-    """A repository of a backbone and two heads to be run on its features, trained on pictures of two tints."""
-    folder = tmp_path_factory.mktemp("parts")
-    noise = np.random.default_rng(0)
-    for name, tint in (("warm", (200, 120, 60)), ("cold", (60, 120, 200))):
-        (folder / "pictures" / name).mkdir(parents=True)
-        for number in range(10):
-            pixels = (noise.normal(0, 30, (64, 64, 3)) + tint).clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / "pictures" / name / f"{number}.png")
-    settings = (
-        "export.form=on_base", "fitting.epochs=2", "image.height=64", "image.width=64", "image.channels=3",
-    )  # fmt: skip
-    for name in (ON_BASE, TWIN):
-        run = headway(
-            "train", "--images", folder / "pictures", "--name", name, "--repository", folder / "models",
-            *(part for each in settings for part in ("--set", each)),
-        )  # fmt: skip
-        assert run.returncode == 0, run.stderr
-    return ModelRepository(folder / "models")
 
 
 @pytest.fixture(scope="module")

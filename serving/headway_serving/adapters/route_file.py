@@ -8,12 +8,11 @@
 A file that cannot be used is refused with the reason; the last good one stays in force.
 """
 
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from headway_contract.durable_files import write_atomically
+from headway_serving.adapters.file_locks import locked
 from headway_serving.adapters.route_document import ROUTES_SCHEMA, format_routes, parse_routes
 from headway_serving.adapters.route_values import InvalidRoutes
 from headway_serving.adapters.watched_file import WatchedFile, read_whole
@@ -52,7 +51,7 @@ def change_model(path: Path, model: str, change: Callable[[ModelRoutes], ModelRo
     A lock beside the file lets one such change run at a time, so none is lost. Raises ``ModelNotFound``,
     :class:`InvalidRoutes`, :class:`UnverifiedVersion`, OSError, and what ``change`` raises; the file then stays.
     """
-    with _locked(path):
+    with locked(path):
         table = read_routes(path)
         before = table.of(model)
         after = change(before)
@@ -60,15 +59,6 @@ def change_model(path: Path, model: str, change: Callable[[ModelRoutes], ModelRo
         if after != before:
             write_routes(path, RouteTable({**table.models, model: after}))
         return after
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    # A file of its own: the routes file is replaced at every change, and with it a lock on it. The lock ends with the
-    # process, however it ends.
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _check_admitted(before: ModelRoutes, after: ModelRoutes) -> None:

@@ -1,5 +1,6 @@
 """``models.config`` is TensorFlow Serving's own format, whatever the repository's path is."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,19 @@ def test_a_version_is_loaded_beside_what_is_loaded_and_unloaded_again(tmp_path: 
     assert path.read_text() == before
     unload(path, models, table, "digits", 1)
     assert path.read_text() == before, "what is routed stays"
+
+
+def test_versions_that_several_commands_load_at_once_are_all_loaded(tmp_path: Path) -> None:
+    """Rollouts of two models may begin at the same moment, and each reads and writes the whole file."""
+    path, models = tmp_path / "models.config", ModelRepository(tmp_path / "models")
+    for number in range(20):
+        (models.root / f"model-{number}" / "1").mkdir(parents=True)
+    threads = [threading.Thread(target=load_also, args=(path, models, name, 1)) for name in models.models()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loaded_versions(path) == dict.fromkeys(models.models(), (1,))
 
 
 def test_a_head_without_its_base_is_loaded_and_unloaded_with_that_base(tmp_path: Path) -> None:
