@@ -11,7 +11,7 @@ import pytest
 
 from headway_client import Client
 from headway_client.errors import InvalidRequest, NotFound
-from headway_serving.core.routing import Candidate, ModelRoutes
+from headway_serving.core.routing import Candidate, ModelRoutes, position
 from headway_serving.settings import GatewaySettings
 from tests.fakes.scripted_models import scripted_version
 from tests.integration.gateway.gateway_under_test import (
@@ -125,6 +125,13 @@ def test_a_routing_key_always_meets_the_same_arm(start: Callable[..., GatewayUnd
 def test_without_a_routing_key_the_requests_spread(start: Callable[..., GatewayUnderTest]) -> None:
     gateway = start(digits=HALF_AND_HALF)
     assert {gateway.classify().get_json()["arm"] for _ in range(60)} == {"stable", "candidate"}
+
+
+def test_without_a_routing_key_the_id_of_the_request_decides(start: Callable[..., GatewayUnderTest]) -> None:
+    gateway = start(digits=HALF_AND_HALF)
+    for wanted in (f"request-{number}" for number in range(20)):
+        answer = gateway.classify(headers={"X-Request-Id": wanted}).get_json()
+        assert answer["arm"] == ("candidate" if position("digits", "", wanted) < 0.5 else "stable")
 
 
 @pytest.mark.parametrize("wanted", ["abc", "A-z_0.9:x", "x" * 128])
