@@ -1,21 +1,18 @@
-"""A real Prometheus scrapes a real gateway; a dashboard's latency query gets an answer."""
+"""A real Prometheus scrapes a real gateway; a dashboard's latency query gets an answer, and a rollout its data."""
 
 import math
-import shutil
 import subprocess
 from pathlib import Path
 
 import httpx
-import pytest
 
+from tests.e2e.changed_versions import publish_changed
 from tests.e2e.conftest import Trained
-from tests.e2e.running import eventually, free_port, serving
+from tests.e2e.prometheus import needs_prometheus, scraping
+from tests.e2e.rollout_line import QUICK, Users, line_of
+from tests.e2e.running import eventually, serving
 from tests.e2e.test_serving_line import HEAD, copied
 
-needs_prometheus = pytest.mark.skipif(
-    shutil.which("prometheus") is None or shutil.which("promtool") is None,
-    reason="no prometheus on PATH; on Debian: apt-get install prometheus",
-)
 P99 = "histogram_quantile(0.99, sum by (le, model, version, arm) (rate(headway_request_seconds_bucket[1m])))"
 
 
@@ -27,24 +24,13 @@ def test_a_dashboard_reads_latency_by_model_version_and_arm(trained: Trained, tm
         linted = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, check=False)
         assert linted.returncode == 0, linted.stderr
 
-        target, address = gateway.url.removeprefix("http://"), f"127.0.0.1:{free_port()}"
-        config = tmp_path / "prometheus.yml"
-        config.write_text(
-            "global: {scrape_interval: 1s}\n"
-            f"scrape_configs: [{{job_name: headway, static_configs: [{{targets: ['{target}']}}]}}]\n"
-        )
-        command = [
-            "prometheus", f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}",
-            f"--web.listen-address={address}", "--log.level=error",
-        ]  # fmt: skip
-        prometheus = subprocess.Popen(command)
-        try:
+        with scraping([gateway.url], tmp_path) as prometheus:
 
             def answered() -> dict[str, float]:
                 """Finite p99 seconds by model; every look is one more request to measure."""
                 assert gateway.classify(HEAD, picture).status_code == 200
                 try:
-                    found = httpx.get(f"http://{address}/api/v1/query", params={"query": P99}).json()
+                    found = httpx.get(f"{prometheus}/api/v1/query", params={"query": P99}).json()
                 except httpx.TransportError:
                     return {}
                 series = found.get("data", {}).get("result", [])
@@ -56,6 +42,23 @@ def test_a_dashboard_reads_latency_by_model_version_and_arm(trained: Trained, tm
 
             eventually(lambda: f"{HEAD}/1/stable" in answered(), "Prometheus has latency of the head's stable version")
             assert 0 < answered()[f"{HEAD}/1/stable"] <= 10
-        finally:
-            prometheus.terminate()
-            prometheus.wait(30)
+
+
+@needs_prometheus
+def test_a_rollout_is_decided_by_what_prometheus_has_scraped(trained: Trained, tmp_path: Path) -> None:
+    """Users ask two gateways; the command is told of one, for the golden samples."""
+    pictures = [path.read_bytes() for path in trained.samples[HEAD]]
+    with (
+        line_of(copied(trained, tmp_path), HEAD, pictures, tmp_path) as line,
+        scraping([line.served.url, line.other.url], tmp_path) as prometheus,
+    ):
+        assert publish_changed(line.repository, HEAD) == 2
+        silent = line.rollout("start", *QUICK, "--patience", "2", "--steps", "50,100", "--prometheus", prometheus)
+        assert silent.returncode == 4, (silent.stdout, silent.stderr)
+        assert "Inconclusive: " in silent.stdout
+        with Users(line, gateways=[line.served, line.other]) as users:
+            assert line.rollout("abort").returncode == 0
+            run = line.rollout("start", *QUICK, "--steps", "50,100", "--prometheus", prometheus)
+    assert run.returncode == 0, (run.stdout, run.stderr)
+    users.check_unharmed()
+    assert set(users.seconds) == {1, 2}

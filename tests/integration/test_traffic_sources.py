@@ -1,12 +1,9 @@
 """Both sources of a rollout's data say the same of the same traffic: gateways asked directly, and a real Prometheus."""
 
-import shutil
 import socketserver
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
@@ -21,11 +18,9 @@ from headway_serving.core.rollout_state import Observation
 from headway_serving.core.routing import Arm, Route
 from headway_serving.core.shadow import Comparison
 from headway_serving.rollout_controller import TrafficSource
+from tests.e2e.prometheus import needs_prometheus, scraping
 from tests.e2e.running import eventually, free_port
 
-needs_prometheus = pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="no prometheus on PATH; on Debian: apt-get install prometheus"
-)
 STABLE, CANDIDATE = Route("digits", 1, Arm.STABLE, "weight"), Route("digits", 2, Arm.CANDIDATE, "weight")
 
 
@@ -66,25 +61,6 @@ class MetricsPage:
         self._metrics.not_compared("digits", 2, "dropped", dropped)
 
 
-@contextmanager
-def prometheus_of(pages: list[MetricsPage], folder: Path) -> Iterator[str]:
-    targets = ", ".join(f"'127.0.0.1:{page.port}'" for page in pages)
-    config, address = folder / "prometheus.yml", f"127.0.0.1:{free_port()}"
-    config.write_text(
-        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
-        f"scrape_configs: [{{job_name: headway, static_configs: [{{targets: [{targets}]}}]}}]\n"
-    )
-    process = subprocess.Popen(
-        ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
-         f"--web.listen-address={address}", "--log.level=error"]
-    )  # fmt: skip
-    try:
-        yield f"http://{address}"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
 @pytest.fixture
 def pages() -> Iterator[list[MetricsPage]]:
     made = [MetricsPage(), MetricsPage()]
@@ -106,7 +82,7 @@ def source(
     if request.param == "gateways":
         yield GatewayMetrics([page.url for page in pages], http)
         return
-    with prometheus_of(pages, tmp_path) as url:
+    with scraping([page.url for page in pages], tmp_path) as url:
         yield PrometheusApi(url, http)
 
 

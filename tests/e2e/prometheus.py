@@ -1,0 +1,36 @@
+"""A real Prometheus that scrapes gateways once a second."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running import free_port
+
+needs_prometheus = pytest.mark.skipif(
+    shutil.which("prometheus") is None or shutil.which("promtool") is None,
+    reason="no prometheus on PATH; on Debian: apt-get install prometheus",
+)
+
+
+@contextmanager
+def scraping(gateways: Sequence[str], folder: Path) -> Iterator[str]:
+    """Give the URL of a Prometheus that scrapes the gateways at these URLs; ``folder``: for what it keeps."""
+    targets = ", ".join(f"'{url.removeprefix('http://')}'" for url in gateways)
+    config, address = folder / "prometheus.yml", f"127.0.0.1:{free_port()}"
+    config.write_text(
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+        f"scrape_configs: [{{job_name: headway, static_configs: [{{targets: [{targets}]}}]}}]\n"
+    )
+    process = subprocess.Popen(
+        ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
+         f"--web.listen-address={address}", "--log.level=error"]
+    )  # fmt: skip
+    try:
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait(30)
