@@ -74,7 +74,8 @@ def _prepare(
             with timed("preprocess"):
                 pixels[len(indexes)] = to_model_input(picture, spec)
         except InvalidImage as error:
-            problems[index] = error
+            # Its traceback would lead back here: a cycle, which would keep the pictures until Python looks for those.
+            problems[index] = error.with_traceback(None)
         else:
             indexes.append(index)
     return PreparedPictures(pixels[: len(indexes)], indexes, problems)

@@ -78,6 +78,8 @@ class ObservedClassifier:
             except Exception as error:
                 problem = problem_of(error)
                 outcome = Outcome(refuse(error), 0, problem.code, problem.status)
+                # What it passed may hold the error: a cycle, with the pictures in it.
+                error.__traceback__ = None
         observation = Observation(
             model=model if model in self.classifier.routes().models else None,
             route=self._known(progress.route),

@@ -44,7 +44,8 @@ class PicturePosts:
             return self.application(environ, start_response)
         length = int(environ["CONTENT_LENGTH"])
         identify(environ)
-        http = Request(environ)
+        # In the environment it would be a cycle, and keep the picture until Python looks for those.
+        http = Request(environ, populate_request=False)
         try:
             self.authentication.check(http, Scope.CLASSIFY)
             model, version, label = path.group("model", "version", "label")

@@ -1,5 +1,6 @@
 """The gateway as a process: its admin port, bodies that do not arrive, what is no HTTP, and its log."""
 
+import base64
 import contextlib
 import json
 import signal
@@ -10,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from headway_contract.durable_files import write_atomically
+from headway_contract.preprocessing import encode_png
 from tests.integration.gateway.gateway_under_test import CLASSIFY, picture
 from tests.integration.gateway.live_gateway import (
     COMMAND,
@@ -35,6 +38,12 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
         tmp_path_factory.mktemp("live"), ADMIN_PORT=free_port(), THREADS=2, REQUEST_TIMEOUT_MS=1500,
         MAX_REQUEST_TIMEOUT_MS=2000, MAX_BODY_BYTES=200_000, ACCESS_LOG="true", LOG_LEVEL="debug",
     ) as running:  # fmt: skip
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway_of_large_bodies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
+    with live_gateway(tmp_path_factory.mktemp("large")) as running:
         yield running
 
 
@@ -302,3 +311,39 @@ def test_far_too_many_pictures_are_refused_at_once_and_counted(tmp_path: Path) -
             connection.sendall(request)
             while b" 503 " in response_on(connection):
                 connection.sendall(request)
+
+
+def large_picture() -> bytes:
+    return encode_png(np.random.default_rng(0).integers(0, 255, (1000, 1000, 1), np.uint8))
+
+
+def as_json(*pictures: bytes) -> bytes:
+    return json.dumps({"images": [{"b64": base64.b64encode(each).decode()} for each in pictures]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (large_picture(), "image/png", 200),
+        (b"x" * 1_000_000, "image/png", 415),
+        (as_json(large_picture(), b"x" * 1_000_000), "application/json", 200),
+        (as_json(b"x" * 1_000_000), "application/json", 415),
+        (as_json(large_picture())[:-1], "application/json", 400),
+    ],
+    ids=["good", "bad", "one of two", "bad as JSON", "bad JSON"],
+)
+def test_memory_of_large_pictures_is_given_back_at_once(
+    gateway_of_large_bodies: LiveGateway, body: bytes, kind: str, status: int
+) -> None:
+    """Python would find a cycle that holds one only after thousands of requests."""
+    with httpx.Client(timeout=30) as client:
+
+        def send(count: int) -> None:
+            for _ in range(count):
+                url = gateway_of_large_bodies.url + CLASSIFY
+                assert client.post(url, content=body, headers={"Content-Type": kind}).status_code == status
+
+        send(20)
+        before = gateway_of_large_bodies.memory()
+        send(100)
+        assert gateway_of_large_bodies.memory() < before + 50_000_000
