@@ -29,7 +29,7 @@ from headway_serving.core.errors import Overloaded
 TOLERANCE = 3.5
 """How many times its unloaded latency a request may take before the limit shrinks."""
 
-QUICK_SECONDS = 0.03
+QUICK_SECONDS = 0.015
 """A latency that is never held against a model, seconds."""
 
 _WINDOW_SECONDS = 0.1

@@ -135,8 +135,9 @@ class LimitedHeads(HttpToolsProtocol):
         self.transport.close()
 
     def end_if_stalled(self, now: float) -> None:
-        """Close the connection if a request has begun on it, or could have, and its headers do not come."""
-        if self._head_since is None or now - self._head_since < _HEAD_SECONDS or self.timeout_keep_alive_task:
+        """Close the connection if a request has begun on it and its headers do not come, or if none ever begins."""
+        patience = _KEEP_ALIVE_SECONDS if self.headers is None else _HEAD_SECONDS
+        if self._head_since is None or now - self._head_since < patience:
             return
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()

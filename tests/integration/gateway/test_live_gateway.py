@@ -135,8 +135,8 @@ def test_many_slow_bodies_and_quick_pictures_do_not_meet(gateway: LiveGateway) -
     assert answers == [200] * 20
 
 
-def test_a_connection_on_which_no_request_comes_is_ended(gateway: LiveGateway) -> None:
-    openings = (b"", b"POST /v1", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+def test_a_connection_on_which_a_request_begins_and_does_not_go_on_is_ended(gateway: LiveGateway) -> None:
+    openings = (b"P", b"POST /v1", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ")
     with contextlib.ExitStack() as open_connections:
         connections = [open_connections.enter_context(gateway.connect()) for _ in openings]
         for connection, opening in zip(connections, openings, strict=True):
