@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.e2e.running import free_port
+from tests.e2e.running import eventually, free_port
 
 needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None or shutil.which("promtool") is None,
@@ -30,7 +31,16 @@ def scraping(gateways: Sequence[str], folder: Path) -> Iterator[str]:
          f"--web.listen-address={address}", "--log.level=error"]
     )  # fmt: skip
     try:
+        eventually(lambda: _ready(f"http://{address}"), "Prometheus is ready")
         yield f"http://{address}"
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _ready(url: str) -> bool:
+    # Until it is, it answers queries with a text of its own.
+    try:
+        return httpx.get(f"{url}/-/ready", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False

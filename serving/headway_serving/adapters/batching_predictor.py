@@ -40,7 +40,7 @@ _SMOOTHING = 0.2
 _TURNS = 2
 """Of an event loop, until what was ready is in the queue: a request is read in one, and decoded in the next."""
 
-_LONG_ROW_SECONDS = 0.003
+_LONG_ROW_SECONDS = 0.0015
 """A row that takes longer costs as much in a batch as alone."""
 
 

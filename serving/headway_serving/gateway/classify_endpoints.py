@@ -84,7 +84,7 @@ def blueprint(one: OneModel) -> Blueprint:
     @describes(classification_by_several(rules.max_images, rules.max_timeout_ms, _MOST_MODELS))
     def classify_by_several() -> Response:
         models = request.args.getlist("model")
-        if not 1 <= len(models) <= _MOST_MODELS:
+        if not (1 <= len(models) <= _MOST_MODELS and all(models)):
             raise InvalidRequest(f"name 1 to {_MOST_MODELS} models, as in /v1/classify?model=a&model=b")
         # Read once and before any model is asked: what is wrong with the request is wrong for all of them.
         first = _read(request, models[0], Pin(), rules, Progress(), pictures)

@@ -88,7 +88,7 @@ def classification_by_one(max_images: int, max_timeout_ms: int) -> Operation:
 
 def classification_by_several(max_images: int, max_timeout_ms: int, max_models: int) -> Operation:
     """The operation of the route that asks several models about the same pictures."""
-    models = listing(TEXT, minItems=1, maxItems=max_models)
+    models = listing({**TEXT, "minLength": 1}, minItems=1, maxItems=max_models)
     return Operation(
         tag="Classification",
         summary="Classify pictures by several models",

@@ -259,3 +259,9 @@ def test_a_gateway_that_routes_nothing_says_so(start: Callable[..., Gateway]) ->
     gateway = start(letters=ModelRoutes(stable=1))
     problem = check_problem(gateway.post(**as_body(GOOD)), 404, "model_not_found")
     assert "models served: letters" in problem["detail"]
+
+
+@pytest.mark.parametrize("query", ["", "?model=", "?model=digits&model=", "?" + "&".join(["model=digits"] * 101)])
+def test_models_that_are_not_named_are_asked_nothing(gateway: Gateway, query: str) -> None:
+    problem = check_problem(gateway.post(f"/v1/classify{query}", **as_body(GOOD)), 400, "invalid_request")
+    assert "?model=a&model=b" in problem["detail"]
