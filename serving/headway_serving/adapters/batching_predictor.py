@@ -146,7 +146,7 @@ class _Queue:
         with self._lock:
             self._calls -= 1
             batch: list[_Waiting] = []
-            rows, bound = 0, self._bound()
+            rows, bound = 0, self.max_rows()
             while self._waiting and (batch or self._worth_a_call()):
                 if batch and rows + len(self._waiting[0].rows) > bound:
                     break
@@ -164,12 +164,6 @@ class _Queue:
             return True
         worth_it = self._row_seconds > _LONG_ROW_SECONDS or 2 * self._rows >= self.max_rows()
         return self._calls < self._limits.max_calls and worth_it
-
-    def _bound(self) -> int:
-        """Rows for the next call: where company gains nothing, no more than leaves as much to each other call."""
-        if self._row_seconds <= _LONG_ROW_SECONDS:
-            return self.max_rows()
-        return min(self.max_rows(), -(-self._rows // self._limits.max_calls))
 
     def max_rows(self) -> int:
         """Rows that one call may have now."""
