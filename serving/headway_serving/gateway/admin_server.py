@@ -4,10 +4,10 @@ A scrape every few seconds needs no worker pool, so it is the standard library's
 connection. It stops with the process: a scrape in flight is finished, a new one is refused.
 """
 
+import atexit
 import socket
 import threading
 from collections.abc import Callable
-from multiprocessing.util import Finalize
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -32,8 +32,7 @@ class AdminServer:
     def start(self) -> None:
         """Begin to answer, and stop when this process ends."""
         self._thread.start()
-        # A worker of multiprocessing ends without atexit; its own finalizers do run.
-        Finalize(self, AdminServer.close, args=(self,), exitpriority=10)
+        atexit.register(self.close)
 
     def close(self) -> None:
         """Take no more requests and let those in flight finish."""
