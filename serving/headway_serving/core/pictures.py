@@ -51,34 +51,26 @@ def prepare(
     ``timed`` measures a stage by name, ``check_time`` raises when the request has no time left. Of the pictures, none
     raises. A single small one is decoded at once, all else ``aside``.
     """
-    if len(images) == 1 and is_small(images[0]):
-        return _prepare(images, spec, limits, timed, check_time)
-    return aside(lambda: _prepare(images, spec, limits, timed, check_time))
 
+    def decoded() -> PreparedPictures:
+        pixels = np.empty((len(images), *spec.shape), np.uint8)
+        indexes: list[int] = []
+        problems: dict[int, InvalidImage] = {}
+        for index, data in enumerate(images):
+            check_time()
+            try:
+                with timed("decode"):
+                    picture = decode_image(data, limits, spec)
+                with timed("preprocess"):
+                    pixels[len(indexes)] = to_model_input(picture, spec)
+            except InvalidImage as error:
+                # Its traceback would lead back here: a cycle, which keeps the pictures until Python looks for those.
+                problems[index] = error.with_traceback(None)
+            else:
+                indexes.append(index)
+        return PreparedPictures(pixels[: len(indexes)], indexes, problems)
 
-def _prepare(
-    images: Sequence[bytes],
-    spec: ImageSpec,
-    limits: DecodeLimits,
-    timed: Callable[[str], Any],
-    check_time: Callable[[], object],
-) -> PreparedPictures:
-    pixels = np.empty((len(images), *spec.shape), np.uint8)
-    indexes: list[int] = []
-    problems: dict[int, InvalidImage] = {}
-    for index, data in enumerate(images):
-        check_time()
-        try:
-            with timed("decode"):
-                picture = decode_image(data, limits, spec)
-            with timed("preprocess"):
-                pixels[len(indexes)] = to_model_input(picture, spec)
-        except InvalidImage as error:
-            # Its traceback would lead back here: a cycle, which would keep the pictures until Python looks for those.
-            problems[index] = error.with_traceback(None)
-        else:
-            indexes.append(index)
-    return PreparedPictures(pixels[: len(indexes)], indexes, problems)
+    return decoded() if len(images) == 1 and is_small(images[0]) else aside(decoded)
 
 
 def given(pixels: NDArray[np.uint8]) -> PreparedPictures:

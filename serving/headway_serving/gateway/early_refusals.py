@@ -12,7 +12,8 @@ from headway_serving.core.admission import Admission
 from headway_serving.core.errors import Overloaded
 from headway_serving.gateway.error_responses import problem_part, retry_after_seconds
 from headway_serving.gateway.observed_requests import ObservedClassifier
-from headway_serving.gateway.request_context import identify, standard_headers
+from headway_serving.gateway.raw_problems import raw_problem
+from headway_serving.gateway.request_context import identify
 
 _PREFIX, _VERB = b"/v1/models/", b":classify"
 
@@ -41,17 +42,9 @@ class EarlyRefusals:
         error = self._admission.overloaded()
         model = target[len(_PREFIX) :].split(b"/", 1)[0].split(b":", 1)[0].decode("latin-1")
         self._classifier.count_refusal(model, error)
-        return _answer(error, identity.request_id)
-
-
-def _answer(error: Overloaded, request_id: str) -> bytes:
-    # An id has no character that JSON would escape.
-    body = f'{_problem(str(error))}, "request_id": "{request_id}"}}'
-    head = "".join([f"{name}: {value}\r\n" for name, value in standard_headers()])
-    return (
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
-        f"Content-Length: {len(body)}\r\nRetry-After: {retry_after_seconds(error)}\r\n{head}\r\n{body}"
-    ).encode()
+        # An id has no character that JSON would escape.
+        body = f'{_problem(str(error))}, "request_id": "{identity.request_id}"}}'
+        return raw_problem(503, body, ("Retry-After", str(retry_after_seconds(error))))
 
 
 @lru_cache(maxsize=1024)

@@ -89,22 +89,9 @@ def _environ(scope: MutableMapping[str, Any]) -> dict[str, Any]:
     return environ
 
 
-_VARIABLES: dict[bytes, str] = {}
-"""Names seen before; as many as fit, since clients choose them."""
-
-_MOST_NAMES = 1000
-
-
 def _variable(name: bytes) -> str:
-    known = _VARIABLES.get(name)
-    if known is not None:
-        return known
     variable = name.decode("latin-1").upper().replace("-", "_")
-    if variable not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        variable = f"HTTP_{variable}"
-    if len(_VARIABLES) < _MOST_NAMES:
-        _VARIABLES[name] = variable
-    return variable
+    return variable if variable in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{variable}"
 
 
 def _answer(application: Application, environ: dict[str, Any]) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

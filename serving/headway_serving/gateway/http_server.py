@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import random
 import time
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 import uvicorn
@@ -14,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from headway_serving.gateway.early_refusals import EarlyRefusals
 from headway_serving.gateway.error_responses import http_problem
 from headway_serving.gateway.front_door import BODY_IS_HERE, FrontDoor
+from headway_serving.gateway.raw_problems import raw_problem
+from headway_serving.gateway.request_context import identify
 
 _MOST_HEAD_BYTES = 64 * 1024
 _MOST_HEADERS = 100
@@ -30,7 +30,7 @@ _DETAILS = {
 }
 
 
-class _TooManyHeaders(Exception):
+class _HeadTooLarge(Exception):
     pass
 
 
@@ -67,14 +67,14 @@ class LimitedHeads(HttpToolsProtocol):
         """A header is complete. Raises: the parser then ends the request."""
         if len(self.headers) == _MOST_HEADERS:
             self._refusal = 431
-            raise _TooManyHeaders
+            raise _HeadTooLarge
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """All before the body is here."""
         if len(self.url) > _MOST_HEAD_BYTES:
             self._refusal = 414
-            raise _TooManyHeaders
+            raise _HeadTooLarge
         self._head_since, self._head_bytes = None, 0
         answers_next = self.cycle is None or self.cycle.response_complete
         self._counts = answers_next and self._refusals.concern(self.parser.get_method(), self.url)
@@ -144,17 +144,9 @@ class LimitedHeads(HttpToolsProtocol):
 
 
 def _refusal(status: int) -> bytes:
-    request_id = f"{random.getrandbits(128):032x}"
-    body = json.dumps({**http_problem(status, _DETAILS[status]), "request_id": request_id}).encode()
-    lines = (
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        "Content-Type: application/problem+json",
-        f"Content-Length: {len(body)}",
-        f"X-Request-Id: {request_id}",
-        "X-Content-Type-Options: nosniff",
-        "Connection: close",
-    )
-    return "\r\n".join((*lines, "", "")).encode() + body
+    request_id = identify({}).request_id
+    body = json.dumps({**http_problem(status, _DETAILS[status]), "request_id": request_id})
+    return raw_problem(status, body, ("Connection", "close"))
 
 
 class GatewayServer(uvicorn.Server):

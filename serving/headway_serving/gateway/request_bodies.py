@@ -65,11 +65,12 @@ class BodyReader:
         """
         length = environ.get("CONTENT_LENGTH")
         environ["wsgi.input_terminated"] = True
-        if length == "0" or (length is None and "HTTP_TRANSFER_ENCODING" not in environ):
-            environ["wsgi.input"] = io.BytesIO()
-            return 0
-        # Python does not read numbers of thousands of digits.
-        if length is not None and (len(length) > 18 or int(length) > self._rules.max_bytes):
+        if length is None:
+            to_read = "HTTP_TRANSFER_ENCODING" in environ
+        else:
+            # Python does not read numbers of thousands of digits.
+            to_read = len(length) <= 18 and 0 < int(length) <= self._rules.max_bytes
+        if not to_read:
             environ["wsgi.input"] = io.BytesIO()
             return 0
         seconds = self._rules.seconds(environ)
