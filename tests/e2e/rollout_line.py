@@ -16,6 +16,7 @@ from headway_serving.adapters.route_file import read_routes
 from headway_serving.core.routing import ModelRoutes
 from tests.e2e.faulty_model_server import Faults, faulty_model_server
 from tests.e2e.running import HEADWAY, Served, serving
+from tests.threads import Repeating
 
 QUICK = ("--interval", "1", "--min-samples", "40", "--patience", "60", "--max-p99-ratio", "4")
 """Seconds instead of minutes. Latency hardly counts: on a machine that runs other tests too no two arms are alike."""
@@ -67,36 +68,25 @@ def line_of(repository: ModelRepository, model: str, pictures: list[bytes], fold
         yield Line(repository, model, pictures, served, models, faults, address)
 
 
-class Users:
+class Users(Repeating):
     """People who keep asking for pictures of every class, each request under a key of its own; their answers.
 
     ``gateways``: whom they ask, in turn; ``seconds``: how long they waited, by the version that answered.
     """
 
     def __init__(self, line: Line, count: int = 6, gateways: Sequence[Served] = ()) -> None:
+        super().__init__(count)
         self.refusals: list[str] = []
         self.seconds: dict[int, list[float]] = defaultdict(list)
         self.failures: list[Exception] = []
         self._line = line
         self._gateways = gateways or [line.served]
-        self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(count)]
 
-    def __enter__(self) -> "Users":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(timeout=60)
-
-    def _run(self, number: int) -> None:
+    def run(self, number: int, /) -> None:
         asked = 0
         with httpx.Client(timeout=30) as http:
-            while not self._stop.is_set():
+            while not self.stopping.is_set():
                 asked += 1
                 url = f"{self._gateways[asked % len(self._gateways)].url}/v1/models/{self._line.model}:classify"
                 headers = {"Content-Type": "image/png", "X-Routing-Key": f"user-{number}-{asked}"}

@@ -1,7 +1,6 @@
 """`kill -9` of the model server under load: it is started again, and the gateway says so meanwhile."""
 
 import signal
-import threading
 import time
 from pathlib import Path
 
@@ -11,37 +10,27 @@ import psutil
 from tests.e2e.conftest import Trained
 from tests.e2e.running import Served, eventually, serving
 from tests.e2e.test_serving_line import HEAD, copied
+from tests.threads import Repeating
 
 THREADS = 8
 
 
-class Clients:
+class Clients(Repeating):
     """People who classify one picture after the other; what they were answered, and when."""
 
     def __init__(self, served: Served, picture: bytes) -> None:
+        super().__init__(THREADS)
         self.answers: list[tuple[float, httpx.Response]] = []
         self.failures: list[Exception] = []
         self._served = served
         self._picture = picture
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(THREADS)]
-
-    def __enter__(self) -> "Clients":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(timeout=60)
 
     def answered(self, status: int, since: float) -> bool:
         """Whether a request that began at or after `since` (`time.monotonic`) was answered with `status`."""
         return any(answer.status_code == status for began, answer in list(self.answers) if began >= since)
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
+    def run(self, _: int) -> None:
+        while not self.stopping.is_set():
             began = time.monotonic()
             try:
                 answer = self._served.classify(HEAD, self._picture)

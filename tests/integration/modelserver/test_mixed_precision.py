@@ -32,14 +32,7 @@ class Network(tf.Module):
         self.offset = tf.Variable(tf.constant([3], tf.int64))
         self.names = tf.Variable(["a", "b", "c", "d"])
         self.unused = tf.Variable(7.0)
-        file = tf.lookup.TextFileInitializer(
-            tf.saved_model.Asset(str(words)),
-            tf.string,
-            tf.lookup.TextFileIndex.WHOLE_LINE,
-            tf.int64,
-            tf.lookup.TextFileIndex.LINE_NUMBER,
-        )
-        self.table = tf.lookup.StaticHashTable(file, -1)
+        self.table = tiny_models.line_numbers(words)
 
     @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], tf.uint8, name="images")])
     def features(self, images):

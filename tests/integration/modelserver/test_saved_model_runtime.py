@@ -17,6 +17,7 @@ from headway_serving.modelserver.errors import Code, StatusError
 from headway_serving.modelserver.saved_model_loader import load_saved_model
 from headway_serving.modelserver.saved_model_runtime import SavedModel, SessionConfig
 from headway_serving.modelserver.tensor_codec import decode
+from tests.integration.modelserver import tiny_models
 
 SERVE = frozenset({"serve"})
 
@@ -63,14 +64,7 @@ def test_a_table_is_filled_from_its_asset_wherever_the_model_stands_and_text_is_
     class Words(tf.Module):
         def __init__(self) -> None:
             super().__init__()
-            file = tf.lookup.TextFileInitializer(
-                tf.saved_model.Asset(str(words)),
-                tf.string,
-                tf.lookup.TextFileIndex.WHOLE_LINE,
-                tf.int64,
-                tf.lookup.TextFileIndex.LINE_NUMBER,
-            )
-            self.table = tf.lookup.StaticHashTable(file, -1)
+            self.table = tiny_models.line_numbers(words)
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="words")])
         def number(self, words):

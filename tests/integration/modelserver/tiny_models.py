@@ -170,6 +170,18 @@ class Values(tf.Module):
         return {"half": tf.cast(v, tf.float16)}
 
 
+def line_numbers(file: Path) -> tf.lookup.StaticHashTable:
+    """A table, with the file as its asset: of each of its lines the number, from 0; of all else -1."""
+    lines = tf.lookup.TextFileInitializer(
+        tf.saved_model.Asset(str(file)),
+        tf.string,
+        tf.lookup.TextFileIndex.WHOLE_LINE,
+        tf.int64,
+        tf.lookup.TextFileIndex.LINE_NUMBER,
+    )
+    return tf.lookup.StaticHashTable(lines, -1)
+
+
 class Counting(tf.Module):
     """Counts its runs: `serving_default` adds n[0] to the count, `read` tells it."""
 
