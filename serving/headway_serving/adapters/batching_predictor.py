@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,10 @@ _SMOOTHING = 0.2
 
 _TURNS = 2
 """Of an event loop, until what was ready is in the queue: a request is read in one, and decoded in the next."""
+
+import os
+_FILLED = float(os.environ.get("FILLED","0.25"))
+"""The share of a full batch that does not wait for company."""
 
 _LONG_ROW_SECONDS = 0.0015
 """A row that takes longer costs as much in a batch as alone."""
@@ -120,6 +125,14 @@ def _wake_here(items: list[_Waiting]) -> None:
         item.wake()
 
 
+class _Start(Enum):
+    """Whether a request that begins to wait lets a call start: once the event loop has had its turn, or at once."""
+
+    NOT = 0
+    SOON = 1
+    NOW = 2
+
+
 class _Queue:
     """What waits for one version and signature, and how many calls are under way for it."""
 
@@ -129,16 +142,40 @@ class _Queue:
         self._waiting: deque[_Waiting] = deque()
         self._rows = 0
         self._calls = 0
+        # Of the calls, those that nobody has started yet: more may come to go with them.
+        self._put_off = 0
         self._row_seconds = 0.0
 
-    def enqueue(self, item: _Waiting) -> bool:
-        """Wait for a call to end. True if one may start now: the caller then sees to it."""
+    def enqueue(self, item: _Waiting) -> _Start:
+        """Wait for a call to end, unless one may start: the caller then sees to it."""
         with self._lock:
             self._waiting.append(item)
             self._rows += len(item.rows)
+            if self._put_off and self._filled():
+                self._put_off -= 1
+                return _Start.NOW
             if not self._worth_a_call():
-                return False
+                return _Start.NOT
             self._calls += 1
+            if item.loop is None or self._filled():
+                return _Start.NOW
+            self._put_off += 1
+            return _Start.SOON
+
+    def put_off(self) -> bool:
+        """Leave the room of a call that has ended to one that starts soon. False: it is worth it now."""
+        with self._lock:
+            if self._filled():
+                return False
+            self._put_off += 1
+            return True
+
+    def take_up(self) -> bool:
+        """Whether a call that was put off has not started meanwhile: the caller then starts it."""
+        with self._lock:
+            if not self._put_off:
+                return False
+            self._put_off -= 1
             return True
 
     def next_batch(self) -> list[_Waiting]:
@@ -164,6 +201,10 @@ class _Queue:
             return True
         worth_it = self._row_seconds > _LONG_ROW_SECONDS or 2 * self._rows >= self.max_rows()
         return self._calls < self._limits.max_calls and worth_it
+
+    def _filled(self) -> bool:
+        # The model need not idle until there is more: a larger batch would save less than that costs.
+        return self._rows >= _FILLED * self.max_rows()
 
     def max_rows(self) -> int:
         """Rows that one call may have now."""
@@ -221,11 +262,12 @@ class BatchingPredictor:
         self, queue: _Queue, route: Route, rows: NDArray[Any], expires_at: float, signature: str
     ) -> NDArray[np.float32]:
         item = _Waiting(rows, route, expires_at)
-        if queue.enqueue(item):
-            if item.loop is None:
-                self._executor.submit(self._drain, queue, signature)
-            else:
-                item.loop.call_soon(self._executor.submit, self._drain, queue, signature)
+        start = queue.enqueue(item)
+        if start is _Start.NOW:
+            self._executor.submit(self._drain, queue, signature)
+        elif start is _Start.SOON:
+            assert item.loop is not None
+            item.loop.call_soon(self._drain_later, item.loop, queue, signature, 0)
         return item.wait()
 
     def _drain(self, queue: _Queue, signature: str) -> None:
@@ -233,14 +275,14 @@ class BatchingPredictor:
         while batch := queue.next_batch():
             self._send(queue, signature, batch)
             loop = batch[0].loop
-            if loop is not None and not loop.is_closed():
+            if loop is not None and not loop.is_closed() and queue.put_off():
                 loop.call_soon_threadsafe(self._drain_later, loop, queue, signature, _TURNS)
                 return
 
     def _drain_later(self, loop: asyncio.AbstractEventLoop, queue: _Queue, signature: str, turns: int) -> None:
         if turns:
             loop.call_soon(self._drain_later, loop, queue, signature, turns - 1)
-        else:
+        elif queue.take_up():
             self._executor.submit(self._drain, queue, signature)
 
     def _send(self, queue: _Queue, signature: str, batch: list[_Waiting]) -> None:

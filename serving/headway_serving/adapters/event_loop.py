@@ -11,7 +11,8 @@ What blocks without asking the loop would hold up everybody: whatever takes long
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import greenlet
 
@@ -45,6 +46,35 @@ async def run(work: Callable[[], T]) -> T:
             asked = worker.switch(value)
     result: T = asked
     return result
+
+
+def start(loop: asyncio.AbstractEventLoop, work: Callable[[], T], then: Callable[[T], None]) -> None:
+    """Run blocking code on ``loop`` as :func:`run` does, without a task; ``then`` gets its result, on the loop.
+
+    For the loop's thread alone, outside of other such code. ``work`` must not raise.
+    """
+    worker = _OnLoop(work)
+    worker.loop = loop
+    _go_on(worker, worker.switch(), then)
+
+
+def _go_on(worker: _OnLoop, said: Any, then: Callable[[Any], None]) -> None:
+    """What ``worker`` said is its result if it has ended, else what it waits for."""
+    if worker.dead:
+        then(said)
+    else:
+        asyncio.ensure_future(said, loop=worker.loop).add_done_callback(partial(_resume, worker, then))
+
+
+def _resume(worker: _OnLoop, then: Callable[[Any], None], waited_for: "asyncio.Future[Any]") -> None:
+    try:
+        value = waited_for.result()
+    # Whatever it is, a cancellation too, it happened to the code that waits.
+    except BaseException as error:
+        said = worker.throw(error)
+    else:
+        said = worker.switch(value)
+    _go_on(worker, said, then)
 
 
 def wait_for(awaitable: Awaitable[T]) -> T:

@@ -12,6 +12,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from headway_serving.adapters.buffered_histogram import BufferedHistogram
 from headway_serving.core.requests import Fallback
 from headway_serving.core.routing import Route
 from headway_serving.core.shadow import Comparison
@@ -50,6 +51,24 @@ class Observation:
     bad_picture_codes: tuple[str, ...] = ()
 
 
+class InFlight:
+    """A block that is counted as long as something is in it. Safe for use by many threads."""
+
+    def __init__(self) -> None:
+        # Lists grow and shrink atomically: a number would need a lock.
+        self._inside: list[None] = []
+
+    def count(self) -> int:
+        """How many are in it now."""
+        return len(self._inside)
+
+    def __enter__(self) -> None:
+        self._inside.append(None)
+
+    def __exit__(self, *_: object) -> None:
+        self._inside.pop()
+
+
 class PrometheusMetrics:
     """Counts what requests did. The registry is an argument, so that tests read their own."""
 
@@ -60,14 +79,14 @@ class PrometheusMetrics:
             (*_VERSION_LABELS, "code"), registry=registry,
         )  # fmt: skip
         self._images = Counter("headway_images", "Pictures answered", _VERSION_LABELS, registry=registry)
-        self._seconds = Histogram(
+        self._seconds = BufferedHistogram(
             "headway_request_seconds", "Seconds from request to answer, all outcomes",
-            _VERSION_LABELS, buckets=REQUEST_SECONDS, registry=registry,
+            _VERSION_LABELS, REQUEST_SECONDS, registry,
         )  # fmt: skip
-        self._stage_seconds = Histogram(
+        self._stage_seconds = BufferedHistogram(
             "headway_stage_seconds",
             "Seconds in one stage: read, manifest, decode, preprocess, features, predict, rank",
-            (*_VERSION_LABELS, "stage"), buckets=_STAGE_SECONDS, registry=registry,
+            (*_VERSION_LABELS, "stage"), _STAGE_SECONDS, registry,
         )  # fmt: skip
         self._fallbacks = Counter(
             "headway_fallbacks", "Candidates that failed, by the problem's code, where the stable version answered",
@@ -84,9 +103,10 @@ class PrometheusMetrics:
         self._admission_limit = Gauge(
             "headway_admission_limit", "Requests that may be worked on at the same time now", registry=registry
         )
-        self.in_flight = Gauge(
+        self.in_flight = InFlight()
+        Gauge(
             "headway_requests_in_flight", "Classification requests being worked on", registry=registry
-        )
+        ).set_function(self.in_flight.count)
         self._routes_valid = Gauge(
             "headway_routes_valid", "1 if the routes file as it is now is in force, 0 if the last good one is",
             registry=registry,
@@ -158,7 +178,7 @@ class PrometheusMetrics:
         else:
             labels = (route.model, str(route.version), route.arm.value)
         self._child("requests", self._requests, (*labels, observation.code)).inc()
-        self._child("seconds", self._seconds, labels).observe(observation.seconds)
+        self._seconds.labels(*labels).observe(observation.seconds)
         if observation.code == "ok":
             self._child("images", self._images, labels).inc(observation.images)
         if observation.fallback is not None:
@@ -168,7 +188,7 @@ class PrometheusMetrics:
         for code in observation.bad_picture_codes:
             self._child("bad_pictures", self._bad_pictures, (code,)).inc()
         for stage, seconds in observation.stage_seconds.items():
-            self._child("stage", self._stage_seconds, (*labels, stage)).observe(seconds)
+            self._stage_seconds.labels(*labels, stage).observe(seconds)
 
     def exposition(self) -> bytes:
         """The page that Prometheus scrapes, of type :data:`CONTENT_TYPE`."""

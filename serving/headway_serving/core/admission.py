@@ -19,8 +19,7 @@ batch (several pictures), stable. A kind that was never seen unloaded says nothi
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import Enum
 from statistics import median
 
@@ -59,7 +58,7 @@ class Admission:
         self._limit = float(most)
         self._in_flight = 0
         self._arrived = 0
-        self._references: dict[tuple[str, int], deque[float]] = {}
+        self._references: dict[tuple[str, int], _Reference] = {}
         self._ratios: list[float] = []
         self._peak = 0
         self._finished = 0
@@ -76,32 +75,37 @@ class Admission:
         """Requests that are under way."""
         return self._in_flight
 
-    @contextmanager
-    def admitted(self, priority: Priority, model: str, pictures: int) -> Iterator[None]:
-        """Count the block as a request under way. Raises :class:`Overloaded` instead of entering it."""
+    def admitted(self, priority: Priority, model: str, pictures: int) -> "_Admitted":
+        """A block that counts as a request under way. Entering it raises :class:`Overloaded` instead."""
+        return _Admitted(self, priority.value, (model, pictures.bit_length()))
+
+    def enter(self, share: float) -> tuple[int, int, float]:
+        """Begin a request that may fill ``share`` of the limit: how many it met, how many had come, and the time.
+
+        Raises :class:`Overloaded`.
+        """
         with self._lock:
-            if self._in_flight >= max(1, int(self._limit * priority.value)):
+            others = self._in_flight
+            if others >= max(1, int(self._limit * share)):
                 raise self.overloaded()
-            others, arrived = self._in_flight, self._arrived
-            self._in_flight += 1
+            self._in_flight = others + 1
             self._arrived += 1
-            self._peak = max(self._peak, self._in_flight)
-            started = self._clock()
-        answered = False
-        try:
-            yield
-            answered = True
-        finally:
-            with self._lock:
-                now = self._clock()
-                self._in_flight -= 1
-                self._finished += 1
-                # A failure is faster or slower than the work that it replaces: it says nothing.
-                if answered:
-                    met = max(others, self._arrived - arrived - 1)
-                    self._learn((model, pictures.bit_length()), now - started, alone=met <= 1)
-                if now - self._window_started >= _WINDOW_SECONDS:
-                    self._adapt(now)
+            if others >= self._peak:
+                self._peak = others + 1
+            return others, self._arrived, self._clock()
+
+    def leave(self, kind: tuple[str, int], begun: tuple[int, int, float], *, answered: bool) -> None:
+        """End a request that has begun so."""
+        others, arrived, started = begun
+        with self._lock:
+            now = self._clock()
+            self._in_flight -= 1
+            self._finished += 1
+            # A failure is faster or slower than the work that it replaces: it says nothing.
+            if answered:
+                self._learn(kind, now - started, alone=max(others, self._arrived - arrived) <= 1)
+            if now - self._window_started >= _WINDOW_SECONDS:
+                self._adapt(now)
 
     def overloaded(self) -> Overloaded:
         """The error of a request that is turned away now, with the seconds until what is under way will be done."""
@@ -109,13 +113,13 @@ class Admission:
         return Overloaded(f"{self._in_flight} requests are being answered, as many as can be in good time", seconds)
 
     def _learn(self, kind: tuple[str, int], seconds: float, *, alone: bool) -> None:
-        references = self._references.get(kind)
-        if references is None:
-            references = self._references[kind] = deque(maxlen=_REFERENCE_SAMPLES)
+        reference = self._references.get(kind)
+        if reference is None:
+            reference = self._references[kind] = _Reference()
         if alone:
-            references.append(seconds)
-        if len(references) >= _ENOUGH_REFERENCES:
-            self._ratios.append(seconds / max(median(references), QUICK_SECONDS))
+            reference.add(seconds)
+        if reference.seconds is not None:
+            self._ratios.append(seconds / reference.seconds)
 
     def _adapt(self, now: float) -> None:
         elapsed = now - self._window_started
@@ -129,3 +133,31 @@ class Admission:
             self._limit = min(float(self._most), self._limit + max(1.0, 0.05 * self._limit))
         self._ratios.clear()
         self._peak = self._in_flight
+
+
+class _Reference:
+    """How long one kind of request takes unloaded; ``seconds`` is None until enough of them were seen."""
+
+    def __init__(self) -> None:
+        self._samples: deque[float] = deque(maxlen=_REFERENCE_SAMPLES)
+        self.seconds: float | None = None
+
+    def add(self, seconds: float) -> None:
+        """One more request, which met no other."""
+        self._samples.append(seconds)
+        if len(self._samples) >= _ENOUGH_REFERENCES:
+            self.seconds = max(median(self._samples), QUICK_SECONDS)
+
+
+class _Admitted:
+    # A class: a generator as context manager costs several times as much.
+    __slots__ = ("_admission", "_begun", "_kind", "_share")
+
+    def __init__(self, admission: Admission, share: float, kind: tuple[str, int]) -> None:
+        self._admission, self._share, self._kind = admission, share, kind
+
+    def __enter__(self) -> None:
+        self._begun = self._admission.enter(self._share)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._admission.leave(self._kind, self._begun, answered=kind is None)

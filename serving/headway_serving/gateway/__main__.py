@@ -23,6 +23,7 @@ def main() -> int:
         sys.stderr.write(f"headway-gateway: {error}\n")
         return 2
     _spare_the_collector()
+    sys.setswitchinterval(float(os.environ.get("SWI","0.005")))
     # The server raises the signal once more when it has finished: to have been asked to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)

@@ -71,9 +71,13 @@ class Parts:
 
 @dataclass(frozen=True)
 class Gateway:
-    """The application, and who refuses in front of it; with ``settings.admin_port`` it has no admin routes."""
+    """The application, and who answers pictures and refuses in front of it.
+
+    With ``settings.admin_port`` the application has no admin routes.
+    """
 
     app: Flask
+    posts: PicturePosts
     refusals: EarlyRefusals
 
 
@@ -108,8 +112,7 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     observed = ObservedClassifier(classifier, parts.metrics, settings.access_log)
     one_model = classify_endpoints.OneModel(observed, rules)
     app.register_blueprint(classify_endpoints.blueprint(one_model))
-    posts = PicturePosts(app.wsgi_app, one_model, _authentication(parts), settings.max_body_bytes)
-    app.wsgi_app = posts  # type: ignore[method-assign]  # the place that Flask has for layers in front of it
+    posts = PicturePosts(one_model, _authentication(parts), settings.max_body_bytes)
     app.register_blueprint(inference_endpoints.blueprint(observed, rules))
     app.register_blueprint(tfserving_rest_endpoints.blueprint(parts.rest, observed, rules))
     app.register_blueprint(inference_metadata_endpoints.blueprint(parts.routes, catalog, parts.server, readiness))
@@ -118,7 +121,7 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     if not settings.admin_port:
         app.register_blueprint(_admin(parts))
     app.register_blueprint(docs_endpoints.blueprint(app, tokens_needed=parts.tokens is not None))
-    return Gateway(app, EarlyRefusals(admission, observed))
+    return Gateway(app, posts, EarlyRefusals(admission, observed))
 
 
 def create_admin_app(parts: Parts) -> Flask:

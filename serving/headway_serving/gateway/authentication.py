@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable
 
 from flask import Flask, current_app, request
-from werkzeug.wrappers import Request
 
 from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
 from headway_serving.adapters.token_file import Scope, Tokens
 from headway_serving.gateway.error_responses import Forbidden, Unauthorized
 from headway_serving.gateway.operations import operation_of
 from headway_serving.gateway.request_context import current
+from headway_serving.gateway.request_rules import Asked
 
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
 
@@ -24,7 +24,7 @@ class Authentication:
     def __init__(self, tokens: Callable[[], Tokens] | None, metrics: PrometheusMetrics) -> None:
         self._tokens, self._metrics = tokens, metrics
 
-    def check(self, http: Request, needed: Scope | None) -> None:
+    def check(self, http: Asked, needed: Scope | None) -> None:
         """Note the caller's name with the current request. Raises :class:`Unauthorized` or :class:`Forbidden`."""
         if self._tokens is None or needed is None:
             return
@@ -52,7 +52,7 @@ def _scope_needed() -> Scope | None:
     return Scope.ADMIN if operation is None else operation.scope
 
 
-def _caller(http: Request, tokens: Tokens, needed: Scope) -> str:
+def _caller(http: Asked, tokens: Tokens, needed: Scope) -> str:
     header = http.headers.get("Authorization")
     if header is None:
         raise Unauthorized("this gateway asks for a token; send Authorization: Bearer TOKEN")

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from flask import Blueprint, Response, request
-from werkzeug.wrappers import Request
 
 from headway_serving.core.classification import Classification
 from headway_serving.core.errors import InvalidRequest
@@ -25,7 +24,7 @@ from headway_serving.gateway.image_bodies import read_images
 from headway_serving.gateway.observed_requests import ObservedClassifier, route_headers
 from headway_serving.gateway.operations import describes
 from headway_serving.gateway.request_context import current
-from headway_serving.gateway.request_rules import RequestRules, deadline_of, routing_key, version_number
+from headway_serving.gateway.request_rules import Asked, RequestRules, deadline_of, routing_key, version_number
 
 N = TypeVar("N", int, float)
 
@@ -49,7 +48,7 @@ class OneModel:
     rules: RequestRules
 
     def answer(
-        self, http: Request, model: str, version: str | None, label: str | None, read: Callable[[], list[bytes]]
+        self, http: Asked, model: str, version: str | None, label: str | None, read: Callable[[], list[bytes]]
     ) -> Answered | Response:
         """The answer, or the problem of any error. ``read`` gives the encoded pictures and may raise."""
 
@@ -106,7 +105,7 @@ def blueprint(one: OneModel) -> Blueprint:
 
 
 def _read(
-    http: Request, model: str, pin: Pin, rules: RequestRules, progress: Progress, read: Callable[[], list[bytes]]
+    http: Asked, model: str, pin: Pin, rules: RequestRules, progress: Progress, read: Callable[[], list[bytes]]
 ) -> ClassifyRequest:
     deadline = deadline_of(http, rules)
     with progress.stages.timed("read", current().received_at):
@@ -127,7 +126,7 @@ def _answered(classification: Classification, progress: Progress) -> Answered | 
     return Answered(f"{text}\n".encode(), route_headers(classification.route, progress.stages))
 
 
-def _number(http: Request, name: str, kind: type[N], default: N, low: float, high: float) -> N:
+def _number(http: Asked, name: str, kind: type[N], default: N, low: float, high: float) -> N:
     text = http.args.get(name) if http.query_string else None
     if text is None:
         return default

@@ -5,7 +5,6 @@ Importing does nothing.
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -24,7 +23,6 @@ from headway_serving.gateway.admin_server import AdminServer
 from headway_serving.gateway.app import Parts, create_admin_app, create_gateway
 from headway_serving.gateway.front_door import FrontDoor
 from headway_serving.gateway.log_lines import OneLineFormatter
-from headway_serving.gateway.picture_posts import is_picture_post
 from headway_serving.gateway.request_bodies import BodyReader, BodyRules
 from headway_serving.settings import GatewaySettings
 
@@ -59,7 +57,7 @@ def compose(settings: GatewaySettings) -> FrontDoor:
     )
     return FrontDoor(
         gateway.app.wsgi_app,
-        partial(is_picture_post, max_body_bytes=settings.max_body_bytes),
+        gateway.posts,
         ThreadPoolExecutor(settings.threads, thread_name_prefix="request"),
         BodyReader(bodies),
         gateway.refusals,

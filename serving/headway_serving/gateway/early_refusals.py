@@ -5,6 +5,7 @@ answered, most of the time would go into saying no; so the HTTP server says it, 
 """
 
 import json
+import time
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -12,8 +13,8 @@ from headway_serving.core.admission import Admission
 from headway_serving.core.errors import Overloaded
 from headway_serving.gateway.error_responses import problem_part, retry_after_seconds
 from headway_serving.gateway.observed_requests import ObservedClassifier
-from headway_serving.gateway.raw_problems import raw_problem
-from headway_serving.gateway.request_context import identify
+from headway_serving.gateway.raw_answers import raw_problem
+from headway_serving.gateway.request_context import begin
 
 _PREFIX, _VERB = b"/v1/models/", b":classify"
 
@@ -38,7 +39,7 @@ class EarlyRefusals:
         if self.under_way < self._admission.limit:
             return None
         sent_id = next((value for name, value in headers if name == b"x-request-id"), b"")
-        identity = identify({"HTTP_X_REQUEST_ID": sent_id.decode("latin-1")})
+        identity = begin(sent_id.decode("latin-1"), None, time.monotonic())
         error = self._admission.overloaded()
         model = target[len(_PREFIX) :].split(b"/", 1)[0].split(b":", 1)[0].decode("latin-1")
         self._classifier.count_refusal(model, error)

@@ -1,7 +1,8 @@
 """Between the HTTP server's event loop and the WSGI application: where each request is worked on.
 
 * A posted picture is classified on the loop's own thread, as a greenlet (``adapters.event_loop``): no switch between
-  threads is needed for it, and those cost more than all the work on a small picture.
+  threads is needed for it, and those cost more than all the work on a small picture. (One that came in one piece never
+  gets here: ``gateway.http_server`` has it answered.)
 * All else (forms, JSON, pages, metrics) goes to a pool of threads, where code may block.
 
 Either gets a request only when its body is complete, so that a slow client holds up nothing but itself.
@@ -13,11 +14,15 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from werkzeug.exceptions import ClientDisconnected
+
 from headway_serving.adapters import event_loop
 from headway_serving.gateway.early_refusals import EarlyRefusals
+from headway_serving.gateway.picture_posts import PicturePost, PicturePosts
 from headway_serving.gateway.request_bodies import BodyReader, NotRead, Receive
 from headway_serving.gateway.request_context import RECEIVED_AT
 
@@ -26,17 +31,18 @@ BODY_IS_HERE = "headway.body_is_here"
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
 @dataclass(frozen=True)
 class FrontDoor:
     """An ASGI application around a WSGI one.
 
-    ``on_loop`` tells which requests never block; ``refusals`` is for the HTTP server, which asks before it reads on.
+    ``refusals`` is for the HTTP server, which asks before it reads on.
     """
 
     application: Application
-    on_loop: Callable[[dict[str, Any]], bool]
+    posts: PicturePosts
     threads: Executor
     bodies: BodyReader
     refusals: EarlyRefusals
@@ -44,21 +50,41 @@ class FrontDoor:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
         environ = _environ(scope)
+        post = self.posts.opened(scope["method"].encode(), _target(scope), scope["headers"])
         held = await self.bodies.read(environ, receive, is_here=BODY_IS_HERE in scope.get("extensions", ()))
         try:
-            if self.on_loop(environ):
-                answer = await event_loop.run(lambda: _answer(self.application, environ))
+            if post is not None:
+                status, headers, body = await event_loop.run(partial(_answer_post, self.posts, post, environ))
             else:
                 loop = asyncio.get_running_loop()
-                answer = await loop.run_in_executor(self.threads, _answer, self.application, environ)
+                status, headers, body = await loop.run_in_executor(self.threads, _answer, self.application, environ)
         finally:
             self.bodies.release(held)
-        status, headers, body = answer
         if isinstance(environ["wsgi.input"], NotRead):
             # The rest of the body may still come, and would be taken for the next request.
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _target(scope: MutableMapping[str, Any]) -> bytes:
+    path, query = scope["raw_path"], scope["query_string"]
+    return b"%b?%b" % (path, query) if query else bytes(path)
+
+
+def _answer_post(posts: PicturePosts, post: PicturePost, environ: dict[str, Any]) -> Answer:
+    def read() -> bytes:
+        body: bytes = environ["wsgi.input"].read(post.length)
+        if len(body) < post.length:
+            raise ClientDisconnected
+        return body
+
+    answer = posts.answer(post, read)
+    return answer.status, _encoded([*answer.headers, ("content-length", str(len(answer.body)))]), answer.body
+
+
+def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 def _environ(scope: MutableMapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +120,7 @@ def _variable(name: bytes) -> str:
     return variable if variable in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{variable}"
 
 
-def _answer(application: Application, environ: dict[str, Any]) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+def _answer(application: Application, environ: dict[str, Any]) -> Answer:
     """Call the WSGI application: status, headers, and the whole body."""
     said: list[Any] = []
 
@@ -108,4 +134,4 @@ def _answer(application: Application, environ: dict[str, Any]) -> tuple[int, lis
         if hasattr(parts, "close"):
             parts.close()
     status, headers = said
-    return int(status[:3]), [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers], body
+    return int(status[:3]), _encoded(headers), body

@@ -1,4 +1,10 @@
-"""uvicorn as the gateway's HTTP server, with bounds on what comes before a request's body."""
+"""uvicorn as the gateway's HTTP server, with bounds on what comes before a body, and a short way for pictures.
+
+A picture that comes in one piece with its headers is answered from here, without what ASGI asks for each request (a
+task, a scope, an event, two messages and two writes): that costs more than all else about a small picture. Whatever is
+not of that kind (more than one piece, an answer before it still under way, a client that does not read) goes uvicorn's
+way, through the :class:`~headway_serving.gateway.front_door.FrontDoor`.
+"""
 
 import asyncio
 import json
@@ -9,11 +15,12 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from headway_serving.gateway.early_refusals import EarlyRefusals
+from headway_serving.adapters import event_loop
 from headway_serving.gateway.error_responses import http_problem
 from headway_serving.gateway.front_door import BODY_IS_HERE, FrontDoor
-from headway_serving.gateway.raw_problems import raw_problem
-from headway_serving.gateway.request_context import identify
+from headway_serving.gateway.picture_posts import PicturePost, PostAnswer
+from headway_serving.gateway.raw_answers import raw_answer, raw_problem
+from headway_serving.gateway.request_context import begin
 
 _MOST_HEAD_BYTES = 64 * 1024
 _MOST_HEADERS = 100
@@ -34,24 +41,46 @@ class _HeadTooLarge(Exception):
     pass
 
 
+class _NobodyWaits:
+    """In the place of an event that nobody waits for."""
+
+    def set(self) -> None:
+        """Say that something has happened."""
+
+
+class _PictureCycle:
+    """A picture that is being answered, as far as uvicorn's protocol asks its requests."""
+
+    message_event = _NobodyWaits()
+
+    def __init__(self) -> None:
+        self.keep_alive = True
+        self.disconnected = self.response_complete = False
+
+
 class LimitedHeads(HttpToolsProtocol):
     """uvicorn's protocol; a request's line and headers are bounded in size and in time, and refused with problems."""
 
-    def __init__(self, refusals: EarlyRefusals, *arguments: Any, **options: Any) -> None:
+    def __init__(self, door: FrontDoor, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._refusals = refusals
+        self._refusals, self._posts, self._bodies = door.refusals, door.posts, door.bodies
         self._counts = self._counted = self._refused = False
+        self._post: PicturePost | None = None
+        self._pieces: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         self._head_bytes = 0
         self._head_since: float | None = time.monotonic()
+        self._idle_since: float | None = None
         self._refusal = 400
         super().connection_made(transport)  # type: ignore[arg-type]  # so asyncio declares it
 
     def data_received(self, data: bytes) -> None:
         """A client has sent something."""
         super().data_received(data)
+        if self._post is not None:
+            self._leave_to_uvicorn()
         if self._head_since is not None and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > _MOST_HEAD_BYTES:
@@ -60,7 +89,7 @@ class LimitedHeads(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._head_since = time.monotonic()
+        self._head_since, self._idle_since = time.monotonic(), None
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -77,35 +106,85 @@ class LimitedHeads(HttpToolsProtocol):
             raise _HeadTooLarge
         self._head_since, self._head_bytes = None, 0
         answers_next = self.cycle is None or self.cycle.response_complete
-        self._counts = answers_next and self._refusals.concern(self.parser.get_method(), self.url)
-        # Without the body that it waits to be asked for, or as the last request: rare, and refused in its turn.
-        if self._counts and not self.expect_100_continue and self.parser.should_keep_alive():
+        method, parser = self.parser.get_method(), self.parser
+        self._counts = answers_next and self._refusals.concern(method, self.url)
+        # Without the body that it waits to be asked for, or as the last request: rare, and has its turn.
+        if self._counts and not self.expect_100_continue and parser.should_keep_alive():
             refusal = self._refusals.refusal(self.url, self.headers)
             if refusal is not None:
                 self._refused = True
                 self.transport.write(refusal)
                 return
+            if not (self.flow.write_paused or parser.should_upgrade()):
+                self._post = self._posts.opened(method, self.url, self.headers)
+                if self._post is not None:
+                    return
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body is here; that of a request that was refused is left."""
-        if not self._refused:
+        if self._post is not None:
+            self._pieces.append(body)
+        elif not self._refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """A request is here as a whole."""
         if self._refused:
             self._refused = False
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._wait_for_more()
             return
+        if self._post is not None:
+            if self._bodies.hold(self._post.length):
+                self._answer(self._post)
+                return
+            self._leave_to_uvicorn()
         super().on_message_complete()
         self.scope["extensions"] = {BODY_IS_HERE: {}}
         if self._counts:
-            self._counted = True
-            self._refusals.under_way += 1
+            self._count()
+
+    def _leave_to_uvicorn(self) -> None:
+        """Of the picture that has begun not all is here, or there is no room for it."""
+        pieces, self._post, self._pieces = self._pieces, None, []
+        super().on_headers_complete()
+        for piece in pieces:
+            super().on_body(piece)
+
+    def _answer(self, post: PicturePost) -> None:
+        """Answer the picture that is here."""
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._post, self._pieces = None, []
+        cycle = _PictureCycle()
+        self.cycle = cycle  # type: ignore[assignment]  # it has what is asked of one
+        self._count()
+        work = partial(self._posts.answer, post, lambda: body)
+        event_loop.start(self.loop, work, partial(self._answered, cycle, post.length))
+
+    def _answered(self, cycle: _PictureCycle, held: int, answer: PostAnswer) -> None:
+        self._bodies.release(held)
+        cycle.response_complete = True
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        headers = [*self._usual_headers(), *answer.headers]
+        if not cycle.keep_alive:
+            headers.append(("connection", "close"))
+        self.transport.write(raw_answer(answer.status, headers, answer.body))
+        if not cycle.keep_alive:
+            self.transport.close()
+        if self.pipeline:
+            self.on_response_complete()
+        else:
+            self._count_no_more()
+            self.server_state.total_requests += 1
+            self._wait_for_more()
+
+    def _usual_headers(self) -> list[tuple[str, str]]:
+        return [(name.decode(), value.decode()) for name, value in self.server_state.default_headers]
+
+    def _wait_for_more(self) -> None:
+        """The next request may come; :meth:`end_if_stalled` looks whether one does."""
+        self._idle_since = time.monotonic()
 
     def on_response_complete(self) -> None:
         """A request is answered."""
@@ -116,6 +195,10 @@ class LimitedHeads(HttpToolsProtocol):
         """The client is gone, or the server has closed the connection."""
         self._count_no_more()
         super().connection_lost(exc)
+
+    def _count(self) -> None:
+        self._counted = True
+        self._refusals.under_way += 1
 
     def _count_no_more(self) -> None:
         # Nor what comes later of a body whose request was answered without it.
@@ -135,16 +218,16 @@ class LimitedHeads(HttpToolsProtocol):
         self.transport.close()
 
     def end_if_stalled(self, now: float) -> None:
-        """Close the connection if a request has begun on it and its headers do not come, or if none ever begins."""
+        """Close the connection if a request has begun on it and its headers do not come, or if none begins."""
         patience = _KEEP_ALIVE_SECONDS if self.headers is None else _HEAD_SECONDS
-        if self._head_since is None or now - self._head_since < patience:
-            return
-        if self.cycle is None or self.cycle.response_complete:
+        stalled = self._head_since is not None and now - self._head_since >= patience
+        idle = self._idle_since is not None and now - self._idle_since >= _KEEP_ALIVE_SECONDS
+        if (stalled or idle) and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
 
 
 def _refusal(status: int) -> bytes:
-    request_id = identify({}).request_id
+    request_id = begin("", None, time.monotonic()).request_id
     body = json.dumps({**http_problem(status, _DETAILS[status]), "request_id": request_id})
     return raw_problem(status, body, ("Connection", "close"))
 
@@ -159,7 +242,7 @@ class GatewayServer(uvicorn.Server):
                 host=host,
                 port=port,
                 loop="uvloop",
-                http=partial(LimitedHeads, application.refusals),  # type: ignore[arg-type]  # it is called as a class is
+                http=partial(LimitedHeads, application),  # type: ignore[arg-type]  # it is called as a class is
                 ws="none",
                 interface="asgi3",
                 lifespan="off",

@@ -72,7 +72,7 @@ class ObservedClassifier:
         """
         started = current().received_at if since is None else since
         progress = Progress()
-        with self.metrics.in_flight.track_inprogress():
+        with self.metrics.in_flight:
             try:
                 outcome = work(progress)
             except Exception as error:

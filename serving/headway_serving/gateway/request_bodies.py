@@ -95,6 +95,13 @@ class BodyReader:
         environ["wsgi.input"] = io.BytesIO(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         return held
 
+    def hold(self, held: int) -> bool:
+        """Count a body that is here already; False, and nothing is counted, if there is no room for it."""
+        if self._held + held > self._rules.max_held_bytes:
+            return False
+        self._held += held
+        return True
+
     def release(self, held: int) -> None:
         """So many bytes of a body are needed no more."""
         self._held -= held

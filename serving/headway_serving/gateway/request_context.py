@@ -34,17 +34,21 @@ _current: ContextVar[RequestIdentity] = ContextVar("request_identity")
 
 
 def identify(environ: Mapping[str, Any]) -> RequestIdentity:
-    """Make the request of a WSGI environment the current one of this ``contextvars`` context.
+    """Make the request of a WSGI environment the current one; see :func:`begin`."""
+    received_at = environ.get(RECEIVED_AT) or time.monotonic()
+    return begin(environ.get("HTTP_X_REQUEST_ID", ""), environ.get("HTTP_TRACEPARENT"), received_at)
 
-    Its id is the caller's, if that is harmless, else a new one.
+
+def begin(wanted_id: str, traceparent: str | None, received_at: float) -> RequestIdentity:
+    """Make a request the current one of this ``contextvars`` context.
+
+    Its id is the one that the caller wants, if that is harmless, else a new one.
     """
-    wanted = environ.get("HTTP_X_REQUEST_ID", "")
     # An id is no secret, and asking the system for one costs a switch to another thread.
-    request_id = wanted if _REQUEST_ID.fullmatch(wanted) else f"{random.getrandbits(128):032x}"
-    identity = RequestIdentity(request_id, environ.get(RECEIVED_AT) or time.monotonic())
-    parent = environ.get("HTTP_TRACEPARENT")
-    if parent is not None:
-        trace = _TRACEPARENT.fullmatch(parent)
+    harmless = wanted_id and _REQUEST_ID.fullmatch(wanted_id)
+    identity = RequestIdentity(wanted_id if harmless else f"{random.getrandbits(128):032x}", received_at)
+    if traceparent is not None:
+        trace = _TRACEPARENT.fullmatch(traceparent)
         identity.trace_id = trace.group(1) if trace else None
     _current.set(identity)
     return identity

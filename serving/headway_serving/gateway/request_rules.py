@@ -1,12 +1,44 @@
 """What every request that runs a model says in the same way, whatever door it takes: time, routing key, version."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from werkzeug.wrappers import Request
+from typing import Protocol
 
 from headway_serving.core.errors import InvalidRequest
 from headway_serving.core.requests import Deadline
 from headway_serving.gateway.request_context import current
+
+
+class HeaderValues(Protocol):
+    """The headers of a request."""
+
+    def get(self, name: str, /) -> str | None:
+        """The value of a header, whatever the case of its name, or None."""
+        ...
+
+
+class Asked(Protocol):
+    """What is read of a request; werkzeug's ``Request`` has it, and :class:`~.picture_posts.PicturePost`."""
+
+    @property
+    def headers(self) -> HeaderValues:
+        """Its headers."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Where it goes, without parameters."""
+        ...
+
+    @property
+    def query_string(self) -> bytes:
+        """Its parameters as they were sent; empty without any."""
+        ...
+
+    @property
+    def args(self) -> Mapping[str, str]:
+        """Its parameters by name."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -18,7 +50,7 @@ class RequestRules:
     max_timeout_ms: int
 
 
-def deadline_of(http: Request, rules: RequestRules) -> Deadline:
+def deadline_of(http: Asked, rules: RequestRules) -> Deadline:
     """The moment ``X-Request-Timeout-Ms`` asks for, or the usual one. Raises :class:`InvalidRequest`."""
     text, since = http.headers.get("X-Request-Timeout-Ms"), current().received_at
     if text is None:
@@ -29,7 +61,7 @@ def deadline_of(http: Request, rules: RequestRules) -> Deadline:
     return Deadline(int(text) / 1000, since)
 
 
-def routing_key(http: Request) -> str:
+def routing_key(http: Asked) -> str:
     """``X-Routing-Key``, else the name of the caller's token, else the request's id, which spreads over the arms."""
     identity = current()
     return http.headers.get("X-Routing-Key") or identity.caller or identity.request_id
