@@ -3,10 +3,11 @@
 Theory of operation. For every version and signature there is a queue and a small number of calls under way:
 
 * no call is under way: one starts at once. On an event loop that is when the loop has seen to what is ready, so that
-  requests that arrived together go together;
+  requests that arrived together go together; or, of many, when half a batch of them is here: then the model works on
+  one half while the loop sees to the other;
 * else the rows wait. Whenever a call ends, all that has waited meanwhile goes into the next one, up to a bound: the
   busier the version, the larger its batches. The bound is in rows and in time, so that a slow model's batch does not
-  hold up a request for long. On an event loop the next one starts, again, when the loop has seen to what is ready:
+  hold up a request for long. On an event loop, less than half a batch waits until the loop has seen to what is ready:
   clients who were just answered may be among it;
 * a further call beside the one under way is worth it only for half a batch: two small ones cost more than one. A row
   that takes long gains nothing from company, and other cores may be free for it.
@@ -25,11 +26,13 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headway_serving.adapters import event_loop
 from headway_serving.adapters.event_loop import running_loop, wait_for
 from headway_serving.core.classification import Predictor
 from headway_serving.core.errors import DeadlineExceeded, PredictionFailed
@@ -40,10 +43,6 @@ _SMOOTHING = 0.2
 
 _TURNS = 2
 """Of an event loop, until what was ready is in the queue: a request is read in one, and decoded in the next."""
-
-import os
-_FILLED = float(os.environ.get("FILLED","0.25"))
-"""The share of a full batch that does not wait for company."""
 
 _LONG_ROW_SECONDS = 0.0015
 """A row that takes longer costs as much in a batch as alone."""
@@ -108,19 +107,20 @@ class _Waiting:
 
 def _wake(batch: list[_Waiting]) -> None:
     """Let all of a batch go on; a loop is told once for all of its requests."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
+    here = running_loop()
+    elsewhere: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
     for item in batch:
-        if item.loop is None:
+        if item.loop in (None, here):
             item.wake()
         else:
-            by_loop.setdefault(item.loop, []).append(item)
-    for loop, items in by_loop.items():
+            elsewhere.setdefault(item.loop, []).append(item)
+    for loop, items in elsewhere.items():
         # A closed loop has nobody left who waits.
         if not loop.is_closed():
-            loop.call_soon_threadsafe(_wake_here, items)
+            loop.call_soon_threadsafe(_wake_all, items)
 
 
-def _wake_here(items: list[_Waiting]) -> None:
+def _wake_all(items: list[_Waiting]) -> None:
     for item in items:
         item.wake()
 
@@ -199,12 +199,12 @@ class _Queue:
     def _worth_a_call(self) -> bool:
         if not self._calls:
             return True
-        worth_it = self._row_seconds > _LONG_ROW_SECONDS or 2 * self._rows >= self.max_rows()
+        worth_it = self._row_seconds > _LONG_ROW_SECONDS or self._filled()
         return self._calls < self._limits.max_calls and worth_it
 
     def _filled(self) -> bool:
-        # The model need not idle until there is more: a larger batch would save less than that costs.
-        return self._rows >= _FILLED * self.max_rows()
+        """Whether so much waits that more company would save less than it costs to let the model idle."""
+        return 2 * self._rows >= self.max_rows()
 
     def max_rows(self) -> int:
         """Rows that one call may have now."""
@@ -220,7 +220,8 @@ class _Queue:
 class BatchingPredictor:
     """A :class:`Predictor` that sends what arrives at the same time to another one together. Safe for many threads.
 
-    ``executor`` runs the calls and should not be bounded below the number of versions times ``limits.max_calls``.
+    Calls for requests on an event loop are made on it: ``inner`` has to wait as :mod:`.event_loop` says. ``executor``
+    runs the others, and should not be bounded below the number of versions times ``limits.max_calls``.
     ``observe`` is told the route, the signature and the rows of every call.
     """
 
@@ -264,26 +265,33 @@ class BatchingPredictor:
         item = _Waiting(rows, route, expires_at)
         start = queue.enqueue(item)
         if start is _Start.NOW:
-            self._executor.submit(self._drain, queue, signature)
+            self._begin(item.loop, queue, signature)
         elif start is _Start.SOON:
             assert item.loop is not None
-            item.loop.call_soon(self._drain_later, item.loop, queue, signature, 0)
+            self._begin_later(item.loop, queue, signature, 1)
         return item.wait()
 
+    def _begin(self, loop: asyncio.AbstractEventLoop | None, queue: _Queue, signature: str) -> None:
+        """Start the call that the queue has made room for."""
+        if loop is None:
+            self._executor.submit(self._drain, queue, signature)
+        else:
+            event_loop.start(loop, partial(self._drain, queue, signature), lambda _: None)
+
+    def _begin_later(self, loop: asyncio.AbstractEventLoop, queue: _Queue, signature: str, turns: int) -> None:
+        if turns:
+            loop.call_soon(self._begin_later, loop, queue, signature, turns - 1)
+        elif queue.take_up():
+            self._begin(loop, queue, signature)
+
     def _drain(self, queue: _Queue, signature: str) -> None:
-        """Call until nothing waits that is worth it; or once, if an event loop then has its turn."""
+        """Call until nothing waits that is worth it; on an event loop, until less waits than is worth it at once."""
+        loop = running_loop()
         while batch := queue.next_batch():
             self._send(queue, signature, batch)
-            loop = batch[0].loop
-            if loop is not None and not loop.is_closed() and queue.put_off():
-                loop.call_soon_threadsafe(self._drain_later, loop, queue, signature, _TURNS)
+            if loop is not None and queue.put_off():
+                self._begin_later(loop, queue, signature, _TURNS)
                 return
-
-    def _drain_later(self, loop: asyncio.AbstractEventLoop, queue: _Queue, signature: str, turns: int) -> None:
-        if turns:
-            loop.call_soon(self._drain_later, loop, queue, signature, turns - 1)
-        elif queue.take_up():
-            self._executor.submit(self._drain, queue, signature)
 
     def _send(self, queue: _Queue, signature: str, batch: list[_Waiting]) -> None:
         rows = batch[0].rows if len(batch) == 1 else np.concatenate([item.rows for item in batch])

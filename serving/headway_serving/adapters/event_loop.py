@@ -51,7 +51,7 @@ async def run(work: Callable[[], T]) -> T:
 def start(loop: asyncio.AbstractEventLoop, work: Callable[[], T], then: Callable[[T], None]) -> None:
     """Run blocking code on ``loop`` as :func:`run` does, without a task; ``then`` gets its result, on the loop.
 
-    For the loop's thread alone, outside of other such code. ``work`` must not raise.
+    For the loop's thread alone. ``work`` must not raise.
     """
     worker = _OnLoop(work)
     worker.loop = loop
@@ -67,6 +67,8 @@ def _go_on(worker: _OnLoop, said: Any, then: Callable[[Any], None]) -> None:
 
 
 def _resume(worker: _OnLoop, then: Callable[[Any], None], waited_for: "asyncio.Future[Any]") -> None:
+    # Whoever started it may have ended: it is the loop that it comes back to.
+    worker.parent = greenlet.getcurrent()
     try:
         value = waited_for.result()
     # Whatever it is, a cancellation too, it happened to the code that waits.

@@ -104,9 +104,9 @@ class PrometheusMetrics:
             "headway_admission_limit", "Requests that may be worked on at the same time now", registry=registry
         )
         self.in_flight = InFlight()
-        Gauge(
-            "headway_requests_in_flight", "Classification requests being worked on", registry=registry
-        ).set_function(self.in_flight.count)
+        Gauge("headway_requests_in_flight", "Classification requests being worked on", registry=registry).set_function(
+            self.in_flight.count
+        )
         self._routes_valid = Gauge(
             "headway_routes_valid", "1 if the routes file as it is now is in force, 0 if the last good one is",
             registry=registry,

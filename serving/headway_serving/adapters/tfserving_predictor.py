@@ -1,12 +1,15 @@
 """The gateway's model server: TensorFlow Serving's gRPC protocol behind the core's protocols."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import grpc
+import grpc.aio
 import numpy as np
 from numpy.typing import NDArray
 
+from headway_serving.adapters.event_loop import running_loop, wait_for
 from headway_serving.core.errors import (
     DeadlineExceeded,
     IncompatibleModel,
@@ -44,20 +47,22 @@ _ERRORS: Mapping[grpc.StatusCode, type[ServingError]] = {
 class TfServingPredictor:
     """Predictions, manifests and states from one model server, or from the replicas behind one name.
 
-    Safe for use by many threads; the channel connects when first used and again after a loss.
+    Safe for use by many threads and on one event loop; a channel connects when first used and again after a loss.
     """
 
     def __init__(self, target: str) -> None:
         self._target = target
         self._channel = rpc.open_channel(target)
         self._stub = rpc.ModelServerStub(self._channel)
+        # A loop's channel is made on the loop.
+        self._on_loop: tuple[asyncio.AbstractEventLoop, rpc.ModelServerStub] | None = None
 
     def predict(
         self, route: Route, rows: NDArray[Any], timeout: float, signature: str = "serving_default"
     ) -> NDArray[np.float32]:
         """N rows -> ``float32[N, K]`` with one Predict of ``signature``. Raises a ``ServingError``."""
         request = codec.rows_request(route.model, route.version, signature, rows)
-        response = self._call(self._stub.predict, request, route, timeout)
+        response = self._call(request, route, timeout)
         try:
             return codec.rows_of(response, signature, len(rows))
         except codec.MalformedAnswer as error:
@@ -67,7 +72,7 @@ class TfServingPredictor:
         """The version's manifest as it is inside the SavedModel. Raises a ``ServingError``."""
         request = codec.manifest_request(route.model, route.version)
         try:
-            return codec.manifest_of(self._call(self._stub.predict, request, route, timeout))
+            return codec.manifest_of(self._call(request, route, timeout))
         except (codec.MalformedAnswer, PredictionFailed) as error:
             raise IncompatibleModel(
                 f"{route.model} version {route.version} does not describe itself: {error}; export it with Headway"
@@ -89,9 +94,13 @@ class TfServingPredictor:
         """Close the channel; calls in flight are cancelled."""
         self._channel.close()
 
-    def _call(self, method: Callable[..., Any], request: Any, route: Route, timeout: float) -> Any:
+    def _call(self, request: Any, route: Route, timeout: float) -> Any:
+        """Make one Predict; on an event loop, the loop goes on meanwhile."""
+        loop = running_loop()
         try:
-            return method(request, timeout=timeout)
+            if loop is None:
+                return self._stub.predict(request, timeout=timeout)
+            return wait_for(self._stub_on(loop).predict(request, timeout=timeout))
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.NOT_FOUND:
                 raise self._translated(error) from error
@@ -100,6 +109,12 @@ class TfServingPredictor:
             raise ModelUnavailable(
                 f"version {route.version} of model {route.model!r} gets traffic but is not loaded"
             ) from error
+
+    def _stub_on(self, loop: asyncio.AbstractEventLoop) -> rpc.ModelServerStub:
+        known = self._on_loop
+        if known is None or known[0] is not loop:
+            known = self._on_loop = loop, rpc.ModelServerStub(rpc.open_channel(self._target, grpc.aio))
+        return known[1]
 
     def _translated(self, error: grpc.RpcError) -> ServingError:
         kind = _ERRORS.get(error.code(), PredictionFailed)

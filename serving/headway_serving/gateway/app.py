@@ -12,7 +12,6 @@ from werkzeug.routing import BaseConverter
 from headway_contract.preprocessing import DecodeLimits
 from headway_serving.adapters.batching_predictor import BatchingPredictor, BatchLimits
 from headway_serving.adapters.event_loop import aside
-from headway_serving.adapters.manifests_aside import ManifestsAside
 from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
 from headway_serving.adapters.route_file import RouteFile
 from headway_serving.adapters.token_file import TokenFile
@@ -93,7 +92,7 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     callers = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="call")
     # No more pictures at the same time than there are cores: more would take as long, and all their memory at once.
     decoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
-    catalog = Catalog(ManifestsAside(parts.server, callers))
+    catalog = Catalog(parts.server)
     admission = Admission(settings.max_in_flight)
     parts.metrics.watch_admission(lambda: admission.limit)
     batch_limits = BatchLimits(settings.max_batch_rows, settings.target_batch_ms / 1000, settings.max_batches_in_flight)

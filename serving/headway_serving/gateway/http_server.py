@@ -9,10 +9,12 @@ way, through the :class:`~headway_serving.gateway.front_door.FrontDoor`.
 import asyncio
 import json
 import time
+from collections.abc import Sized
 from functools import partial
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headway_serving.adapters import event_loop
@@ -41,6 +43,22 @@ class _HeadTooLarge(Exception):
     pass
 
 
+class _PipelineFirst(FlowControl):
+    """Reads on only when all requests that are here are answered, or begun: else a client could fill the memory.
+
+    uvicorn reads on after every answer, however many requests wait that were sent without waiting for it.
+    """
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        """Read on, if it is time."""
+        if not self._pipeline:
+            super().resume_reading()
+
+
 class _NobodyWaits:
     """In the place of an event that nobody waits for."""
 
@@ -64,7 +82,7 @@ class LimitedHeads(HttpToolsProtocol):
     def __init__(self, door: FrontDoor, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._refusals, self._posts, self._bodies = door.refusals, door.posts, door.bodies
-        self._counts = self._counted = self._refused = False
+        self._counts = self._counted = self._refused = self._ended_here = False
         self._post: PicturePost | None = None
         self._pieces: list[bytes] = []
 
@@ -75,13 +93,16 @@ class LimitedHeads(HttpToolsProtocol):
         self._idle_since: float | None = None
         self._refusal = 400
         super().connection_made(transport)  # type: ignore[arg-type]  # so asyncio declares it
+        self.flow = _PipelineFirst(self.transport, self.pipeline)
 
     def data_received(self, data: bytes) -> None:
         """A client has sent something."""
+        self._ended_here = False
         super().data_received(data)
         if self._post is not None:
             self._leave_to_uvicorn()
-        if self._head_since is not None and not self.transport.is_closing():
+        # Of what came behind the end of another request nobody knows how much is head: what comes next is counted.
+        if self._head_since is not None and not (self._ended_here or self.transport.is_closing()):
             self._head_bytes += len(data)
             if self._head_bytes > _MOST_HEAD_BYTES:
                 self._refusal = 431 if self.headers else 414
@@ -130,6 +151,7 @@ class LimitedHeads(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request is here as a whole."""
+        self._ended_here = True
         if self._refused:
             self._refused = False
             self._wait_for_more()

@@ -38,8 +38,11 @@ _CHANNEL_OPTIONS = (
 )
 
 
-def open_channel(target: str) -> Any:
-    """An insecure channel to ``target`` (``host:port`` or ``dns:///host:port``); calls spread over its addresses."""
+def open_channel(target: str, library: Any = grpc) -> Any:
+    """An insecure channel to ``target`` (``host:port`` or ``dns:///host:port``); calls spread over its addresses.
+
+    ``library`` is ``grpc``, whose calls block, or ``grpc.aio`` for the event loop that calls this.
+    """
     codes = _RETRIED_ON_MANY if target.startswith("dns:") else _RETRIED_ON_ONE
     service = {
         "loadBalancingConfig": [{"round_robin": {}}],
@@ -47,11 +50,14 @@ def open_channel(target: str) -> Any:
         # Retries stop while most calls fail: they would only add to the load of servers that cannot answer.
         "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
     }
-    return grpc.insecure_channel(target, options=(*_CHANNEL_OPTIONS, ("grpc.service_config", json.dumps(service))))
+    return library.insecure_channel(target, options=(*_CHANNEL_OPTIONS, ("grpc.service_config", json.dumps(service))))
 
 
 class ModelServerStub:
-    """The calls the gateway makes. Each takes a request and ``timeout`` seconds, and raises ``grpc.RpcError``."""
+    """The calls the gateway makes. Each takes a request and ``timeout`` seconds, and raises ``grpc.RpcError``.
+
+    On a channel of ``grpc.aio`` each gives an awaitable that does.
+    """
 
     def __init__(self, channel: Any) -> None:
         self.predict = channel.unary_unary(

@@ -56,7 +56,10 @@ def as_body(data: bytes, content_type: str = "image/png") -> dict[str, Any]:
 
 
 class GatewayUnderTest:
-    """``server`` is the fake model server, ``registry`` what ``/metrics`` shows, ``app`` the Flask application."""
+    """``server`` is the fake model server, ``registry`` what ``/metrics`` shows, ``app`` the Flask application.
+
+    ``posts`` answers pictures without it.
+    """
 
     def __init__(
         self,
@@ -77,7 +80,8 @@ class GatewayUnderTest:
         metrics = PrometheusMetrics(self.registry)
         metrics.watch_routes(self.routes.problem)
         self.parts = Parts(self.routes, self.server, metrics, rest, tokens)
-        self.app = create_gateway(self.parts, settings or SMALL_LIMITS).app
+        gateway = create_gateway(self.parts, settings or SMALL_LIMITS)
+        self.app, self.posts = gateway.app, gateway.posts
 
     def get(self, path: str, **request: Any) -> TestResponse:
         """GET a path."""

@@ -1,14 +1,14 @@
-"""The layer in front of Flask answers a posted picture exactly as the Flask route behind it does."""
+"""What answers a posted picture without Flask answers exactly as the Flask route does."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from werkzeug.test import Client, TestResponse
+from werkzeug.exceptions import ClientDisconnected
 
 from headway_serving.core.routing import Candidate, ModelRoutes
-from headway_serving.gateway.picture_posts import PicturePosts
 from tests.fakes.scripted_models import Fault, scripted_version
 from tests.integration.gateway.gateway_under_test import CLASSIFY, GatewayUnderTest, as_body, picture
 
@@ -24,10 +24,17 @@ def gateway(tmp_path: Path) -> GatewayUnderTest:
     return gateway
 
 
-def same(response: TestResponse) -> dict[str, Any]:
-    headers = {name: value for name, value in response.headers if name != "Server-Timing"}
-    timing = {part.split(";")[0] for part in response.headers.get("Server-Timing", "").split(", ")}
-    return {"status": response.status, "headers": headers, "stages": timing, "body": json.loads(response.data)}
+def said(status: int, headers: Iterable[tuple[str, str]], body: bytes) -> dict[str, Any]:
+    named = {name.lower(): value for name, value in headers}
+    timing = {part.split(";")[0] for part in named.pop("server-timing", "").split(", ")}
+    named.pop("content-length", None)
+    return {"status": status, "headers": named, "stages": timing, "body": json.loads(body)}
+
+
+def as_sent(body: bytes, **headers: str) -> list[tuple[bytes, bytes]]:
+    """Headers as the HTTP server has them."""
+    given = {"content-type": "image/png", "content-length": str(len(body)), **headers}
+    return [(name.lower().encode(), value.encode()) for name, value in given.items()]
 
 
 REQUESTS = {
@@ -50,50 +57,62 @@ REQUESTS = {
 
 @pytest.mark.parametrize(("path", "body", "headers"), REQUESTS.values(), ids=REQUESTS)
 def test_both_answer_alike(gateway: GatewayUnderTest, path: str, body: bytes, headers: dict[str, str]) -> None:
-    layer = gateway.app.wsgi_app
-    assert isinstance(layer, PicturePosts)
-    request = {**as_body(body), "headers": {**headers, "X-Request-Id": "one"}}
-    passed_on: list[str] = []
+    headers = {**headers, "X-Request-Id": "one"}
+    post = gateway.posts.opened(b"POST", path.encode(), as_sent(body, **headers))
+    assert post is not None
+    direct = gateway.posts.answer(post, lambda: body)
+    flask = gateway.post(path, **as_body(body), headers=headers)
+    assert said(direct.status, direct.headers, direct.body) == said(flask.status_code, flask.headers.items(), flask.data)
 
-    def watched(environ: Any, start_response: Any) -> Any:
-        passed_on.append(environ["PATH_INFO"])
-        return layer.application(environ, start_response)
 
-    front = PicturePosts(watched, layer.endpoint, layer.authentication, layer.max_body_bytes)
-    answers = [same(Client(application).post(path, **request)) for application in (front, layer.application)]
-    assert passed_on == []
-    assert answers[0] == answers[1]
+TOO_LARGE = b"x" * 300_000
 
 
 @pytest.mark.parametrize(
-    "request_",
+    ("method", "path", "body", "headers"),
     [
-        {"data": picture(3), "content_type": "image/png", "method": "PUT"},
-        {"data": picture(3), "content_type": "text/plain"},
-        {"data": picture(3)},
-        {"data": b"", "content_type": "image/png"},
-        {"data": b"x" * 300_000, "content_type": "image/png"},
-        {"json": {"images": []}},
-        {"data": picture(3), "content_type": "image/png", "path": "/v1/models/di%20gits:classify"},
-        {"data": picture(3), "content_type": "image/png", "path": "/v1/models/digits:predict"},
+        ("PUT", CLASSIFY, picture(3), {}),
+        ("POST", CLASSIFY, picture(3), {"content-type": "text/plain"}),
+        ("POST", CLASSIFY, picture(3), {"content-type": ""}),
+        ("POST", CLASSIFY, b"", {}),
+        ("POST", CLASSIFY, TOO_LARGE, {}),
+        ("POST", CLASSIFY, b'{"images": []}', {"content-type": "application/json"}),
+        ("POST", "/v1/models/di%20gits:classify", picture(3), {}),
+        ("POST", "/v1/models/digits:predict", picture(3), {}),
+        ("POST", "/v1/models/digits/versions/one:classify", picture(3), {}),
     ],
 )
-def test_what_is_no_plain_picture_post_is_left_to_flask(gateway: GatewayUnderTest, request_: dict[str, Any]) -> None:
-    layer = gateway.app.wsgi_app
-    assert isinstance(layer, PicturePosts)
-    passed_on: list[str] = []
-
-    def noted(environ: Any, start_response: Any) -> Any:
-        passed_on.append(environ["PATH_INFO"])
-        return layer.application(environ, start_response)
-
-    front = PicturePosts(noted, layer.endpoint, layer.authentication, layer.max_body_bytes)
-    response = Client(front).open(**{"path": CLASSIFY, "method": "POST", **request_})
-    assert len(passed_on) == 1
+def test_what_is_no_plain_picture_post_is_left_to_flask(
+    gateway: GatewayUnderTest, method: str, path: str, body: bytes, headers: dict[str, str]
+) -> None:
+    assert gateway.posts.opened(method.encode(), path.encode(), as_sent(body, **headers)) is None
+    request = {"data": body, "content_type": headers.get("content-type", "image/png")}
+    response = gateway.app.test_client().open(path, method=method, **request)
     assert response.status_code >= 400
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        [(b"content-length", b"10"), (b"content-length", b"10")],
+        [(b"content-length", b"1_0")],
+        [(b"content-length", "١".encode())],
+        [(b"content-length", b"9" * 30)],
+        [(b"transfer-encoding", b"chunked")],
+    ],
+)
+def test_a_length_that_is_none_is_left_to_flask(gateway: GatewayUnderTest, odd: list[tuple[bytes, bytes]]) -> None:
+    assert gateway.posts.opened(b"POST", CLASSIFY.encode(), [(b"content-type", b"image/png"), *odd]) is None
+
+
 def test_a_body_that_breaks_off_is_a_bad_request(gateway: GatewayUnderTest) -> None:
+    def broken() -> bytes:
+        raise ClientDisconnected
+
+    post = gateway.posts.opened(b"POST", CLASSIFY.encode(), as_sent(picture(3)))
+    assert post is not None
+    direct = gateway.posts.answer(post, broken)
+    assert (direct.status, json.loads(direct.body)["code"]) == (400, "invalid_request")
     response = gateway.app.test_client().post(
         CLASSIFY, data=picture(3), content_type="image/png", environ_overrides={"CONTENT_LENGTH": "5000"}
     )

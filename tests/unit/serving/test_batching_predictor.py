@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from headway_serving.adapters.batching_predictor import BatchingPredictor, BatchLimits
-from headway_serving.adapters.event_loop import run
+from headway_serving.adapters.event_loop import run, wait_for
 from headway_serving.core.errors import DeadlineExceeded, ModelUnavailable, PredictionFailed
 from headway_serving.core.routing import Arm, Route
 from tests.unit.modelserver.waiting import eventually
@@ -248,9 +248,27 @@ def on_loop(*asks: Callable[[], NDArray[np.float32]]) -> list[NDArray[np.float32
 def test_requests_that_arrive_together_on_an_event_loop_share_a_call(
     predictor: BatchingPredictor, model: GatedModel
 ) -> None:
-    answers = on_loop(*(lambda value=value: predictor.predict(ROUTE, rows(value), SECONDS) for value in range(6)))
-    assert [answer.tolist() for answer in answers if isinstance(answer, np.ndarray)] == [[[2 * v]] for v in range(6)]
-    assert model.sizes() == [6]
+    answers = on_loop(*(lambda value=value: predictor.predict(ROUTE, rows(value), SECONDS) for value in range(3)))
+    assert [answer.tolist() for answer in answers if isinstance(answer, np.ndarray)] == [[[2 * v]] for v in range(3)]
+    assert model.sizes() == [3]
+
+
+class AwaitedModel(GatedModel):
+    """Answers after the event loop has had some turns, as a call over a network does."""
+
+    def predict(self, *arguments: Any, **more: Any) -> NDArray[np.float32]:
+        self.under_way += 1
+        wait_for(asyncio.sleep(0.02))
+        self.under_way -= 1
+        return super().predict(*arguments, **more)
+
+
+def test_of_many_that_arrive_together_half_a_batch_goes_ahead_of_the_others(pool: ThreadPoolExecutor) -> None:
+    model = AwaitedModel()
+    predictor = BatchingPredictor(model, pool, BatchLimits(max_rows=8, target_seconds=3600, max_calls=1))
+    answers = on_loop(*(lambda value=value: predictor.predict(ROUTE, rows(value), SECONDS) for value in range(20)))
+    assert [answer.tolist() for answer in answers if isinstance(answer, np.ndarray)] == [[[2 * v]] for v in range(20)]
+    assert model.sizes() == [4, 8, 8]
 
 
 def test_on_an_event_loop_each_has_its_own_deadline_and_its_own_error(
