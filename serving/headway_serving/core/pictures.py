@@ -53,7 +53,7 @@ def prepare(
     """
 
     def decoded() -> PreparedPictures:
-        pixels = np.empty((len(images), *spec.shape), np.uint8)
+        rows: list[NDArray[np.uint8]] = []
         indexes: list[int] = []
         problems: dict[int, InvalidImage] = {}
         for index, data in enumerate(images):
@@ -62,15 +62,21 @@ def prepare(
                 with timed("decode"):
                     picture = decode_image(data, limits, spec)
                 with timed("preprocess"):
-                    pixels[len(indexes)] = to_model_input(picture, spec)
+                    rows.append(to_model_input(picture, spec))
             except InvalidImage as error:
                 # Its traceback would lead back here: a cycle, which keeps the pictures until Python looks for those.
                 problems[index] = error.with_traceback(None)
             else:
                 indexes.append(index)
-        return PreparedPictures(pixels[: len(indexes)], indexes, problems)
+        return PreparedPictures(_together(rows, spec), indexes, problems)
 
     return decoded() if len(images) == 1 and is_small(images[0]) else aside(decoded)
+
+
+def _together(rows: Sequence[NDArray[np.uint8]], spec: ImageSpec) -> NDArray[np.uint8]:
+    if len(rows) == 1:
+        return rows[0][np.newaxis]
+    return np.stack(rows) if rows else np.empty((0, *spec.shape), np.uint8)
 
 
 def given(pixels: NDArray[np.uint8]) -> PreparedPictures:

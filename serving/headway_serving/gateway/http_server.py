@@ -111,14 +111,18 @@ class LimitedHeads(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         self._head_since, self._idle_since = time.monotonic(), None
-        super().on_message_begin()
+        # Most requests are pictures, which need no scope: uvicorn's method makes one for those that do.
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header is complete. Raises: the parser then ends the request."""
         if len(self.headers) == _MOST_HEADERS:
             self._refusal = 431
             raise _HeadTooLarge
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """All before the body is here."""
@@ -140,7 +144,7 @@ class LimitedHeads(HttpToolsProtocol):
                 self._post = self._posts.opened(method, self.url, self.headers)
                 if self._post is not None:
                     return
-        super().on_headers_complete()
+        self._begin_for_uvicorn()
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body is here; that of a request that was refused is left."""
@@ -166,10 +170,18 @@ class LimitedHeads(HttpToolsProtocol):
         if self._counts:
             self._count()
 
+    def _begin_for_uvicorn(self) -> None:
+        """Let uvicorn's protocol see what it would have seen from the first line to the end of the headers."""
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers += headers
+        super().on_headers_complete()
+
     def _leave_to_uvicorn(self) -> None:
         """Of the picture that has begun not all is here, or there is no room for it."""
         pieces, self._post, self._pieces = self._pieces, None, []
-        super().on_headers_complete()
+        self._begin_for_uvicorn()
         for piece in pieces:
             super().on_body(piece)
 
