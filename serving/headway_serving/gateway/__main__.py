@@ -23,8 +23,6 @@ def main() -> int:
         sys.stderr.write(f"headway-gateway: {error}\n")
         return 2
     _spare_the_collector()
-    # Threads that decode or wait for gRPC get the interpreter in time to keep the other cores busy.
-    sys.setswitchinterval(0.0005)
     # The server raises the signal once more when it has finished: to have been asked to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
