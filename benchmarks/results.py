@@ -68,8 +68,8 @@ def overload_table(overload: Overload) -> str:
     lines = [
         f"### {overload.case.name}: {overload.case.pictures}",
         "",
-        f"Saturating load: {overload.saturating:.0f}/s ({overload.connections} connections in a closed loop); "
-        f"most right answers seen: {overload.maximum:.0f}/s.",
+        f"Saturating load: {overload.saturating:.0f}/s; most right answers seen: {overload.maximum:.0f}/s; "
+        f"{overload.connections} connections in a closed loop: {overload.closed:.0f}/s.",
         "",
         "| load | asked/s | right/s | of maximum | p50 ms | p99 ms | of unloaded p99 | wrong | broken | outcomes "
         "| 503 without Retry-After |",
