@@ -94,9 +94,7 @@ def overload(case: Case, bench: SharedBench, work: Path, seconds: float) -> Over
             _run(bench, headway, Load(_MOST_CONNECTIONS, _SEARCH_SECONDS, rate=share * closed)).rate
             for share in _OPEN_SHARES
         )
-        print(
-            f"  {case.name}: {saturating:.0f}/s saturate; a closed loop of {connections}: {closed:.0f}/s", flush=True
-        )
+        print(f"  {case.name}: {saturating:.0f}/s saturate; a closed loop of {connections}: {closed:.0f}/s", flush=True)
         unloaded = _step(bench, headway, _UNLOADED_SHARE, saturating, seconds * _UNLOADED_LONGER)
         steps = [_step(bench, headway, multiple, saturating, seconds) for multiple in MULTIPLES]
         return Overload(case, closed, connections, saturating, unloaded, steps)

@@ -62,7 +62,9 @@ def test_both_answer_alike(gateway: GatewayUnderTest, path: str, body: bytes, he
     assert post is not None
     direct = gateway.posts.answer(post, lambda: body)
     flask = gateway.post(path, **as_body(body), headers=headers)
-    assert said(direct.status, direct.headers, direct.body) == said(flask.status_code, flask.headers.items(), flask.data)
+    assert said(direct.status, direct.headers, direct.body) == said(
+        flask.status_code, flask.headers.items(), flask.data
+    )
 
 
 TOO_LARGE = b"x" * 300_000
@@ -96,7 +98,7 @@ def test_what_is_no_plain_picture_post_is_left_to_flask(
     [
         [(b"content-length", b"10"), (b"content-length", b"10")],
         [(b"content-length", b"1_0")],
-        [(b"content-length", "١".encode())],
+        [(b"content-length", "\u0661".encode())],
         [(b"content-length", b"9" * 30)],
         [(b"transfer-encoding", b"chunked")],
     ],
