@@ -75,7 +75,7 @@ def test_every_metric_is_listed_with_its_labels() -> None:
     for attribute in vars(metrics).values():
         labels = getattr(attribute, "_labelnames", None)
         if labels is not None:
-            name = attribute._name + ("_total" if attribute._type == "counter" else "")
+            name = attribute._name + ("_total" if getattr(attribute, "_type", "") == "counter" else "")
             assert listed[name][1] == ", ".join(labels), name
 
 

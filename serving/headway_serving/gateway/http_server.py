@@ -76,8 +76,11 @@ class _PictureCycle:
         self.disconnected = self.response_complete = False
 
 
-class LimitedHeads(HttpToolsProtocol):
-    """uvicorn's protocol; a request's line and headers are bounded in size and in time, and refused with problems."""
+class GatewayProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which answers whole pictures itself.
+
+    A request's line and headers are bounded in size and in time, and refused with problems.
+    """
 
     def __init__(self, door: FrontDoor, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -99,7 +102,7 @@ class LimitedHeads(HttpToolsProtocol):
         """A client has sent something."""
         self._ended_here = False
         super().data_received(data)
-        if self._post is not None:
+        if self._post is not None and not self.transport.is_closing():
             self._leave_to_uvicorn()
         # Of what came behind the end of another request nobody knows how much is head: what comes next is counted.
         if self._head_since is not None and not (self._ended_here or self.transport.is_closing()):
@@ -133,17 +136,18 @@ class LimitedHeads(HttpToolsProtocol):
         answers_next = self.cycle is None or self.cycle.response_complete
         method, parser = self.parser.get_method(), self.parser
         self._counts = answers_next and self._refusals.concern(method, self.url)
-        # Without the body that it waits to be asked for, or as the last request: rare, and has its turn.
-        if self._counts and not self.expect_100_continue and parser.should_keep_alive():
+        # Without the body that it waits to be asked for, as the last request, or before what the client does not read:
+        # rare, and goes uvicorn's way.
+        plain = not (self.expect_100_continue or self.flow.write_paused or parser.should_upgrade())
+        if self._counts and plain and parser.should_keep_alive():
             refusal = self._refusals.refusal(self.url, self.headers)
             if refusal is not None:
                 self._refused = True
                 self.transport.write(refusal)
                 return
-            if not (self.flow.write_paused or parser.should_upgrade()):
-                self._post = self._posts.opened(method, self.url, self.headers)
-                if self._post is not None:
-                    return
+            self._post = self._posts.opened(method, self.url, self.headers)
+            if self._post is not None:
+                return
         self._begin_for_uvicorn()
 
     def on_body(self, body: bytes) -> None:
@@ -276,7 +280,7 @@ class GatewayServer(uvicorn.Server):
                 host=host,
                 port=port,
                 loop="uvloop",
-                http=partial(LimitedHeads, application),  # type: ignore[arg-type]  # it is called as a class is
+                http=partial(GatewayProtocol, application),  # type: ignore[arg-type]  # it is called as a class is
                 ws="none",
                 interface="asgi3",
                 lifespan="off",
@@ -297,6 +301,6 @@ class GatewayServer(uvicorn.Server):
         if counter % 10 == 0:
             now = time.monotonic()
             for connection in list(self.server_state.connections):
-                if isinstance(connection, LimitedHeads):
+                if isinstance(connection, GatewayProtocol):
                     connection.end_if_stalled(now)
         return await super().on_tick(counter)
