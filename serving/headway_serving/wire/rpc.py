@@ -47,8 +47,10 @@ def open_channel(target: str, library: Any = grpc) -> Any:
     service = {
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [{"name": [{}], "retryPolicy": {**_RETRY, "retryableStatusCodes": codes}}],
-        # Retries stop while most calls fail: they would only add to the load of servers that cannot answer.
-        "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+        # Retries stop while hardly any call succeeds: they would only add to the load of servers that cannot answer.
+        # While one does, others may need them for as long as a replica is away or loads a version. The point matters:
+        # gRPC reads 10 as 0.01.
+        "retryThrottling": {"maxTokens": 100, "tokenRatio": 10.0},
     }
     return library.insecure_channel(target, options=(*_CHANNEL_OPTIONS, ("grpc.service_config", json.dumps(service))))
 

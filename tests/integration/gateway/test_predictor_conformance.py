@@ -1,12 +1,16 @@
 """One behaviour for the model server in memory and for the adapter over real gRPC, with replies in both forms."""
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from headway_serving.adapters import event_loop
 from headway_serving.adapters.tfserving_predictor import TfServingPredictor
 from headway_serving.core.errors import (
     DeadlineExceeded,
@@ -21,6 +25,8 @@ from tests.fakes.scripted_models import Fault, scripted_manifest, scripted_versi
 from tests.fakes.tfserving_predictor import FakePredictor
 from tests.integration.gateway.scripted_model_server import serving
 from tests.unit.modelserver.waiting import eventually
+
+T = TypeVar("T")
 
 STATES = ("UNKNOWN", "START", "LOADING", "AVAILABLE", "UNLOADING", "END")
 MODELS = {
@@ -56,10 +62,46 @@ def over_grpc(*, as_content: bool) -> Iterator[Implementation]:
         predictor.close()
 
 
+class OnAnEventLoop:
+    """Asks a predictor from code that runs on an event loop, as the gateway does; the loop is a thread's own."""
+
+    def __init__(self, inner: ModelServer) -> None:
+        self._inner = inner
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def predict(self, *arguments: Any) -> NDArray[np.float32]:
+        return self._on_loop(lambda: self._inner.predict(*arguments))
+
+    def manifest_json(self, route: Route, timeout: float) -> bytes:
+        return self._on_loop(lambda: self._inner.manifest_json(route, timeout))
+
+    def version_states(self, model: str, timeout: float) -> dict[int, str]:
+        # What needs no loop is never asked on it.
+        return self._inner.version_states(model, timeout)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _on_loop(self, work: Callable[[], T]) -> T:
+        return asyncio.run_coroutine_threadsafe(event_loop.run(work), self._loop).result()
+
+
+def over_grpc_on_a_loop() -> Iterator[Implementation]:
+    for implementation in over_grpc(as_content=True):
+        asking = OnAnEventLoop(implementation.predictor)
+        yield replace(implementation, predictor=asking)
+        asking.stop()
+
+
 IMPLEMENTATIONS: dict[str, Callable[[], Iterator[Implementation]]] = {
     "fake": in_memory,
     "grpc-typed-fields": lambda: over_grpc(as_content=False),
     "grpc-tensor-content": lambda: over_grpc(as_content=True),
+    "grpc-on-an-event-loop": over_grpc_on_a_loop,
 }
 
 
