@@ -92,6 +92,11 @@ class _Waiting:
         finally:
             alarm.cancel()
 
+    def fail(self, error: Exception) -> None:
+        """What :meth:`wait` will raise."""
+        # Its traceback leads to the batch, and so back here: a cycle, with the pixels in it.
+        self.error = error.with_traceback(None)
+
     def wake(self) -> None:
         """Let the request go on. One that waits on a loop: from the loop's own thread."""
         if isinstance(self._answered, threading.Event):
@@ -302,11 +307,11 @@ class BatchingPredictor:
                 for item in batch:
                     self._send(queue, signature, [item])
                 return
-            batch[0].error = error
+            batch[0].fail(error)
         # Whatever else happens, every request that waits must hear of it.
         except Exception as error:
             for item in batch:
-                item.error = error
+                item.fail(error)
         else:
             start = 0
             for item in batch:

@@ -1,7 +1,8 @@
 """The gateway's model server: TensorFlow Serving's gRPC protocol behind the core's protocols."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 import grpc
@@ -44,18 +45,23 @@ _ERRORS: Mapping[grpc.StatusCode, type[ServingError]] = {
 }
 
 
+_PREDICT = attrgetter("predict")
+_STATUS = attrgetter("get_model_status")
+
+
 class TfServingPredictor:
     """Predictions, manifests and states from one model server, or from the replicas behind one name.
 
-    Safe for use by many threads and on one event loop; a channel connects when first used and again after a loss.
+    Safe for use by many threads and on one event loop, whose channel then serves all. A channel connects when it is
+    first used, and again after a loss.
     """
 
     def __init__(self, target: str) -> None:
         self._target = target
         self._channel = rpc.open_channel(target)
         self._stub = rpc.ModelServerStub(self._channel)
-        # A loop's channel is made on the loop.
-        self._on_loop: tuple[asyncio.AbstractEventLoop, rpc.ModelServerStub] | None = None
+        # A loop's channel is made on the loop, with its first call.
+        self._on_loop: tuple[asyncio.AbstractEventLoop | None, rpc.ModelServerStub] = None, self._stub
 
     def predict(
         self, route: Route, rows: NDArray[Any], timeout: float, signature: str = "serving_default"
@@ -83,7 +89,7 @@ class TfServingPredictor:
         request = messages.GetModelStatusRequest()
         request.model_spec.name = model
         try:
-            response = self._stub.get_model_status(request, timeout=timeout)
+            response = self._ask(_STATUS, request, timeout)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return {}
@@ -95,12 +101,9 @@ class TfServingPredictor:
         self._channel.close()
 
     def _call(self, request: Any, route: Route, timeout: float) -> Any:
-        """Make one Predict; on an event loop, the loop goes on meanwhile."""
-        loop = running_loop()
+        """Make one Predict."""
         try:
-            if loop is None:
-                return self._stub.predict(request, timeout=timeout)
-            return wait_for(self._stub_on(loop).predict(request, timeout=timeout))
+            return self._ask(_PREDICT, request, timeout)
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.NOT_FOUND:
                 raise self._translated(error) from error
@@ -110,11 +113,28 @@ class TfServingPredictor:
                 f"version {route.version} of model {route.model!r} gets traffic but is not loaded"
             ) from error
 
+    def _ask(self, method: Callable[[rpc.ModelServerStub], Any], request: Any, timeout: float) -> Any:
+        """Make one call. On an event loop, the loop goes on meanwhile. Raises ``grpc.RpcError``."""
+        here = running_loop()
+        if here is not None:
+            return wait_for(method(self._stub_on(here))(request, timeout=timeout))
+        loop, stub = self._on_loop
+        if loop is None or not loop.is_running():
+            return method(self._stub)(request, timeout=timeout)
+
+        async def call() -> Any:
+            return await method(stub)(request, timeout=timeout)
+
+        # Not over a channel of its own, which would find a model server again at another moment: what is said to be
+        # ready in one thread has to be ready for all.
+        return asyncio.run_coroutine_threadsafe(call(), loop).result()
+
     def _stub_on(self, loop: asyncio.AbstractEventLoop) -> rpc.ModelServerStub:
-        known = self._on_loop
-        if known is None or known[0] is not loop:
-            known = self._on_loop = loop, rpc.ModelServerStub(rpc.open_channel(self._target, grpc.aio))
-        return known[1]
+        known, stub = self._on_loop
+        if known is not loop:
+            stub = rpc.ModelServerStub(rpc.open_channel(self._target, grpc.aio))
+            self._on_loop = loop, stub
+        return stub
 
     def _translated(self, error: grpc.RpcError) -> ServingError:
         kind = _ERRORS.get(error.code(), PredictionFailed)

@@ -78,7 +78,7 @@ class OnAnEventLoop:
         return self._on_loop(lambda: self._inner.manifest_json(route, timeout))
 
     def version_states(self, model: str, timeout: float) -> dict[int, str]:
-        # What needs no loop is never asked on it.
+        # As the gateway does too: in a thread, beside the loop.
         return self._inner.version_states(model, timeout)
 
     def stop(self) -> None:
