@@ -51,7 +51,7 @@ class Priority(Enum):
 class Admission:
     """Lets requests in, up to a learned limit between ``least`` and ``most``. Safe for use by many threads."""
 
-    def __init__(self, most: int, least: int = 12, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int, least: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._least = most, min(least, most)
         self._clock = clock
         self._lock = threading.Lock()
