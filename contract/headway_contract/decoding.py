@@ -180,7 +180,8 @@ def _decode_png(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
         raise InvalidImage(
             f"the PNG picture's header cannot be read: colour type {png.colour} with {png.depth} bits does not exist"
         ) from None
-    image = Image.frombytes(mode, png.size, png.packed, "zip", packing, png.interlaced)
+    image = Image.new(mode, png.size, None)  # None: zeroed memory need not be filled
+    image.frombytes(png.packed, "zip", (packing, png.interlaced))
     if mode == "P":
         if not png.palette:
             raise InvalidImage("the PNG picture is damaged: its palette is missing")

@@ -49,7 +49,7 @@ def to_model_input(image: Image.Image, spec: ImageSpec) -> NDArray[np.uint8]:
         if image.size == (spec.width, spec.height):
             pixels = _pixels(image)
             if strokes.is_in_place(pixels[..., 0]):
-                return pixels.repeat(spec.channels, axis=2)
+                return pixels.repeat(spec.channels, axis=2) if spec.channels > 1 else pixels.copy()
         image = _of_strokes(image, spec, resample)
     mode = _COLOUR_MODES[spec.channels]
     if image.mode != mode:

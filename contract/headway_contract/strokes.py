@@ -119,6 +119,7 @@ def placed(gray: Image.Image, height: int, width: int, resample: Image.Resamplin
     return Image.fromarray(frame)
 
 
+@lru_cache(maxsize=16)
 def _box(height: int, width: int) -> tuple[int, int]:
     return max(1, round(height * _BOX)), max(1, round(width * _BOX))
 

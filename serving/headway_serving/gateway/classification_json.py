@@ -18,7 +18,8 @@ def classification_json(classification: Classification, progress: Progress, requ
     route = classification.route
     results = ", ".join([_result(index, answer) for index, answer in enumerate(classification.results)])
     failed = "" if progress.fallback is None else _failed(progress.fallback)
-    asked = "" if request_id is None else f', "request_id": {json.dumps(request_id)}'
+    # An id has no character that JSON would escape.
+    asked = "" if request_id is None else f', "request_id": "{request_id}"'
     return (
         f'{{"model": {_text(route.model)}, "version": {route.version}, "arm": "{route.arm.value}", '
         f'"results": [{results}]{failed}{asked}}}'
