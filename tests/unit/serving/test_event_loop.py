@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from headway_serving.adapters.event_loop import aside, run, running_loop, wait_for
+from headway_serving.adapters.event_loop import aside, run, running_loop, start, wait_for
 
 
 @pytest.fixture
@@ -38,6 +38,31 @@ def test_code_that_waits_lets_others_go_on_and_gets_what_it_waited_for() -> None
 
     assert asyncio.run(main()) == [1, 2]
     assert order == ["waits", "opens", "goes on"]
+
+
+def test_what_is_started_gives_its_result_on_the_loop_when_it_has_one() -> None:
+    results: list[str] = []
+
+    async def main() -> None:
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def works(name: str, seconds: float) -> str:
+            wait_for(asyncio.sleep(seconds))
+            return name
+
+        def starts_another() -> str:
+            # It waits while who has started it goes on, and ends after it.
+            start(loop, lambda: works("inner", 0.05), lambda name: (results.append(name), done.set()))
+            return works("outer", 0.01)
+
+        start(loop, lambda: "at once", results.append)
+        assert results == ["at once"]
+        start(loop, starts_another, results.append)
+        assert results == ["at once"]
+        await done.wait()
+
+    asyncio.run(main())
+    assert results == ["at once", "outer", "inner"]
 
 
 def test_an_error_of_what_is_waited_for_is_raised_where_it_is_waited_for() -> None:
