@@ -2,8 +2,8 @@
 
 The core is written as a straight line that waits where it must. With one thread for each request, that line costs
 more in switches between threads than in work, once requests are small and many. Here each request is a greenlet of the
-loop's one thread instead: :func:`run` starts it, and :func:`wait_for`, called however deep inside, hands the loop
-something to await. (SQLAlchemy runs its synchronous core under asyncio in the same way.)
+loop's one thread instead: :func:`run` or :func:`start` starts it, and :func:`wait_for`, called however deep inside,
+hands the loop something to await. (SQLAlchemy runs its synchronous core under asyncio in the same way.)
 
 What blocks without asking the loop would hold up everybody: whatever takes long or waits goes through :func:`aside`.
 """
@@ -80,7 +80,7 @@ def _resume(worker: _OnLoop, then: Callable[[Any], None], waited_for: "asyncio.F
 
 
 def wait_for(awaitable: Awaitable[T]) -> T:
-    """The result of ``awaitable``, from code that :func:`run` has started. Raises what it raises."""
+    """The result of ``awaitable``, from code that :func:`run` or :func:`start` has started. Raises what it raises."""
     parent = greenlet.getcurrent().parent
     assert parent is not None
     result: T = parent.switch(awaitable)

@@ -45,8 +45,11 @@ _ERRORS: Mapping[grpc.StatusCode, type[ServingError]] = {
 }
 
 
-_PREDICT = attrgetter("predict")
-_STATUS = attrgetter("get_model_status")
+_TOO_LATE = "the model server did not answer within the request's time"
+_PREDICT, _STATUS = attrgetter("predict"), attrgetter("get_model_status")
+
+_LOOP_GRACE_SECONDS = 1.0
+"""How much longer than the call itself a thread waits for the loop: one that stops meanwhile never answers."""
 
 
 class TfServingPredictor:
@@ -61,7 +64,7 @@ class TfServingPredictor:
         self._channel = rpc.open_channel(target)
         self._stub = rpc.ModelServerStub(self._channel)
         # A loop's channel is made on the loop, with its first call.
-        self._on_loop: tuple[asyncio.AbstractEventLoop | None, rpc.ModelServerStub] = None, self._stub
+        self._on_loop: tuple[asyncio.AbstractEventLoop, rpc.ModelServerStub] | None = None
 
     def predict(
         self, route: Route, rows: NDArray[Any], timeout: float, signature: str = "serving_default"
@@ -118,23 +121,25 @@ class TfServingPredictor:
         here = running_loop()
         if here is not None:
             return wait_for(method(self._stub_on(here))(request, timeout=timeout))
-        loop, stub = self._on_loop
-        if loop is None or not loop.is_running():
+        if self._on_loop is None or not self._on_loop[0].is_running():
             return method(self._stub)(request, timeout=timeout)
+        loop, stub = self._on_loop
 
         async def call() -> Any:
             return await method(stub)(request, timeout=timeout)
 
         # Not over a channel of its own, which would find a model server again at another moment: what is said to be
         # ready in one thread has to be ready for all.
-        return asyncio.run_coroutine_threadsafe(call(), loop).result()
+        asked = asyncio.run_coroutine_threadsafe(call(), loop)
+        try:
+            return asked.result(timeout + _LOOP_GRACE_SECONDS)
+        except TimeoutError:
+            raise DeadlineExceeded(_TOO_LATE) from None
 
     def _stub_on(self, loop: asyncio.AbstractEventLoop) -> rpc.ModelServerStub:
-        known, stub = self._on_loop
-        if known is not loop:
-            stub = rpc.ModelServerStub(rpc.open_channel(self._target, grpc.aio))
-            self._on_loop = loop, stub
-        return stub
+        if self._on_loop is None or self._on_loop[0] is not loop:
+            self._on_loop = loop, rpc.ModelServerStub(rpc.open_channel(self._target, grpc.aio))
+        return self._on_loop[1]
 
     def _translated(self, error: grpc.RpcError) -> ServingError:
         kind = _ERRORS.get(error.code(), PredictionFailed)
@@ -142,5 +147,5 @@ class TfServingPredictor:
             # gRPC's own text names addresses and sockets, which are no client's business.
             return ModelUnavailable("the model server cannot answer now; try again in a moment")
         if kind is DeadlineExceeded:
-            return DeadlineExceeded("the model server did not answer within the request's time")
+            return DeadlineExceeded(_TOO_LATE)
         return kind(f"the model server answered {error.code().name}: {error.details()}")

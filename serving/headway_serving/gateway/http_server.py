@@ -93,7 +93,6 @@ class GatewayProtocol(HttpToolsProtocol):
         """A client has connected."""
         self._head_bytes = 0
         self._head_since: float | None = time.monotonic()
-        self._idle_since: float | None = None
         self._refusal = 400
         super().connection_made(transport)  # type: ignore[arg-type]  # so asyncio declares it
         self.flow = _PipelineFirst(self.transport, self.pipeline)
@@ -113,7 +112,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._head_since, self._idle_since = time.monotonic(), None
+        self._head_since = time.monotonic()
         # Most requests are pictures, which need no scope: uvicorn's method makes one for those that do.
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
@@ -162,7 +161,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._ended_here = True
         if self._refused:
             self._refused = False
-            self._wait_for_more()
+            self.on_response_complete()
             return
         if self._post is not None:
             if self._bodies.hold(self._post.length):
@@ -210,19 +209,10 @@ class GatewayProtocol(HttpToolsProtocol):
         self.transport.write(raw_answer(answer.status, headers, answer.body))
         if not cycle.keep_alive:
             self.transport.close()
-        if self.pipeline:
-            self.on_response_complete()
-        else:
-            self._count_no_more()
-            self.server_state.total_requests += 1
-            self._wait_for_more()
+        self.on_response_complete()
 
     def _usual_headers(self) -> list[tuple[str, str]]:
         return [(name.decode(), value.decode()) for name, value in self.server_state.default_headers]
-
-    def _wait_for_more(self) -> None:
-        """The next request may come; :meth:`end_if_stalled` looks whether one does."""
-        self._idle_since = time.monotonic()
 
     def on_response_complete(self) -> None:
         """A request is answered."""
@@ -256,11 +246,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def end_if_stalled(self, now: float) -> None:
-        """Close the connection if a request has begun on it and its headers do not come, or if none begins."""
+        """Close the connection if a request has begun on it and its headers do not come, or if none ever begins."""
         patience = _KEEP_ALIVE_SECONDS if self.headers is None else _HEAD_SECONDS
-        stalled = self._head_since is not None and now - self._head_since >= patience
-        idle = self._idle_since is not None and now - self._idle_since >= _KEEP_ALIVE_SECONDS
-        if (stalled or idle) and (self.cycle is None or self.cycle.response_complete):
+        if self._head_since is None or now - self._head_since < patience:
+            return
+        if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
 
 

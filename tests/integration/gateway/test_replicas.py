@@ -63,9 +63,9 @@ def replicas() -> Iterator[Replicas]:
 Ask = Callable[[int], list[bool | type[Exception]]]
 
 
-def outcome(predictor: TfServingPredictor, route: Route = STABLE) -> bool | type[Exception]:
+def outcome(predictor: TfServingPredictor) -> bool | type[Exception]:
     try:
-        return predictor.predict(route, PICTURES, SECONDS).shape == (1, 5)
+        return predictor.predict(STABLE, PICTURES, SECONDS).shape == (1, 5)
     except ServingError as error:
         return type(error)
 

@@ -246,11 +246,12 @@ def on_loop(*asks: Callable[[], NDArray[np.float32]]) -> list[NDArray[np.float32
 
 
 def test_requests_that_arrive_together_on_an_event_loop_share_a_call(
-    predictor: BatchingPredictor, model: GatedModel
+    model: GatedModel, pool: ThreadPoolExecutor
 ) -> None:
-    answers = on_loop(*(lambda value=value: predictor.predict(ROUTE, rows(value), SECONDS) for value in range(3)))
-    assert [answer.tolist() for answer in answers if isinstance(answer, np.ndarray)] == [[[2 * v]] for v in range(3)]
-    assert model.sizes() == [3]
+    predictor = BatchingPredictor(model, pool, BatchLimits(max_rows=16, target_seconds=3600, max_calls=1))
+    answers = on_loop(*(lambda value=value: predictor.predict(ROUTE, rows(value), SECONDS) for value in range(6)))
+    assert [answer.tolist() for answer in answers if isinstance(answer, np.ndarray)] == [[[2 * v]] for v in range(6)]
+    assert model.sizes() == [6]
 
 
 class AwaitedModel(GatedModel):
