@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from headway_serving.adapters.prometheus_metrics import REQUEST_SECONDS
-from headway_serving.core.rollout import Advance, Promote, RollBack, decide, reference_of
+from headway_serving.adapters.metrics.prometheus import REQUEST_SECONDS
+from headway_serving.core.rollout.decision import Advance, Promote, RollBack, decide, reference_of
 from headway_serving.core.rollout_state import (
     ArmTraffic,
     Latency,

@@ -12,7 +12,7 @@ from benchmarks.pictures import make_pictures
 from benchmarks.shared_bench import SharedBench
 from benchmarks.systems import Running, System, baselines, headway
 from headway_contract.model_repository import ModelRepository
-from headway_serving.modelserver.mixed_precision import obstacle_here
+from headway_serving.modelserver.runtime.mixed_precision import obstacle_here
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,10 @@ class Verb:
 
 VERBS = (
     Verb("classify", "headway_client.classify_cli", "main", "classify pictures through a running gateway", None),
-    Verb("serve", "headway_serving.supervisor", "main", "host a model repository behind the gateway", "serving"),
-    Verb("models", "headway_serving.models_cli", "main", "list versions, states, figures and traffic", "gateway"),
-    Verb("repository", "headway_serving.repository_cli", "main", "check, clean and compare versions", "gateway"),
-    Verb("rollout", "headway_serving.rollout_cli", "main", "give a new version traffic step by step", "gateway"),
+    Verb("serve", "headway_serving.commands.serve", "main", "host a model repository behind the gateway", "serving"),
+    Verb("models", "headway_serving.commands.models", "main", "list versions, states, figures and traffic", "gateway"),
+    Verb("repository", "headway_serving.commands.repository", "main", "check, clean and compare versions", "gateway"),
+    Verb("rollout", "headway_serving.commands.rollout", "main", "give a new version traffic step by step", "gateway"),
     Verb("train", "headway_training.cli", "train_main", "train a base or a head from a recipe", "training"),
     Verb("compare", "headway_training.comparison_cli", "compare_main", "put trained versions side by side", "training"),
     Verb("recipes", "headway_training.cli", "recipes_main", "list the recipes and what they give", "training"),

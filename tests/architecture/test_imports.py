@@ -55,7 +55,7 @@ def test_a_package_that_others_rely_on_needs_little(package: str, allowed: set[s
 
 def test_two_files_of_serving_import_tensorflow() -> None:
     importers = {path.name for path in sources("serving") if {"tensorflow", "keras"} & set(imported(path))}
-    assert importers == {"saved_model_loader.py", "saved_model_runtime.py"}
+    assert importers == {"saved_model_loader.py", "saved_model.py"}
 
 
 def fresh(statement: str) -> str:

@@ -11,11 +11,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from headway_client.cli import VERBS
-from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
-from headway_serving.adapters.route_file import RouteFile, parse_routes
-from headway_serving.adapters.tfserving_predictor import TfServingPredictor
-from headway_serving.gateway import error_responses
+from headway_serving.adapters.files.routes import RouteFile, parse_routes
+from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
+from headway_serving.adapters.model_server.predictor import TfServingPredictor
 from headway_serving.gateway.app import Parts, create_gateway
+from headway_serving.gateway.requests import problems as error_responses
 from headway_serving.settings import PREFIX, GatewaySettings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,11 +12,11 @@ from pathlib import Path
 import httpx
 
 from headway_contract.model_repository import ModelRepository
-from headway_serving.adapters.route_file import read_routes
+from headway_serving.adapters.files.routes import read_routes
 from headway_serving.core.routing import ModelRoutes
 from tests.e2e.faulty_model_server import Faults, faulty_model_server
 from tests.e2e.running import HEADWAY, Served, serving
-from tests.threads import Repeating
+from tests.support.threads import Repeating
 
 QUICK = ("--interval", "1", "--min-samples", "40", "--patience", "60", "--max-p99-ratio", "4")
 """Seconds instead of minutes. Latency hardly counts: on a machine that runs other tests too no two arms are alike."""

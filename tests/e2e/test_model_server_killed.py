@@ -10,7 +10,7 @@ import psutil
 from tests.e2e.conftest import Trained
 from tests.e2e.running import Served, eventually, serving
 from tests.e2e.test_serving_line import HEAD, copied
-from tests.threads import Repeating
+from tests.support.threads import Repeating
 
 THREADS = 8
 

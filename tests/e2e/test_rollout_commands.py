@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from headway_serving.adapters.route_file import write_routes
-from headway_serving.core import rollout_changes as changes
+from headway_serving.adapters.files.routes import write_routes
+from headway_serving.core.rollout import changes
 from headway_serving.core.rollout_state import RolloutPolicy
 from headway_serving.core.routing import ModelRoutes, RouteTable
 from tests.e2e.changed_versions import publish_changed
@@ -16,7 +16,7 @@ from tests.e2e.conftest import Trained
 from tests.e2e.rollout_line import QUICK, Line, Users, line_of
 from tests.e2e.running import eventually, headway
 from tests.e2e.test_serving_line import HEAD, copied
-from tests.unit.serving.rollout_examples import ME, PROOF
+from tests.unit.serving.core.rollout.rollout_examples import ME, PROOF
 
 
 @pytest.fixture

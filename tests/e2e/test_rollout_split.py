@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from headway_contract.durable_files import write_atomically
-from headway_serving.adapters.route_file import read_routes, write_routes
+from headway_serving.adapters.files.routes import read_routes, write_routes
 from headway_serving.core.routing import Candidate, RouteTable
 from tests.e2e.conftest import Trained
 from tests.e2e.running import Served, eventually, serving

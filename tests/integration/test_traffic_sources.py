@@ -11,13 +11,13 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
-from headway_serving.adapters.prometheus_metrics import Observation as Request
-from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
-from headway_serving.adapters.traffic_window import GatewayMetrics, PrometheusApi, TrafficUnknown
+from headway_serving.adapters.metrics.prometheus import Observation as Request
+from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
+from headway_serving.adapters.metrics.traffic_window import GatewayMetrics, PrometheusApi, TrafficUnknown
 from headway_serving.core.rollout_state import Observation
 from headway_serving.core.routing import Arm, Route
 from headway_serving.core.shadow import Comparison
-from headway_serving.rollout_controller import TrafficSource
+from headway_serving.operations.rollout_controller import TrafficSource
 from tests.e2e.prometheus import needs_prometheus, scraping
 from tests.e2e.running import eventually, free_port
 

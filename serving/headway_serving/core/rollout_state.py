@@ -1,7 +1,7 @@
 """What a rollout is: its policy, how far it came, and what was changed by whom. All of it stands in ``routes.json``.
 
-Nothing here decides (:mod:`headway_serving.core.rollout` does) or changes routes
-(:mod:`headway_serving.core.rollout_changes` does).
+Nothing here decides (:mod:`headway_serving.core.rollout.decision` does) or changes routes
+(:mod:`headway_serving.core.rollout.changes` does).
 """
 
 import math

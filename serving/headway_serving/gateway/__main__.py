@@ -6,10 +6,10 @@ import signal
 import socket
 import sys
 
-from headway_serving.adapters.route_file import InvalidRoutes
-from headway_serving.adapters.token_file import InvalidTokens
+from headway_serving.adapters.files.routes import InvalidRoutes
+from headway_serving.adapters.files.tokens import InvalidTokens
 from headway_serving.gateway.composition import compose
-from headway_serving.gateway.http_server import GatewayServer
+from headway_serving.gateway.server.connection import GatewayServer
 from headway_serving.settings import GatewaySettings, InvalidSettings
 
 

@@ -10,35 +10,32 @@ from flask import Blueprint, Flask
 from werkzeug.routing import BaseConverter
 
 from headway_contract.preprocessing import DecodeLimits
-from headway_serving.adapters.batching_predictor import BatchingPredictor, BatchLimits
-from headway_serving.adapters.event_loop import aside
-from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
-from headway_serving.adapters.route_file import RouteFile
-from headway_serving.adapters.token_file import TokenFile
+from headway_serving.adapters.files.routes import RouteFile
+from headway_serving.adapters.files.tokens import TokenFile
+from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
+from headway_serving.adapters.model_server.batching import BatchingPredictor, BatchLimits
+from headway_serving.concurrency.event_loop import aside
 from headway_serving.core.admission import Admission
 from headway_serving.core.catalog import Catalog, ManifestSource, VersionStates
 from headway_serving.core.classification import Classifier, Predictor
+from headway_serving.core.readiness import Readiness
 from headway_serving.core.shadow import ShadowMirror
-from headway_serving.gateway import (
-    admin_endpoints,
-    authentication,
-    classify_endpoints,
-    docs_endpoints,
-    error_responses,
-    health_endpoints,
-    inference_endpoints,
-    inference_metadata_endpoints,
-    model_endpoints,
-    request_context,
-    tfserving_rest_endpoints,
-)
-from headway_serving.gateway.authentication import Authentication
-from headway_serving.gateway.early_refusals import EarlyRefusals
-from headway_serving.gateway.observed_requests import ObservedClassifier
-from headway_serving.gateway.picture_posts import PicturePosts
-from headway_serving.gateway.readiness import Readiness
-from headway_serving.gateway.request_rules import RequestRules
-from headway_serving.gateway.tfserving_rest_endpoints import RestModelServer
+from headway_serving.gateway.classify import endpoints as classify_endpoints
+from headway_serving.gateway.inference import endpoints as inference_endpoints
+from headway_serving.gateway.inference import metadata_endpoints as inference_metadata_endpoints
+from headway_serving.gateway.openapi import endpoints as docs_endpoints
+from headway_serving.gateway.operators import health_endpoints, model_endpoints
+from headway_serving.gateway.operators import metrics_endpoint as admin_endpoints
+from headway_serving.gateway.requests import authentication
+from headway_serving.gateway.requests import identity as request_context
+from headway_serving.gateway.requests import problems as error_responses
+from headway_serving.gateway.requests.authentication import Authentication
+from headway_serving.gateway.requests.observation import ObservedClassifier
+from headway_serving.gateway.requests.rules import RequestRules
+from headway_serving.gateway.server.early_refusals import EarlyRefusals
+from headway_serving.gateway.server.picture_posts import PicturePosts
+from headway_serving.gateway.tfserving_rest import endpoints as tfserving_rest_endpoints
+from headway_serving.gateway.tfserving_rest.endpoints import RestModelServer
 from headway_serving.settings import GatewaySettings
 
 _MOST_CALLS = 512

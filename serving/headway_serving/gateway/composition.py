@@ -6,24 +6,16 @@ Importing does nothing.
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
-from prometheus_client import (
-    GC_COLLECTOR,
-    PLATFORM_COLLECTOR,
-    PROCESS_COLLECTOR,
-    CollectorRegistry,
-    disable_created_metrics,
-)
-
-from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
-from headway_serving.adapters.route_file import RouteFile
-from headway_serving.adapters.tfserving_predictor import TfServingPredictor
-from headway_serving.adapters.tfserving_rest import TfServingRest
-from headway_serving.adapters.token_file import TokenFile
-from headway_serving.gateway.admin_server import AdminServer
+from headway_serving.adapters.files.routes import RouteFile
+from headway_serving.adapters.files.tokens import TokenFile
+from headway_serving.adapters.metrics.prometheus import PrometheusMetrics, process_registry
+from headway_serving.adapters.model_server.predictor import TfServingPredictor
+from headway_serving.adapters.model_server.rest import TfServingRest
 from headway_serving.gateway.app import Parts, create_admin_app, create_gateway
-from headway_serving.gateway.front_door import FrontDoor
-from headway_serving.gateway.log_lines import OneLineFormatter
-from headway_serving.gateway.request_bodies import BodyReader, BodyRules
+from headway_serving.gateway.requests.log_lines import OneLineFormatter
+from headway_serving.gateway.server.admin_port import AdminServer
+from headway_serving.gateway.server.asgi import FrontDoor
+from headway_serving.gateway.server.bodies import BodyReader, BodyRules
 from headway_serving.settings import GatewaySettings
 
 
@@ -34,12 +26,7 @@ def compose(settings: GatewaySettings) -> FrontDoor:
     """
     configure_logging(settings.log_level)
     routes = RouteFile(settings.routes_file, settings.routes_poll_seconds)
-    # One "_created" series for each series says nothing that a dashboard needs.
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it without types
-    registry = CollectorRegistry()
-    for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
-        registry.register(collector)
-    metrics = PrometheusMetrics(registry)
+    metrics = PrometheusMetrics(process_registry())
     metrics.watch_routes(routes.problem)
     rest = TfServingRest(settings.model_server_rest, settings.threads) if settings.model_server_rest else None
     tokens = None

@@ -6,9 +6,9 @@ import importlib.metadata
 import logging
 import sys
 
-from headway_serving.modelserver import flags, lean_tensorflow
 from headway_serving.modelserver.errors import Code, StatusError
-from headway_serving.modelserver.termination import Termination
+from headway_serving.modelserver.process import flags, lean_tensorflow
+from headway_serving.modelserver.process.termination import Termination
 
 FAILURE = 255
 """TensorFlow Serving returns -1 from main."""

@@ -11,14 +11,14 @@ from typing import Any
 from numpy.typing import NDArray
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
-from headway_serving.modelserver.classify import run_classify
+from headway_serving.modelserver.apis.classify import run_classify
+from headway_serving.modelserver.apis.multi_inference import run_multi_inference
+from headway_serving.modelserver.apis.predict import PredictOptions, Runnable, run_predict
+from headway_serving.modelserver.apis.regress import run_regress
 from headway_serving.modelserver.errors import StatusError, invalid_argument
 from headway_serving.modelserver.metrics import ServerMetrics
-from headway_serving.modelserver.multi_inference import run_multi_inference
-from headway_serving.modelserver.predict import PredictOptions, Runnable, run_predict
-from headway_serving.modelserver.regress import run_regress
-from headway_serving.modelserver.server_core import ServerCore
-from headway_serving.modelserver.version_manager import VersionStatus
+from headway_serving.modelserver.versions.manager import VersionStatus
+from headway_serving.modelserver.versions.server_core import ServerCore
 
 SIGNATURES = "signature_def"
 """The only metadata there is."""

@@ -15,29 +15,29 @@ from typing import Any
 
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from headway_serving.modelserver.batch_scheduler import BatchScheduler
-from headway_serving.modelserver.batched_model import Batching, BatchTask, LoadedModel
-from headway_serving.modelserver.batching_parameters import BatchingParameters, read_batching_parameters
+from headway_serving.modelserver.apis.predict import PredictOptions
+from headway_serving.modelserver.batching.batched_model import Batching, BatchTask, LoadedModel
+from headway_serving.modelserver.batching.parameters import BatchingParameters, read_batching_parameters
+from headway_serving.modelserver.batching.scheduler import BatchScheduler
 from headway_serving.modelserver.errors import StatusError, invalid_argument
-from headway_serving.modelserver.flag_table import CPUS, ServerOptions
-from headway_serving.modelserver.grpc_server import AddService, GrpcServer
-from headway_serving.modelserver.grpc_service import ModelService, PredictionService
+from headway_serving.modelserver.grpc.server import AddService, GrpcServer
+from headway_serving.modelserver.grpc.service import ModelService, PredictionService
 from headway_serving.modelserver.inference import Inference
 from headway_serving.modelserver.metrics import ServerMetrics
-from headway_serving.modelserver.mixed_precision import obstacle_here, wants_bfloat16
-from headway_serving.modelserver.model_config import read_config_file, single_model_config
-from headway_serving.modelserver.model_loader import ModelLoader
-from headway_serving.modelserver.monitoring import read_metrics_path
-from headway_serving.modelserver.periodic_task import PeriodicTask
-from headway_serving.modelserver.predict import PredictOptions
-from headway_serving.modelserver.rest_server import RestServer
-from headway_serving.modelserver.rest_service import RestOptions, RestService
-from headway_serving.modelserver.saved_model_runtime import SessionConfig, read_session_config
-from headway_serving.modelserver.server_core import ServerCore
-from headway_serving.modelserver.storage_watcher import StorageWatcher
-from headway_serving.modelserver.termination import Termination
-from headway_serving.modelserver.tflite_runtime import TfliteRuntime
-from headway_serving.modelserver.version_manager import RetryPolicy, VersionManager
+from headway_serving.modelserver.process.flag_table import CPUS, ServerOptions
+from headway_serving.modelserver.process.monitoring import read_metrics_path
+from headway_serving.modelserver.process.periodic_task import PeriodicTask
+from headway_serving.modelserver.process.termination import Termination
+from headway_serving.modelserver.rest.server import RestServer
+from headway_serving.modelserver.rest.service import RestOptions, RestService
+from headway_serving.modelserver.runtime.mixed_precision import obstacle_here, wants_bfloat16
+from headway_serving.modelserver.runtime.model_loader import ModelLoader
+from headway_serving.modelserver.runtime.saved_model import SessionConfig, read_session_config
+from headway_serving.modelserver.runtime.tflite import TfliteRuntime
+from headway_serving.modelserver.versions.manager import RetryPolicy, VersionManager
+from headway_serving.modelserver.versions.model_config import read_config_file, single_model_config
+from headway_serving.modelserver.versions.server_core import ServerCore
+from headway_serving.modelserver.versions.storage_watcher import StorageWatcher
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headway_serving.core.routing import ModelRoutes
-from headway_serving.gateway.tfserving_rest_endpoints import RestModelServer
+from headway_serving.gateway.tfserving_rest.endpoints import RestModelServer
 from headway_serving.settings import GatewaySettings
 from tests.integration.gateway.gateway_under_test import GatewayUnderTest
 

@@ -12,12 +12,12 @@ from prometheus_client import CollectorRegistry
 from werkzeug.test import TestResponse
 
 from headway_contract.preprocessing import encode_png
-from headway_serving.adapters.prometheus_metrics import PrometheusMetrics
-from headway_serving.adapters.route_file import RouteFile, write_routes
-from headway_serving.adapters.token_file import TokenFile
+from headway_serving.adapters.files.routes import RouteFile, write_routes
+from headway_serving.adapters.files.tokens import TokenFile
+from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
 from headway_serving.core.routing import ModelRoutes, RouteTable
 from headway_serving.gateway.app import Parts, create_gateway
-from headway_serving.gateway.tfserving_rest_endpoints import RestModelServer
+from headway_serving.gateway.tfserving_rest.endpoints import RestModelServer
 from headway_serving.settings import GatewaySettings
 from tests.fakes.scripted_models import ScriptedVersion, scripted_version
 from tests.fakes.tfserving_predictor import FakePredictor

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from headway_serving.adapters.route_file import write_routes
+from headway_serving.adapters.files.routes import write_routes
 from headway_serving.core.routing import RouteTable
 from tests.e2e import running
 from tests.e2e.running import free_port

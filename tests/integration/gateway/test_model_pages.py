@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from headway_serving.adapters.route_file import write_routes
+from headway_serving.adapters.files.routes import write_routes
 from headway_serving.core.routing import Candidate, ModelRoutes, RouteTable
 from tests.fakes.scripted_models import ScriptedVersion, scripted_manifest, scripted_version
 from tests.integration.gateway.gateway_under_test import GatewayUnderTest, as_body, as_parts, check_problem, picture
-from tests.unit.modelserver.waiting import eventually
+from tests.support.waiting import eventually
 
 Start = Callable[..., GatewayUnderTest]
 ROUTED = {"name": "digits", "stable": 1, "candidate": None, "shadow": None, "labels": {"old": 3}, "rollout": None}

@@ -16,9 +16,9 @@ from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.control import SkipTest
 
-from headway_serving.adapters.tfserving_rest import TfServingRest
-from headway_serving.adapters.token_file import TokenFile
-from headway_serving.gateway.inference_operations import JSON_LENGTH
+from headway_serving.adapters.files.tokens import TokenFile
+from headway_serving.adapters.model_server.rest import TfServingRest
+from headway_serving.gateway.inference.operations import JSON_LENGTH
 from tests.integration.gateway.gateway_under_test import GatewayUnderTest, picture
 from tests.integration.gateway.scripted_rest_server import rest_server
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
-from headway_serving.adapters.token_file import TokenFile
-from headway_serving.gateway.error_responses import problems_by_code
-from headway_serving.gateway.operations import operation_of, routes_of
+from headway_serving.adapters.files.tokens import TokenFile
+from headway_serving.gateway.requests.operations import operation_of, routes_of
+from headway_serving.gateway.requests.problems import problems_by_code
 from headway_serving.settings import GatewaySettings
 from tests.integration.gateway.gateway_under_test import GatewayUnderTest
 
@@ -144,6 +144,6 @@ def test_the_page_lets_a_browser_do_nothing_else(gateway: GatewayUnderTest) -> N
 
 def test_it_is_made_once(gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
     first, page = gateway.get("/openapi.json").data, gateway.get("/docs").data
-    monkeypatch.setattr("headway_serving.gateway.docs_endpoints.openapi_document", None)
+    monkeypatch.setattr("headway_serving.gateway.openapi.endpoints.openapi_document", None)
     assert gateway.get("/openapi.json").data == first
     assert gateway.get("/docs").data == page

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from werkzeug.test import TestResponse
 
-from headway_serving.adapters.tfserving_rest import TfServingRest
+from headway_serving.adapters.model_server.rest import TfServingRest
 from headway_serving.core.routing import Arm, Candidate, ModelRoutes, Route
 from headway_serving.settings import GatewaySettings
 from tests.fakes.scripted_models import ScriptedVersion, scripted_manifest

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from headway_serving.adapters import event_loop
-from headway_serving.adapters.tfserving_predictor import TfServingPredictor
+from headway_serving.adapters.model_server.predictor import TfServingPredictor
+from headway_serving.concurrency import event_loop
 from headway_serving.core.errors import (
     DeadlineExceeded,
     IncompatibleModel,
@@ -24,7 +24,7 @@ from headway_serving.gateway.app import ModelServer
 from tests.fakes.scripted_models import Fault, scripted_manifest, scripted_version
 from tests.fakes.tfserving_predictor import FakePredictor
 from tests.integration.gateway.scripted_model_server import serving
-from tests.unit.modelserver.waiting import eventually
+from tests.support.waiting import eventually
 
 T = TypeVar("T")
 

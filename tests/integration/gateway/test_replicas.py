@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headway_serving.adapters import event_loop
-from headway_serving.adapters.tfserving_predictor import TfServingPredictor
+from headway_serving.adapters.model_server.predictor import TfServingPredictor
+from headway_serving.concurrency import event_loop
 from headway_serving.core.errors import ModelUnavailable, ServingError
 from headway_serving.core.routing import Arm, Route
 from tests.fakes.scripted_models import ScriptedVersion, scripted_version
 from tests.integration.gateway.scripted_model_server import serving
 from tests.integration.gateway.tiny_name_server import name_server
-from tests.unit.modelserver.waiting import eventually
+from tests.support.waiting import eventually
 
 STABLE = Route("digits", 1, Arm.STABLE, "stable")
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from headway_serving.adapters.token_file import TokenFile
+from headway_serving.adapters.files.tokens import TokenFile
 from headway_serving.core.routing import Candidate, ModelRoutes, position
 from headway_serving.gateway.app import create_admin_app
-from headway_serving.gateway.operations import operation_of, routes_of
+from headway_serving.gateway.requests.operations import operation_of, routes_of
 from headway_serving.settings import GatewaySettings
 from tests.integration.gateway.gateway_under_test import (
     CLASSIFY,

@@ -5,9 +5,9 @@ from collections import Counter
 import grpc
 import numpy as np
 
-from headway_serving.modelserver.tensor_codec import decode
+from headway_serving.modelserver.apis.tensor_codec import decode
 from tests.integration.modelserver.model_server_process import ModelServerProcess, predict_request
-from tests.threads import Repeating
+from tests.support.threads import Repeating
 
 
 class Load(Repeating):

@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from headway_serving.modelserver.tensor_codec import decode, encode
+from headway_serving.modelserver.apis.tensor_codec import decode, encode
 
 COMMAND = [sys.executable, "-m", "headway_serving.modelserver"]
 START_SECONDS = 90

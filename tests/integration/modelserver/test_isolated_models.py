@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.modelserver.model_server_process import ModelServerProcess, refusal
 from tests.integration.modelserver.repository_files import config_list, copy_tree
-from tests.unit.modelserver.waiting import eventually
+from tests.support.waiting import eventually
 
 X = {"x": np.float32([[2.0]])}
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headway_serving.modelserver.apis.predict import PredictOptions
 from headway_serving.modelserver.errors import Code, StatusError
-from headway_serving.modelserver.model_loader import ModelLoader
-from headway_serving.modelserver.predict import PredictOptions
-from headway_serving.modelserver.saved_model_runtime import SavedModel, SessionConfig
-from tests.unit.modelserver.fake_loader import FakeLoader
+from headway_serving.modelserver.runtime.model_loader import ModelLoader
+from headway_serving.modelserver.runtime.saved_model import SavedModel, SessionConfig
+from tests.unit.serving.modelserver.fake_loader import FakeLoader
 
 
 def saved_model_loader() -> ModelLoader:

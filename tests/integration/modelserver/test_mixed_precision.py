@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from headway_serving.modelserver.errors import Code, StatusError
-from headway_serving.modelserver.mixed_precision import obstacle_here
-from headway_serving.modelserver.saved_model_loader import load_saved_model
-from headway_serving.modelserver.saved_model_runtime import SavedModel, SessionConfig
+from headway_serving.modelserver.runtime.mixed_precision import obstacle_here
+from headway_serving.modelserver.runtime.saved_model import SavedModel, SessionConfig
+from headway_serving.modelserver.runtime.saved_model_loader import load_saved_model
 from tests.integration.modelserver import tiny_models
 from tests.integration.modelserver.model_server_process import ModelServerProcess
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.modelserver.model_server_process import refusal
 from tests.integration.modelserver.repository_files import HALF, config_list
-from tests.unit.modelserver.waiting import eventually
+from tests.support.waiting import eventually
 
 X = {"x": np.float32([[2.0]])}
 

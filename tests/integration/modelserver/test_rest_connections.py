@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.modelserver.conformance.server_under_test import EMBEDDED, ServerUnderTest
 from tests.integration.modelserver.repository_files import config_list
-from tests.unit.modelserver.waiting import eventually
+from tests.support.waiting import eventually
 
 PREDICT = "/v1/models/half:predict"
 ROWS = json.dumps({"instances": [[1.0], [2.0]]})

@@ -13,10 +13,10 @@ from google.protobuf import text_format
 from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
+from headway_serving.modelserver.apis.tensor_codec import decode
 from headway_serving.modelserver.errors import Code, StatusError
-from headway_serving.modelserver.saved_model_loader import load_saved_model
-from headway_serving.modelserver.saved_model_runtime import SavedModel, SessionConfig
-from headway_serving.modelserver.tensor_codec import decode
+from headway_serving.modelserver.runtime.saved_model import SavedModel, SessionConfig
+from headway_serving.modelserver.runtime.saved_model_loader import load_saved_model
 from tests.integration.modelserver import tiny_models
 
 SERVE = frozenset({"serve"})

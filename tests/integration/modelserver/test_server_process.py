@@ -16,7 +16,7 @@ from tests.integration.modelserver.model_server_process import (
     refusal,
 )
 from tests.integration.modelserver.repository_files import config_list, copy_tree
-from tests.unit.modelserver.waiting import eventually
+from tests.support.waiting import eventually
 
 X = {"x": np.float32([[2.0]])}
 

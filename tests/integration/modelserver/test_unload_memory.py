@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.integration.modelserver.model_server_process import ModelServerProcess
 from tests.integration.modelserver.repository_files import config_list
-from tests.unit.modelserver.waiting import eventually
+from tests.support.waiting import eventually
 
 CYCLES = 20
 

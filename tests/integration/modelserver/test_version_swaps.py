@@ -9,11 +9,11 @@ import grpc
 import numpy as np
 import pytest
 
-from headway_serving.modelserver.tensor_codec import decode
+from headway_serving.modelserver.apis.tensor_codec import decode
 from tests.integration.modelserver.load import Load
 from tests.integration.modelserver.model_server_process import ModelServerProcess, predict_request
 from tests.integration.modelserver.repository_files import config_list, copy_tree
-from tests.unit.modelserver.waiting import eventually
+from tests.support.waiting import eventually
 
 
 def test_five_swaps_under_load_lose_no_request_and_give_no_wrong_answer(saved_models: Path, tmp_path: Path):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import input_pb2, prediction_log_pb2
 
-from headway_serving.modelserver.tensor_codec import encode
+from headway_serving.modelserver.apis.tensor_codec import encode
 
 
 class HalfPlus(tf.Module):

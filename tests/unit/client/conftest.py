@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from client_fake_gateway import FakeGateway, running
+
+from tests.unit.client.client_fake_gateway import FakeGateway, running
 
 
 @pytest.fixture

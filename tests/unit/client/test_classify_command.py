@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from client_fake_gateway import FakeGateway
 from PIL import Image
 
 from headway_client.classify_cli import main
+from tests.unit.client.client_fake_gateway import FakeGateway
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from client_fake_gateway import FakeGateway
 from PIL import Image
 
 import headway_client
@@ -32,6 +31,7 @@ from headway_client import (
     TimedOut,
     UnsupportedInput,
 )
+from tests.unit.client.client_fake_gateway import FakeGateway
 
 
 def png(width: int, height: int) -> bytes:

@@ -11,11 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from client_fake_gateway import FakeGateway
 from PIL import Image
 
 from headway_client import cli
 from headway_client.cli import VERBS, main
+from tests.unit.client.client_fake_gateway import FakeGateway
 
 Out = pytest.CaptureFixture[str]
 

@@ -11,12 +11,12 @@ import grpc
 import numpy as np
 import pytest
 
-from headway_serving.modelserver.tensor_codec import decode
+from headway_serving.modelserver.apis.tensor_codec import decode
 from tests.integration.modelserver.conformance.conftest import StartServer
 from tests.integration.modelserver.conformance.server_under_test import Program, ServerUnderTest
 from tests.integration.modelserver.model_server_process import predict_request, refusal
 from tests.integration.modelserver.repository_files import HALF, copy_tree
-from tests.unit.modelserver.waiting import eventually
+from tests.support.waiting import eventually
 
 X = {"x": np.float32([[2.0]])}
 Publish = Callable[[str, str, int], Path]

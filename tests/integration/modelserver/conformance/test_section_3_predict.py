@@ -13,7 +13,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from headway_serving.modelserver.tensor_codec import decode
+from headway_serving.modelserver.apis.tensor_codec import decode
 from tests.integration.modelserver.conformance.conftest import StartServer
 from tests.integration.modelserver.conformance.request_messages import (
     classification_request,

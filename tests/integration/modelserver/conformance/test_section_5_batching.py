@@ -15,7 +15,7 @@ from tests.integration.modelserver.conformance.request_messages import classific
 from tests.integration.modelserver.conformance.server_under_test import HttpReply, Program, ServerUnderTest
 from tests.integration.modelserver.model_server_process import predict_request, refusal
 from tests.integration.modelserver.tiny_models import save_examples
-from tests.unit.modelserver.waiting import eventually
+from tests.support.waiting import eventually
 
 THREADS = "max_enqueued_batches { value: 4 } num_batch_threads { value: 2 }"
 # Requests that a test sends together fill a batch, which then runs at once: so they may wait for each other.

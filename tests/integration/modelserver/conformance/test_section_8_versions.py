@@ -14,7 +14,7 @@ from tests.integration.modelserver.conformance.conftest import StartServer
 from tests.integration.modelserver.conformance.server_under_test import ServerUnderTest
 from tests.integration.modelserver.model_server_process import refusal, write_spec
 from tests.integration.modelserver.repository_files import config_list
-from tests.unit.modelserver.waiting import eventually
+from tests.support.waiting import eventually
 
 X = {"x": np.float32([[2.0]])}
 Publish = Callable[[str, str, int], Path]

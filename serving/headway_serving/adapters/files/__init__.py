@@ -1,0 +1,1 @@
+"""The files that say how to behave: routes and tokens."""

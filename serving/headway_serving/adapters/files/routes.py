@@ -1,0 +1,89 @@
+"""``routes.json``: where traffic goes. Read whole, watched for changes, and never half believed.
+
+::
+
+    {"schema": 2, "models": {"digits-0to4": {"stable": 2, "candidate": {"version": 3, "weight": 0.05},
+                                             "labels": {"canary": 3}}}}
+
+A file that cannot be used is refused with the reason; the last good one stays in force.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from headway_contract.durable_files import write_atomically
+from headway_serving.adapters.files.locks import locked
+from headway_serving.adapters.files.routes_document import ROUTES_SCHEMA, format_routes, parse_routes
+from headway_serving.adapters.files.values import InvalidRoutes
+from headway_serving.adapters.files.watched_file import WatchedFile, read_whole
+from headway_serving.core.routing import ModelRoutes, RouteTable
+
+__all__ = [
+    "ROUTES_SCHEMA",
+    "InvalidRoutes",
+    "RouteFile",
+    "UnverifiedVersion",
+    "change_model",
+    "format_routes",
+    "parse_routes",
+    "read_routes",
+    "write_routes",
+]
+
+
+class UnverifiedVersion(Exception):
+    """A change would send traffic to a version that no verification admits."""
+
+
+def read_routes(path: Path) -> RouteTable:
+    """Read a routes file. Raises :class:`InvalidRoutes` naming the file and what is wrong with it."""
+    return read_whole(path, parse_routes, InvalidRoutes, "routes")
+
+
+def write_routes(path: Path, table: RouteTable) -> None:
+    """Replace the file atomically: a gateway sees the old table or the new one."""
+    write_atomically(path, format_routes(table).encode("utf-8"))
+
+
+def change_model(path: Path, model: str, change: Callable[[ModelRoutes], ModelRoutes]) -> ModelRoutes:
+    """Replace the routes of one model by what ``change`` makes of them, and return those.
+
+    A lock beside the file lets one such change run at a time, so none is lost. Raises ``ModelNotFound``,
+    :class:`InvalidRoutes`, :class:`UnverifiedVersion`, OSError, and what ``change`` raises; the file then stays.
+    """
+    with locked(path):
+        table = read_routes(path)
+        before = table.of(model)
+        after = change(before)
+        _check_admitted(before, after)
+        if after != before:
+            write_routes(path, RouteTable({**table.models, model: after}))
+        return after
+
+
+def _check_admitted(before: ModelRoutes, after: ModelRoutes) -> None:
+    """A version that did not get traffic before needs a verification of its own to get it."""
+    known = {before.stable}
+    if before.candidate is not None:
+        known.add(before.candidate.version)
+    if after.rollout is not None:
+        known |= {after.rollout.previous, after.rollout.verification.version}
+    wanted = {after.stable}
+    wanted |= {after.candidate.version} if after.candidate is not None else set()
+    wanted |= {after.shadow.version} if after.shadow is not None else set()
+    if wanted - known:
+        raise UnverifiedVersion(
+            f"version {min(wanted - known)} was not verified and gets no traffic; begin with: headway rollout start"
+        )
+
+
+class RouteFile(WatchedFile[RouteTable]):
+    """The table of a file, kept current by a thread that looks at it every ``poll_seconds``."""
+
+    def __init__(self, path: Path, poll_seconds: float) -> None:
+        """Read the file. Raises :class:`InvalidRoutes`: there is no last good one to keep yet."""
+        super().__init__(path, poll_seconds, read=read_routes, refusal=InvalidRoutes, what="routes")
+
+    def table(self) -> RouteTable:
+        """The last good table."""
+        return self.content()

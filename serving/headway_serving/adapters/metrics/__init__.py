@@ -1,0 +1,1 @@
+"""Prometheus: what this process counts, and reading what others have counted."""

@@ -1,0 +1,1 @@
+"""TensorFlow Serving's gRPC and REST ports behind the core's protocols."""

@@ -1,0 +1,331 @@
+"""Concurrent requests for the same version share one Predict: the call costs more than a row in it.
+
+Theory of operation. For every version and signature there is a queue and a small number of calls under way:
+
+* no call is under way: one starts at once. On an event loop that is when the loop has seen to what is ready, so that
+  requests that arrived together go together; or, of many, when half a batch of them is here: then the model works on
+  one half while the loop sees to the other;
+* else the rows wait. Whenever a call ends, all that has waited meanwhile goes into the next one, up to a bound: the
+  busier the version, the larger its batches. The bound is in rows and in time, so that a slow model's batch does not
+  hold up a request for long. On an event loop, less than half a batch waits until the loop has seen to what is ready:
+  clients who were just answered may be among it;
+* a further call beside the one under way is worth it only for half a batch: two small ones cost more than one. A row
+  that takes long gains nothing from company, and other cores may be free for it.
+
+A request that has waited until its deadline leaves the queue and is never sent; one whose deadline passes while its
+batch is under way leaves alone. Rows of a request that are more than a batch are sent in pieces, between which others
+get their turn. A batch that the model refuses is tried again request by request, so that one does not spoil another's
+answer. The queues are bounded by the number of requests that are let in (``core.admission``).
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headway_serving.concurrency import event_loop
+from headway_serving.concurrency.event_loop import running_loop, wait_for
+from headway_serving.core.classification import Predictor
+from headway_serving.core.errors import DeadlineExceeded, PredictionFailed
+from headway_serving.core.routing import Route
+
+_SMOOTHING = 0.2
+"""Weight of the newest call in the running mean of seconds a row."""
+
+_TURNS = 2
+"""Of an event loop, until what was ready is in the queue: a request is read in one, and decoded in the next."""
+
+_LONG_ROW_SECONDS = 0.0015
+"""A row that takes longer costs as much in a batch as alone."""
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """``max_rows`` in one call, ``target_seconds`` that a call should last at most, ``max_calls`` at the same time."""
+
+    max_rows: int = 32
+    target_seconds: float = 0.1
+    max_calls: int = 2
+
+
+class _Waiting:
+    """Rows that wait for a call, and the answer that their request waits for: in its thread, or on its event loop."""
+
+    __slots__ = ("_answered", "answers", "error", "expires_at", "given_up", "loop", "route", "rows")
+
+    def __init__(self, rows: NDArray[Any], route: Route, expires_at: float) -> None:
+        self.rows, self.route, self.expires_at = rows, route, expires_at
+        self.answers: NDArray[np.float32] | None = None
+        self.error: Exception | None = None
+        self.given_up = False
+        self.loop = running_loop()
+        self._answered: asyncio.Future[bool] | threading.Event = (
+            threading.Event() if self.loop is None else self.loop.create_future()
+        )
+
+    def wait(self) -> NDArray[np.float32]:
+        """The answer. Raises its error, or :class:`DeadlineExceeded` when the time is over; it is then not sent."""
+        if not self._woken(max(0.0, self.expires_at - time.monotonic())):
+            self.given_up = True
+            raise DeadlineExceeded("the model server did not answer within the request's time")
+        if self.error is not None:
+            raise self.error
+        assert self.answers is not None
+        return self.answers
+
+    def _woken(self, seconds: float) -> bool:
+        if isinstance(self._answered, threading.Event):
+            return self._answered.wait(seconds)
+        assert self.loop is not None
+        alarm = self.loop.call_later(seconds, self._end, False)
+        try:
+            return wait_for(self._answered)
+        finally:
+            alarm.cancel()
+
+    def fail(self, error: Exception) -> None:
+        """What :meth:`wait` will raise."""
+        # Its traceback leads to the batch, and so back here: a cycle, with the pixels in it.
+        self.error = error.with_traceback(None)
+
+    def wake(self) -> None:
+        """Let the request go on. One that waits on a loop: from the loop's own thread."""
+        if isinstance(self._answered, threading.Event):
+            self._answered.set()
+        else:
+            self._end(True)
+
+    def _end(self, answered: bool) -> None:
+        assert not isinstance(self._answered, threading.Event)
+        if not self._answered.done():
+            self._answered.set_result(answered)
+
+
+def _wake(batch: list[_Waiting]) -> None:
+    """Let all of a batch go on; a loop is told once for all of its requests."""
+    here = running_loop()
+    elsewhere: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
+    for item in batch:
+        if item.loop in (None, here):
+            item.wake()
+        else:
+            elsewhere.setdefault(item.loop, []).append(item)
+    for loop, items in elsewhere.items():
+        # A closed loop has nobody left who waits.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_wake_all, items)
+
+
+def _wake_all(items: list[_Waiting]) -> None:
+    for item in items:
+        item.wake()
+
+
+class _Start(Enum):
+    """Whether a request that begins to wait lets a call start: once the event loop has had its turn, or at once."""
+
+    NOT = 0
+    SOON = 1
+    NOW = 2
+
+
+class _Queue:
+    """What waits for one version and signature, and how many calls are under way for it."""
+
+    def __init__(self, limits: BatchLimits) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._waiting: deque[_Waiting] = deque()
+        self._rows = 0
+        self._calls = 0
+        # Of the calls, those that nobody has started yet: more may come to go with them.
+        self._put_off = 0
+        self._row_seconds = 0.0
+
+    def enqueue(self, item: _Waiting) -> _Start:
+        """Wait for a call to end, unless one may start: the caller then sees to it."""
+        with self._lock:
+            self._waiting.append(item)
+            self._rows += len(item.rows)
+            if self._put_off and self._filled():
+                self._put_off -= 1
+                return _Start.NOW
+            if not self._worth_a_call():
+                return _Start.NOT
+            self._calls += 1
+            if item.loop is None or self._filled():
+                return _Start.NOW
+            self._put_off += 1
+            return _Start.SOON
+
+    def put_off(self) -> bool:
+        """Leave the room of a call that has ended to one that starts soon. False: it is worth it now."""
+        with self._lock:
+            if self._filled():
+                return False
+            self._put_off += 1
+            return True
+
+    def take_up(self) -> bool:
+        """Whether a call that was put off has not started meanwhile: the caller then starts it."""
+        with self._lock:
+            if not self._put_off:
+                return False
+            self._put_off -= 1
+            return True
+
+    def next_batch(self) -> list[_Waiting]:
+        """What the call that has ended makes room for; if nothing is worth it, empty, and the room is given back."""
+        with self._lock:
+            self._calls -= 1
+            batch: list[_Waiting] = []
+            rows, bound = 0, self.max_rows()
+            while self._waiting and (batch or self._worth_a_call()):
+                if batch and rows + len(self._waiting[0].rows) > bound:
+                    break
+                item = self._waiting.popleft()
+                self._rows -= len(item.rows)
+                if not item.given_up:
+                    batch.append(item)
+                    rows += len(item.rows)
+            if batch:
+                self._calls += 1
+            return batch
+
+    def _worth_a_call(self) -> bool:
+        if not self._calls:
+            return True
+        worth_it = self._row_seconds > _LONG_ROW_SECONDS or self._filled()
+        return self._calls < self._limits.max_calls and worth_it
+
+    def _filled(self) -> bool:
+        """Whether so much waits that more company would save less than it costs to let the model idle."""
+        return 2 * self._rows >= self.max_rows()
+
+    def max_rows(self) -> int:
+        """Rows that one call may have now."""
+        if self._row_seconds <= 0:
+            return self._limits.max_rows
+        return max(1, min(self._limits.max_rows, int(self._limits.target_seconds / self._row_seconds)))
+
+    def measured(self, rows: int, seconds: float) -> None:
+        """Learn what a row costs. Races between two calls lose one measurement, which does no harm."""
+        self._row_seconds += _SMOOTHING * (seconds / rows - self._row_seconds)
+
+
+class BatchingPredictor:
+    """A :class:`Predictor` that sends what arrives at the same time to another one together. Safe for many threads.
+
+    Calls for requests on an event loop are made on it: ``inner`` has to wait as :mod:`.event_loop` says. ``executor``
+    runs the others, and should not be bounded below the number of versions times ``limits.max_calls``.
+    ``observe`` is told the route, the signature and the rows of every call.
+    """
+
+    def __init__(
+        self,
+        inner: Predictor,
+        executor: Executor,
+        limits: BatchLimits,
+        observe: Callable[[Route, str, int], None] = lambda *_: None,
+    ) -> None:
+        self._inner = inner
+        self._executor = executor
+        self._limits = limits
+        self._observe = observe
+        self._queues: dict[tuple[Any, ...], _Queue] = {}
+
+    def predict(
+        self, route: Route, rows: NDArray[Any], timeout: float, signature: str = "serving_default"
+    ) -> NDArray[np.float32]:
+        """N rows -> ``float32[N, K]``; see :class:`Predictor`."""
+        expires_at = time.monotonic() + timeout
+        # Rows of another shape would spoil the whole batch.
+        queue = self._queue((route.model, route.version, signature, rows.dtype.char, rows.shape[1:]))
+        bound = queue.max_rows()
+        if len(rows) <= bound:
+            return self._predict_some(queue, route, rows, expires_at, signature)
+        pieces = [
+            self._predict_some(queue, route, rows[start : start + bound], expires_at, signature)
+            for start in range(0, len(rows), bound)
+        ]
+        return np.concatenate(pieces)
+
+    def _queue(self, key: tuple[Any, ...]) -> _Queue:
+        queue = self._queues.get(key)
+        # setdefault is atomic: of two threads that meet here, both get the same queue.
+        return self._queues.setdefault(key, _Queue(self._limits)) if queue is None else queue
+
+    def _predict_some(
+        self, queue: _Queue, route: Route, rows: NDArray[Any], expires_at: float, signature: str
+    ) -> NDArray[np.float32]:
+        item = _Waiting(rows, route, expires_at)
+        start = queue.enqueue(item)
+        if start is _Start.NOW:
+            self._begin(item.loop, queue, signature)
+        elif start is _Start.SOON:
+            assert item.loop is not None
+            self._begin_later(item.loop, queue, signature, 1)
+        return item.wait()
+
+    def _begin(self, loop: asyncio.AbstractEventLoop | None, queue: _Queue, signature: str) -> None:
+        """Start the call that the queue has made room for."""
+        if loop is None:
+            self._executor.submit(self._drain, queue, signature)
+        else:
+            event_loop.start(loop, partial(self._drain, queue, signature), lambda _: None)
+
+    def _begin_later(self, loop: asyncio.AbstractEventLoop, queue: _Queue, signature: str, turns: int) -> None:
+        if turns:
+            loop.call_soon(self._begin_later, loop, queue, signature, turns - 1)
+        elif queue.take_up():
+            self._begin(loop, queue, signature)
+
+    def _drain(self, queue: _Queue, signature: str) -> None:
+        """Call until nothing waits that is worth it; on an event loop, until less waits than is worth it at once."""
+        loop = running_loop()
+        while batch := queue.next_batch():
+            self._send(queue, signature, batch)
+            if loop is not None and queue.put_off():
+                self._begin_later(loop, queue, signature, _TURNS)
+                return
+
+    def _send(self, queue: _Queue, signature: str, batch: list[_Waiting]) -> None:
+        rows = batch[0].rows if len(batch) == 1 else np.concatenate([item.rows for item in batch])
+        try:
+            answers = self._call(queue, batch[0].route, rows, max(item.expires_at for item in batch), signature)
+        except PredictionFailed as error:
+            if len(batch) > 1:
+                for item in batch:
+                    self._send(queue, signature, [item])
+                return
+            batch[0].fail(error)
+        # Whatever else happens, every request that waits must hear of it.
+        except Exception as error:
+            for item in batch:
+                item.fail(error)
+        else:
+            start = 0
+            for item in batch:
+                item.answers = answers[start : start + len(item.rows)]
+                start += len(item.rows)
+        _wake(batch)
+
+    def _call(
+        self, queue: _Queue, route: Route, rows: NDArray[Any], expires_at: float, signature: str
+    ) -> NDArray[np.float32]:
+        started = time.monotonic()
+        if expires_at <= started:
+            raise DeadlineExceeded("the request's time was over before the model was asked")
+        answers = self._inner.predict(route, rows, expires_at - started, signature)
+        queue.measured(len(rows), time.monotonic() - started)
+        self._observe(route, signature, len(rows))
+        return answers

@@ -1,0 +1,151 @@
+"""The gateway's model server: TensorFlow Serving's gRPC protocol behind the core's protocols."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+from numpy.typing import NDArray
+
+from headway_serving.concurrency.event_loop import running_loop, wait_for
+from headway_serving.core.errors import (
+    DeadlineExceeded,
+    IncompatibleModel,
+    ModelUnavailable,
+    PredictionFailed,
+    ServingError,
+    VersionNotFound,
+)
+from headway_serving.core.routing import Route
+from headway_serving.wire import codec, rpc
+from headway_serving.wire import messages_pb2 as messages
+
+_STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
+
+# The one table of foreign errors. NOT_FOUND is not in it: its meaning depends on who chose the version.
+_ERRORS: Mapping[grpc.StatusCode, type[ServingError]] = {
+    grpc.StatusCode.UNAVAILABLE: ModelUnavailable,
+    grpc.StatusCode.CANCELLED: ModelUnavailable,
+    grpc.StatusCode.ABORTED: ModelUnavailable,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ModelUnavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.INVALID_ARGUMENT: PredictionFailed,
+    grpc.StatusCode.FAILED_PRECONDITION: PredictionFailed,
+    grpc.StatusCode.OUT_OF_RANGE: PredictionFailed,
+    grpc.StatusCode.ALREADY_EXISTS: PredictionFailed,
+    grpc.StatusCode.UNIMPLEMENTED: PredictionFailed,
+    grpc.StatusCode.INTERNAL: PredictionFailed,
+    grpc.StatusCode.DATA_LOSS: PredictionFailed,
+    grpc.StatusCode.UNKNOWN: PredictionFailed,
+    grpc.StatusCode.PERMISSION_DENIED: PredictionFailed,
+    grpc.StatusCode.UNAUTHENTICATED: PredictionFailed,
+}
+
+
+_TOO_LATE = "the model server did not answer within the request's time"
+_PREDICT, _STATUS = attrgetter("predict"), attrgetter("get_model_status")
+
+_LOOP_GRACE_SECONDS = 1.0
+"""How much longer than the call itself a thread waits for the loop: one that stops meanwhile never answers."""
+
+
+class TfServingPredictor:
+    """Predictions, manifests and states from one model server, or from the replicas behind one name.
+
+    Safe for use by many threads and on one event loop, whose channel then serves all. A channel connects when it is
+    first used, and again after a loss.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._channel = rpc.open_channel(target)
+        self._stub = rpc.ModelServerStub(self._channel)
+        # A loop's channel is made on the loop, with its first call.
+        self._on_loop: tuple[asyncio.AbstractEventLoop, rpc.ModelServerStub] | None = None
+
+    def predict(
+        self, route: Route, rows: NDArray[Any], timeout: float, signature: str = "serving_default"
+    ) -> NDArray[np.float32]:
+        """N rows -> ``float32[N, K]`` with one Predict of ``signature``. Raises a ``ServingError``."""
+        request = codec.rows_request(route.model, route.version, signature, rows)
+        response = self._call(request, route, timeout)
+        try:
+            return codec.rows_of(response, signature, len(rows))
+        except codec.MalformedAnswer as error:
+            raise IncompatibleModel(f"{route.model} version {route.version}: {error}") from error
+
+    def manifest_json(self, route: Route, timeout: float) -> bytes:
+        """The version's manifest as it is inside the SavedModel. Raises a ``ServingError``."""
+        request = codec.manifest_request(route.model, route.version)
+        try:
+            return codec.manifest_of(self._call(request, route, timeout))
+        except (codec.MalformedAnswer, PredictionFailed) as error:
+            raise IncompatibleModel(
+                f"{route.model} version {route.version} does not describe itself: {error}; export it with Headway"
+            ) from error
+
+    def version_states(self, model: str, timeout: float) -> dict[int, str]:
+        """State of each version the model server knows, newest first; empty for a model it does not know."""
+        request = messages.GetModelStatusRequest()
+        request.model_spec.name = model
+        try:
+            response = self._ask(_STATUS, request, timeout)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return {}
+            raise self._translated(error) from error
+        return {item.version: _STATES.get(item.state, "UNKNOWN") for item in response.model_version_status}
+
+    def close(self) -> None:
+        """Close the channel; calls in flight are cancelled."""
+        self._channel.close()
+
+    def _call(self, request: Any, route: Route, timeout: float) -> Any:
+        """Make one Predict."""
+        try:
+            return self._ask(_PREDICT, request, timeout)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise self._translated(error) from error
+            if route.reason == "version":
+                raise VersionNotFound(f"model {route.model!r} has no version {route.version} loaded") from error
+            raise ModelUnavailable(
+                f"version {route.version} of model {route.model!r} gets traffic but is not loaded"
+            ) from error
+
+    def _ask(self, method: Callable[[rpc.ModelServerStub], Any], request: Any, timeout: float) -> Any:
+        """Make one call. On an event loop, the loop goes on meanwhile. Raises ``grpc.RpcError``."""
+        here = running_loop()
+        if here is not None:
+            return wait_for(method(self._stub_on(here))(request, timeout=timeout))
+        if self._on_loop is None or not self._on_loop[0].is_running():
+            return method(self._stub)(request, timeout=timeout)
+        loop, stub = self._on_loop
+
+        async def call() -> Any:
+            return await method(stub)(request, timeout=timeout)
+
+        # Not over a channel of its own, which would find a model server again at another moment: what is said to be
+        # ready in one thread has to be ready for all.
+        asked = asyncio.run_coroutine_threadsafe(call(), loop)
+        try:
+            return asked.result(timeout + _LOOP_GRACE_SECONDS)
+        except TimeoutError:
+            raise DeadlineExceeded(_TOO_LATE) from None
+
+    def _stub_on(self, loop: asyncio.AbstractEventLoop) -> rpc.ModelServerStub:
+        if self._on_loop is None or self._on_loop[0] is not loop:
+            self._on_loop = loop, rpc.ModelServerStub(rpc.open_channel(self._target, grpc.aio))
+        return self._on_loop[1]
+
+    def _translated(self, error: grpc.RpcError) -> ServingError:
+        kind = _ERRORS.get(error.code(), PredictionFailed)
+        if kind is ModelUnavailable:
+            # gRPC's own text names addresses and sockets, which are no client's business.
+            return ModelUnavailable("the model server cannot answer now; try again in a moment")
+        if kind is DeadlineExceeded:
+            return DeadlineExceeded(_TOO_LATE)
+        return kind(f"the model server answered {error.code().name}: {error.details()}")

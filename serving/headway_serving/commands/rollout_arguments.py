@@ -1,0 +1,147 @@
+"""What ``headway rollout`` can be told."""
+
+import argparse
+from pathlib import Path
+
+from headway_serving.core.rollout_state import RolloutPolicy
+from headway_serving.operations.verification import TOLERANCE
+
+EPILOG = "Exit codes: 0 done or promoted, 2 refused, 3 rolled back, 4 inconclusive, 130 interrupted (resume goes on)."
+
+_DEFAULT = RolloutPolicy()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all verbs; ``verb`` says which was chosen."""
+    top = argparse.ArgumentParser(
+        prog="headway rollout", epilog=EPILOG, description="Give a new version traffic step by step, and take it back."
+    )
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, summary: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=summary, description=summary, epilog=EPILOG)
+        added.add_argument("model", metavar="MODEL", help="the model's name")
+        added.add_argument("--repository", type=Path, default=Path("models"), help="the models (default: models)")
+        added.add_argument("--routes", type=Path, help="routes.json (default: in the repository)")
+        added.add_argument("--json", action="store_true", help="write JSON, one object a line")
+        return added
+
+    start = verb("start", "load and verify a version, then shift traffic to it step by step")
+    _add_version(start)
+    _add_processes(start)
+    _add_gate(start)
+    _add_policy(start)
+    _add_data(start)
+    start.add_argument("--resume", action="store_true", help="go on with a rollout of this version if there is one")
+    resume = verb("resume", "go on with a rollout that was paused, held or interrupted")
+    _add_gateways(resume)
+    _add_data(resume)
+    check = verb("verify", "run the checks of start on a version that is loaded; changes nothing")
+    _add_version(check)
+    _add_gateways(check)
+    _add_model_servers(check)
+    _add_gate(check)
+    status = verb("status", "where a rollout stands")
+    status.add_argument("--watch", action="store_true", help="show it live until it is over")
+    for name, summary in (
+        ("pause", "leave traffic as it is until resume"),
+        ("promote", "make the candidate stable now, whatever the data says"),
+        ("abort", "give all traffic back to the version before, now"),
+    ):
+        verb(name, summary).add_argument("--why", default="", help="a reason for the history")
+    finish = verb("finish", "end a rollout that is over: the version that lost need not stay loaded")
+    finish.add_argument("--models-config", help="models.config (default: in the repository), or none")
+    verb("history", "what was changed, when, by whom and why")
+    report = verb("report", "how the shadow's answers compare, and which classes differ")
+    _add_gateways(report)
+    _add_data(report)
+    return top
+
+
+def policy_of(arguments: argparse.Namespace) -> RolloutPolicy:
+    """The policy that the arguments describe. Raises ValueError for one that makes no sense."""
+    return RolloutPolicy(
+        steps=arguments.steps,
+        interval_seconds=arguments.interval,
+        min_samples=arguments.min_samples,
+        patience=arguments.patience,
+        false_alarm=arguments.false_alarm,
+        max_error_increase=arguments.max_error_increase,
+        max_p99_ratio=arguments.max_p99_ratio,
+        shadow_share=arguments.shadow / 100,
+        max_disagreement=arguments.max_disagreement,
+        max_class_disagreement=arguments.max_class_disagreement,
+    )
+
+
+def _add_version(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--version", type=int, metavar="N", help="the version (default: the newest)")
+
+
+def _add_processes(verb: argparse.ArgumentParser) -> None:
+    _add_gateways(verb)
+    _add_model_servers(verb)
+    verb.add_argument("--models-config", help="models.config (default: in the repository); none: loaded by other means")
+    verb.add_argument("--load-timeout", type=float, default=120.0, metavar="SECONDS", help="for loading (default: 120)")
+
+
+def _add_gateways(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--gateway", action="append", metavar="URL",
+        help="a gateway, repeatable; dns+http://NAME:PORT is all behind a name (default: http://127.0.0.1:8080)",
+    )  # fmt: skip
+
+
+def _add_model_servers(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--model-server", action="append", metavar="HOST:PORT",
+        help="a model server's gRPC port, repeatable; dns:///NAME:PORT is all (default: 127.0.0.1:8500)",
+    )  # fmt: skip
+
+
+def _add_gate(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--tolerance", type=float, default=TOLERANCE, metavar="X",
+        help=f"largest difference of a golden score (default: {TOLERANCE:g})",
+    )  # fmt: skip
+    verb.add_argument("--accept-label-change", action="store_true", help="labels may differ from stable's")
+    verb.add_argument("--accept-geometry-change", action="store_true", help="picture geometry may differ from stable's")
+
+
+def _add_policy(verb: argparse.ArgumentParser) -> None:
+    default = _DEFAULT
+    verb.add_argument(
+        "--steps", type=_per_cents, default=default.steps, metavar="P,P,...",
+        help="weights of the candidate, per cent (default: 5,25,50,100)",
+    )  # fmt: skip
+    verb.add_argument(
+        "--shadow", type=float, default=0.0, metavar="P", help="mirror P per cent first (default: 0, off)"
+    )
+    for name, metavar, kind, value, meaning in (
+        ("--interval", "SECONDS", float, default.interval_seconds, "between two looks at the data"),
+        ("--min-samples", "N", int, default.min_samples, "requests (pictures of a shadow) that a look needs"),
+        ("--patience", "N", int, default.patience, "looks at one step before giving up"),
+        ("--false-alarm", "X", float, default.false_alarm, "chance of rolling back a candidate within all limits"),
+        ("--max-error-increase", "X", float, default.max_error_increase, "error rate above stable's, 0 to 1"),
+        ("--max-p99-ratio", "X", float, default.max_p99_ratio, "latency p99 to stable's"),
+        ("--max-disagreement", "X", float, default.max_disagreement, "share of pictures labelled otherwise"),
+        ("--max-class-disagreement", "X", float, default.max_class_disagreement, "the same for any one class"),
+    ):
+        verb.add_argument(name, type=kind, default=value, metavar=metavar, help=f"{meaning} (default: {value:g})")
+
+
+def _add_data(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--prometheus", metavar="URL", help="take data from this Prometheus, not from the gateways")
+    verb.add_argument(
+        "--metrics", action="append", metavar="URL",
+        help="where gateways show /metrics if not at --gateway, repeatable; dns+http as there",
+    )  # fmt: skip
+
+
+def _per_cents(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(each) / 100 for each in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not per cents with commas between, such as 5,25,50,100"
+        ) from error

@@ -1,0 +1,1 @@
+"""Plain blocking code on an event loop."""

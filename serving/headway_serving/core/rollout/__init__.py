@@ -1,0 +1,1 @@
+"""What a rollout decides and why: pure functions over values, without clock, file or network."""

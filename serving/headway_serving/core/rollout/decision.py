@@ -1,0 +1,167 @@
+"""Decides what a rollout does next: one pure function over a table.
+
+Theory of operation
+===================
+A rollout is a row of stages: optionally a shadow (the candidate gets copies, nobody gets its answers), then rising
+weights. In a stage the weight is constant and both arms are asked at the same time by keys that a hash has dealt out,
+so whatever else happens (a busy hour, a slow disk) happens to both: a difference is the candidate's. That is why only
+the traffic of the stage counts, never sums over stages: a share of 5 % in a quiet hour and of 50 % in a bad one would
+make a good candidate look bad.
+
+Every interval the whole of the stage's traffic is looked at. The first row that fits decides:
+
+======================================================  ==============  ===============================================
+What is seen                                            Decision        What the controller does
+======================================================  ==============  ===============================================
+the rollout is paused, held or over                     Hold            nothing
+the interval has not passed                             Hold            nothing
+no data, NaN, impossible numbers                        Inconclusive    nothing; after ``patience`` looks it gives up
+a criterion is provably beyond its limit                RollBack        stable gets everything: one file write
+a criterion has too little data                         Inconclusive    as above
+a criterion is beyond its limit, perhaps by chance      Hold            waits for more data, as above
+all criteria are within, and stages are left            Advance         the next stage
+all criteria are within, and this was the last          Promote         the candidate becomes stable
+======================================================  ==============  ===============================================
+
+*Inconclusive* is a value of its own: silence is neither a pass (a candidate that nobody asked would be promoted) nor a
+failure (a night without traffic would roll everything back). A criterion with too little data cannot fail either.
+
+**False alarms.** Looking again and again finds an accident sooner or later, so every look must be paid for. A rollout
+may roll back a candidate that keeps all limits with probability ``false_alarm`` at most. The stages share it equally,
+so do the criteria of a stage, and the k-th look at a stage gets the part 1 / (k (k + 1)), which sum to 1 however often
+one looks (alpha spending: Lan and DeMets, "Discrete sequential boundaries for clinical trials", Biometrika 70 (1983),
+here with Bonferroni's inequality, so that no assumption about the dependence between looks is needed). The tests
+themselves are exact (:mod:`headway_serving.core.rollout.proportions`). What it costs in power is little: the bounds
+move with the logarithm of 1 / alpha.
+
+**The last stage** may leave stable no traffic. Then the candidate is compared with ``reference``, stable's traffic in
+the last stage that had enough. That is another hour, and what the hour did looks as if the candidate had done it: no
+test can tell. So there a candidate that is beyond its limits is held, and rolled back only if it is beyond
+:data:`GROSS` ones.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from headway_serving.core.rollout import criteria
+from headway_serving.core.rollout.criteria import Finding, Verdict
+from headway_serving.core.rollout_state import (
+    ArmTraffic,
+    Observation,
+    RolloutPolicy,
+    RolloutState,
+    RolloutStatus,
+    ShadowTraffic,
+)
+
+GROSS = {"max_error_increase": 10.0, "max_p99_ratio": 2.0}
+"""What a limit is multiplied with where there is only another hour to compare with."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, why, and what each criterion found. The subclasses say what."""
+
+    reason: str
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The decision in a word, for people and logs."""
+        return type(self).__name__
+
+
+class Advance(Decision):
+    """Go on to the next stage."""
+
+
+class Hold(Decision):
+    """Leave everything as it is: it is not time, or a difference may be chance."""
+
+
+class Inconclusive(Decision):
+    """There is not enough data to say anything."""
+
+
+class Promote(Decision):
+    """Make the candidate stable."""
+
+
+class RollBack(Decision):
+    """Give all traffic back to stable."""
+
+
+def decide(policy: RolloutPolicy, state: RolloutState, observation: Observation | None, now: float) -> Decision:
+    """What to do at Unix time ``now``, by the table above. ``observation``: the stage's traffic, None if unknown.
+
+    Pure: equal arguments give equal decisions. A look at data (anything but the first two rows) has to be counted in
+    ``state.looks`` before the next.
+    """
+    if state.status is not RolloutStatus.RUNNING:
+        return Hold(f"the rollout is {state.status}")
+    if now < state.since + policy.interval_seconds:
+        return Hold(f"{state.since + policy.interval_seconds - now:.0f} s until the next look")
+    if observation is None or (impossible := _impossible(observation)) is not None:
+        return Inconclusive("no data" if observation is None else f"data that cannot be: {impossible}")
+    findings = tuple(_findings(policy, state, observation))
+    for verdict, decision in ((Verdict.BEYOND, RollBack), (Verdict.UNKNOWN, Inconclusive), (Verdict.OPEN, Hold)):
+        found = [f"{finding.criterion}: {finding.text}" for finding in findings if finding.verdict is verdict]
+        if found:
+            return decision("; ".join(found), findings)
+    last = state.stage + 1 == len(policy.stages())
+    return (Promote if last else Advance)(f"all within limits at {policy.stages()[state.stage]}", findings)
+
+
+def reference_of(policy: RolloutPolicy, state: RolloutState, observation: Observation) -> ArmTraffic | None:
+    """Stable's traffic to compare a stage without any with: this stage's if there is enough, else the one kept."""
+    return observation.stable if observation.stable.requests >= policy.min_samples else state.reference
+
+
+def look_alpha(policy: RolloutPolicy, looks_before: int, criteria_count: int) -> float:
+    """The false-alarm probability that one criterion may spend at the look after ``looks_before`` others."""
+    look = looks_before + 1
+    return policy.false_alarm / len(policy.stages()) / criteria_count / (look * (look + 1))
+
+
+def _findings(policy: RolloutPolicy, state: RolloutState, observation: Observation) -> Iterable[Finding]:
+    if policy.stages()[state.stage].shadow_share > 0:
+        alpha = look_alpha(policy, state.looks, 3)
+        for criterion in (criteria.shadow_errors, criteria.disagreement, criteria.class_disagreement):
+            yield criterion(observation.shadow, policy, alpha)
+        return
+    alpha = look_alpha(policy, state.looks, 2)
+    stable, candidate = observation.stable, observation.candidate
+    alone = policy.stages()[state.stage].weight >= 1 and stable.requests < policy.min_samples
+    if alone:
+        stable = state.reference or stable
+    for compare in (criteria.errors, criteria.latency):
+        finding = compare(stable, candidate, policy, alpha)
+        if alone and finding.verdict is Verdict.BEYOND:
+            gross = compare(stable, candidate, _grossly(policy), alpha).verdict is Verdict.BEYOND
+            finding = finding if gross else replace(finding, verdict=Verdict.OPEN)
+        yield finding
+
+
+def _grossly(policy: RolloutPolicy) -> RolloutPolicy:
+    increase = policy.max_error_increase * GROSS["max_error_increase"]
+    ratio = policy.max_p99_ratio * GROSS["max_p99_ratio"]
+    return replace(policy, max_error_increase=min(increase, 0.5), max_p99_ratio=ratio)
+
+
+def _impossible(observation: Observation) -> str | None:
+    """What about the numbers cannot be; None if nothing."""
+    for name, arm in (("stable", observation.stable), ("candidate", observation.candidate)):
+        if not _counts((arm.requests, arm.errors, *arm.latency.counts)):
+            return f"{name} has a count that is no number of 0 or more"
+        if arm.errors > arm.requests:
+            return f"{name} failed more requests than it was asked"
+    shadow: ShadowTraffic = observation.shadow
+    plain = (shadow.agree, shadow.disagree, shadow.error, shadow.dropped)
+    if not _counts((*plain, *shadow.flips.values(), *shadow.by_class.values())):
+        return "the shadow has a count that is no number of 0 or more"
+    return None
+
+
+def _counts(values: Iterable[float]) -> bool:
+    # A window with more than a million million requests is a broken counter. NaN compares as false.
+    return all(0 <= value <= 1e12 for value in values)

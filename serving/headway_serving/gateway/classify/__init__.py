@@ -1,0 +1,1 @@
+"""Pictures in, labels and scores out: the gateway's own protocol."""

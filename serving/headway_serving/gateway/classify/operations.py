@@ -1,0 +1,92 @@
+"""What the routes that classify pictures say of themselves; its limits are those that they are checked against."""
+
+from collections.abc import Mapping
+
+from headway_serving.core.access import Scope
+from headway_serving.gateway.requests.operation_parts import (
+    BASE64,
+    MODEL_PROBLEMS,
+    PICTURE_PROBLEMS,
+    ROUTE_HEADERS,
+    ROUTING_KEY,
+    VERSION,
+    timeout_header,
+)
+from headway_serving.gateway.requests.operations import Answer, JsonSchema, Operation, Parameter
+from headway_serving.gateway.requests.schemas import TEXT, listing, record, ref
+
+_BODY = (
+    "Send one picture as the body, several as multipart parts named image, or several in JSON. The content says what "
+    "each is, whatever the header says; nothing is ever fetched from an address."
+)
+
+
+def picture_bodies(max_images: int) -> Mapping[str, JsonSchema]:
+    """The three forms in which pictures are sent."""
+    encoded = {"type": "string", "contentEncoding": "base64", "pattern": BASE64, "minLength": 4}
+    file = {"type": "string", "contentMediaType": "application/octet-stream", "minLength": 1}
+    many = {"minItems": 1, "maxItems": max_images}
+    return {
+        "image/*": {"description": "the picture's file"},
+        "application/octet-stream": {"description": "the picture's file"},
+        "multipart/form-data": {
+            "description": "one or more parts named image",
+            "type": "object", "required": ["image"], "properties": {"image": listing(file, **many)},
+        },
+        "application/json": record(
+            '{"images": [{"b64": "the picture\'s file in base64"}]}', images=listing(record(b64=encoded), **many)),
+    }  # fmt: skip
+
+
+def classification_by_one(max_images: int, max_timeout_ms: int) -> Operation:
+    """The operation of the routes that ask one model."""
+    return Operation(
+        tag="Classification",
+        summary="Classify pictures",
+        description=(
+            f"{_BODY} In a request of several pictures, one that cannot be read gets a problem in its place and the "
+            "others are answered."
+        ),
+        scope=Scope.CLASSIFY,
+        answers={
+            200: Answer(
+                "The predictions of each picture",
+                {"application/json": ref("Classification")},
+                ROUTE_HEADERS,
+            )
+        },
+        problems=(*PICTURE_PROBLEMS, *MODEL_PROBLEMS),
+        parameters=(*_ranking(), ROUTING_KEY, timeout_header(max_timeout_ms), VERSION),
+        body=picture_bodies(max_images),
+    )
+
+
+def classification_by_several(max_images: int, max_timeout_ms: int, max_models: int) -> Operation:
+    """The operation of the route that asks several models about the same pictures."""
+    models = listing({**TEXT, "minLength": 1}, minItems=1, maxItems=max_models)
+    return Operation(
+        tag="Classification",
+        summary="Classify pictures by several models",
+        description=f"{_BODY} A model that cannot answer gets a problem in its place and the others answer.",
+        scope=Scope.CLASSIFY,
+        answers={
+            200: Answer("The answer of each model, in the order asked", {"application/json": ref("Classifications")})
+        },
+        problems=PICTURE_PROBLEMS,
+        parameters=(
+            Parameter("model", "query", "the models, as in ?model=a&model=b", models, required=True),
+            *_ranking(),
+            ROUTING_KEY,
+            timeout_header(max_timeout_ms),
+        ),
+        body=picture_bodies(max_images),
+    )
+
+
+def _ranking() -> tuple[Parameter, ...]:
+    top_k = {"type": "integer", "minimum": 1, "default": 5}
+    min_confidence = {"type": "number", "minimum": 0, "maximum": 1, "default": 0}
+    return (
+        Parameter("top_k", "query", "most predictions for each picture", top_k),
+        Parameter("min_confidence", "query", "leave out predictions of a lower score", min_confidence),
+    )

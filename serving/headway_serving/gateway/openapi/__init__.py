@@ -1,0 +1,1 @@
+"""What each route says of itself, as an OpenAPI document and as a page."""

@@ -1,0 +1,1 @@
+"""What is the same for every endpoint: who asks, how long it may take, what errors look like."""

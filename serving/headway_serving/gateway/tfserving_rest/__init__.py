@@ -1,0 +1,1 @@
+"""TensorFlow Serving's REST `:predict`, passed on with the gateway's routing."""

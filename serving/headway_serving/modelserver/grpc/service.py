@@ -1,0 +1,128 @@
+"""The gRPC doors: TensorFlow Serving's PredictionService and ModelService. They only translate."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
+
+from headway_serving.modelserver.errors import StatusError, invalid_argument
+from headway_serving.modelserver.inference import Inference
+from headway_serving.modelserver.versions.server_core import ServerCore
+
+logger = logging.getLogger(__name__)
+
+MAX_MESSAGE_CHARACTERS = 1024
+
+_LONGEST_DEADLINE_SECONDS = 10 * 365 * 24 * 3600
+
+R = TypeVar("R")
+
+
+def _answers_with_status(method: Callable[[Any, Any, Any], R]) -> Callable[[Any, Any, Any], R]:
+    """Let a servicer method raise StatusError; the call then ends with that code and text."""
+
+    @functools.wraps(method)
+    def answer(self: Any, request: Any, context: Any) -> R:
+        try:
+            return method(self, request, context)
+        except StatusError as error:
+            abort(context, error)
+
+    return answer
+
+
+def abort(context: Any, error: StatusError) -> NoReturn:
+    """End the call with `error`, whose text is cut after 1024 characters."""
+    message = error.message
+    if len(message) > MAX_MESSAGE_CHARACTERS:
+        message = f"{message[:MAX_MESSAGE_CHARACTERS]}...TRUNCATED"
+    context.abort(grpc.StatusCode[error.code.name], message)
+    raise AssertionError("unreachable: abort always raises")
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
+    """Every method of the service; a call's deadline limits its run."""
+
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
+
+    @_answers_with_status
+    def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Run a signature on tensors."""
+        return self._counted(self._inference.predict, "Predict", request, context)
+
+    @_answers_with_status
+    def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Classify tf.Example messages."""
+        return self._counted(self._inference.classify, "Classify", request, context)
+
+    @_answers_with_status
+    def Regress(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Find one value for each of the tf.Example messages."""
+        return self._counted(self._inference.regress, "Regress", request, context)
+
+    @_answers_with_status
+    def MultiInference(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Run several signatures on the same tf.Example messages."""
+        return self._inference.multi_inference(request, _timeout_ms(context))
+
+    @_answers_with_status
+    def GetModelMetadata(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        """Tell the signatures of the version the request means."""
+        return self._inference.metadata(request)
+
+    def _counted(self, answer: Callable[[Any, int | None], R], api: str, request: Any, context: Any) -> R:
+        started = time.perf_counter()
+        error = None
+        try:
+            return answer(request, _timeout_ms(context))
+        except StatusError as caught:
+            error = caught
+            raise
+        finally:
+            self._inference.count_request(request.model_spec.name, api, "GRPC", started, error)
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
+    """GetModelStatus and HandleReloadConfigRequest. `wake` makes a waiting reload look for its cancellation."""
+
+    def __init__(self, core: ServerCore[Any], inference: Inference, wake: Callable[[], None]) -> None:
+        self._core = core
+        self._inference = inference
+        self._wake = wake
+
+    @_answers_with_status
+    def GetModelStatus(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        """Tell the states of a model's versions, newest first."""
+        return self._inference.status(request)
+
+    @_answers_with_status
+    def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Serve the models of the request and no others; returns when the new ones serve."""
+        try:
+            if request.config.WhichOneof("config") != "model_config_list":
+                raise invalid_argument(
+                    "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is "
+                    "currently supported"
+                )
+            # Unlike TensorFlow Serving: a client that has gone must not keep a thread and the lock for ever.
+            context.add_callback(self._wake)
+            self._core.reload(request.config, give_up=lambda: not context.is_active())
+        except StatusError as error:
+            logger.error("ReloadConfig failed: %s", error.message)
+            raise
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        return response
+
+
+def _timeout_ms(context: Any) -> int | None:
+    """Return the milliseconds left for the call; None without a deadline, for which gRPC tells a far future."""
+    remaining = context.time_remaining()
+    return None if remaining is None or remaining > _LONGEST_DEADLINE_SECONDS else int(remaining * 1000)

@@ -1,0 +1,1 @@
+"""How the process is told what to do, and how it ends."""

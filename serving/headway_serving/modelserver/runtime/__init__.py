@@ -1,0 +1,1 @@
+"""Version directories as programs: SavedModels and TFLite models, and their warm-up."""

@@ -1,0 +1,1 @@
+"""Which versions are aspired, loaded and served."""

@@ -1,0 +1,146 @@
+"""What a repository holds that is damaged, in use, no longer needed, or different.
+
+A version is in use when it is routed, loaded, pinned, or the base of a head that is kept. Such a version is never
+pruned, and nothing is pruned while one of the files that say so cannot be read.
+"""
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from headway_contract.durable_files import sync_directory, write_atomically
+from headway_contract.errors import ContractError, RepositoryError
+from headway_contract.model_manifest import ModelManifest
+from headway_contract.model_repository import ModelRepository
+from headway_serving.adapters.files.routes import read_routes
+from headway_serving.operations.models_config import loaded_versions
+
+PINS_FILE = "pins.json"
+"""In the repository's root: the versions by model that are kept whatever happens."""
+
+_UNCOMPARED = frozenset({"golden", "classes", "schema"})
+
+
+@dataclass(frozen=True)
+class VersionCheck:
+    """One version: its digest, or what is wrong with it."""
+
+    model: str
+    version: int
+    digest: str | None
+    problem: str | None
+
+
+def check(repository: ModelRepository, model: str, version: int) -> VersionCheck:
+    """Compare a version with its checksums and read its manifest."""
+    try:
+        repository.verify(model, version)
+        repository.manifest(model, version)
+        return VersionCheck(model, version, repository.digest(model, version), None)
+    except ContractError as error:
+        return VersionCheck(model, version, None, str(error))
+
+
+def half_versions(repository: ModelRepository) -> tuple[Path, ...]:
+    """What publishing that was interrupted left behind; no model server sees it."""
+    area = repository.root / ".staging"
+    return tuple(sorted(area.iterdir())) if area.is_dir() else ()
+
+
+def read_pins(repository: ModelRepository) -> dict[str, tuple[int, ...]]:
+    """The pinned versions by model. Raises ``RepositoryError`` for a file that cannot be read."""
+    path = repository.root / PINS_FILE
+    try:
+        document = json.loads(path.read_bytes()) if path.exists() else {}
+        return {str(model): tuple(sorted(int(version) for version in versions)) for model, versions in document.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RepositoryError(f"{path} cannot be read: {error}; it maps models to lists of versions") from error
+
+
+def pin(repository: ModelRepository, model: str, version: int, *, pinned: bool) -> None:
+    """Keep a version whatever happens, or no longer. Raises ``RepositoryError``, also if there is no such version."""
+    repository.path(model, version)
+    pins = read_pins(repository)
+    versions = {*pins.get(model, ()), version} if pinned else {*pins.get(model, ())} - {version}
+    changed = {**pins, model: tuple(sorted(versions))}
+    text = json.dumps({name: list(kept) for name, kept in sorted(changed.items()) if kept}, indent=2)
+    write_atomically(repository.root / PINS_FILE, f"{text}\n".encode())
+
+
+def in_use(repository: ModelRepository, routes: Path, models_config: Path) -> dict[tuple[str, int], str]:
+    """Each (model, version) that must stay, and why. Raises what reading one of the files raises."""
+    reasons: dict[tuple[str, int], str] = {}
+    for name, versions in read_pins(repository).items():
+        reasons |= {(name, version): "pinned" for version in versions}
+    for name, versions in loaded_versions(models_config).items():
+        reasons |= {(name, version): "loaded" for version in versions}
+    if routes.exists():
+        for name, routed in read_routes(routes).models.items():
+            reasons |= {(name, version): "routed" for version in routed.versions()}
+    return reasons
+
+
+def prunable(
+    repository: ModelRepository, routes: Path, models_config: Path, keep: int
+) -> tuple[list[tuple[str, int]], dict[tuple[str, int], str]]:
+    """What may go and what stays, with the reason. The newest ``keep`` versions of each model always stay."""
+    staying = in_use(repository, routes, models_config)
+    everything = [(model, version) for model in repository.models() for version in repository.versions(model)]
+    for model in repository.models():
+        for version in repository.versions(model)[-keep:] if keep else ():
+            staying.setdefault((model, version), f"one of the newest {keep}")
+    # A head's base may itself be a head's base: until nothing is added.
+    added = True
+    while added:
+        bases = {base: f"base of {'/'.join(map(str, head))}" for head in staying if (base := _base(repository, *head))}
+        added = not set(bases) <= set(staying)
+        staying = {**bases, **staying}
+    return [each for each in everything if each not in staying], {each: staying[each] for each in everything
+                                                                  if each in staying}  # fmt: skip
+
+
+def remove(repository: ModelRepository, model: str, version: int) -> None:
+    """Delete a version: first out of everybody's sight in one step, then from the disk."""
+    path = repository.path(model, version)
+    area = repository.root / ".staging"
+    area.mkdir(exist_ok=True)
+    grave = Path(tempfile.mkdtemp(prefix=f"pruned-{model}-{version}-", dir=area))
+    path.rename(grave / str(version))
+    sync_directory(path.parent)
+    shutil.rmtree(grave)
+    # Its last version gone, the model is gone too.
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()
+
+
+def difference(before: ModelManifest, after: ModelManifest) -> dict[str, tuple[Any, Any]]:
+    """What two manifests say otherwise, by dotted name; golden samples and figures by class are left out."""
+    old, new = _flat(_document(before)), _flat(_document(after))
+    return {name: (old.get(name), new.get(name)) for name in sorted({*old, *new}) if old.get(name) != new.get(name)}
+
+
+def _base(repository: ModelRepository, model: str, version: int) -> tuple[str, int] | None:
+    try:
+        base = repository.manifest(model, version).base
+    except ContractError:
+        return None
+    return None if base is None else (base.model, base.version)
+
+
+def _document(manifest: ModelManifest) -> Mapping[str, Any]:
+    return {name: value for name, value in asdict(manifest).items() if name not in _UNCOMPARED}
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested objects as dotted names; lists stay whole."""
+    if not isinstance(value, Mapping):
+        return {name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value}
+    found: dict[str, Any] = {}
+    for key, each in value.items():
+        found |= _flat(each, f"{name}.{key}" if name else str(key))
+    return found

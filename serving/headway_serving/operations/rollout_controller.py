@@ -1,0 +1,152 @@
+"""Carries a rollout through its stages: looks, decides, and writes what was decided into ``routes.json``.
+
+All state is in that file. A controller that is killed at any moment leaves routes that are whole and a rollout that
+another controller goes on with; commands that pause, promote or abort write the same file, and this one follows them.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from headway_serving.adapters.files.locks import locked
+from headway_serving.adapters.files.routes import change_model, read_routes
+from headway_serving.adapters.metrics.traffic_window import TrafficUnknown
+from headway_serving.core.rollout import changes
+from headway_serving.core.rollout.changes import Author, RolloutRefused
+from headway_serving.core.rollout.decision import Advance, Decision, Promote, RollBack, decide, reference_of
+from headway_serving.core.rollout_state import Observation, RolloutState, RolloutStatus
+from headway_serving.core.routing import ModelRoutes
+
+_POLL_SECONDS = 0.1
+
+
+class TrafficSource(Protocol):
+    """Where one learns what the two arms did. Both raise ``TrafficUnknown``."""
+
+    def mark(self, model: str) -> None:
+        """A window may begin now."""
+        ...
+
+    def window(self, model: str, stable: int, candidate: int, since: float) -> Observation:
+        """The traffic since Unix time ``since``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at the data and what came of it."""
+
+    state: RolloutState
+    observation: Observation | None
+    decision: Decision
+
+
+@dataclass
+class Controller:
+    """Runs the rollout of one model to its end.
+
+    ``author`` signs the history at the time it is called; ``told`` hears of every look. ``settle_seconds``: how long
+    gateways may take to follow a change; that traffic does not count.
+    """
+
+    routes_file: Path
+    model: str
+    source: TrafficSource
+    author: Callable[[], Author]
+    told: Callable[[Look], None]
+    settle_seconds: float = 1.5
+
+    def run(self) -> RolloutStatus:
+        """Look and decide until the rollout is over or held, and return how it stands.
+
+        Raises :class:`RolloutRefused` if there is no rollout, and what reading and writing the routes raises.
+        """
+        marked, looks = (-1, -1.0), 0
+        next_look = 0.0
+        while True:
+            state = self._state()
+            if state.status in (RolloutStatus.PROMOTED, RolloutStatus.ROLLED_BACK, RolloutStatus.HELD):
+                return state.status
+            if state.status is RolloutStatus.PAUSED:
+                marked = (-1, -1.0)
+            elif marked != (state.stage, state.since):
+                since = self._begin_window()
+                marked, looks, next_look = (state.stage, since), 0, since + state.policy.interval_seconds
+            elif time.time() >= next_look:
+                looks += 1
+                next_look += state.policy.interval_seconds
+                self._look(state, last=looks >= state.policy.patience)
+            time.sleep(_POLL_SECONDS)
+
+    def _begin_window(self) -> float:
+        """Let the gateways follow, note where the counters stand, and count from now on."""
+        time.sleep(self.settle_seconds)
+        # If it is unknown, the first look will say so.
+        with contextlib.suppress(TrafficUnknown):
+            self.source.mark(self.model)
+        since = time.time()
+        self._change(lambda routes: changes.window_restarted(routes, since))
+        return since
+
+    def _look(self, state: RolloutState, *, last: bool) -> None:
+        try:
+            seen = self.source.window(self.model, state.previous, state.candidate, state.since)
+            unknown = None
+        except TrafficUnknown as error:
+            seen, unknown = None, str(error)
+        decision = decide(state.policy, state, seen, time.time())
+        reason = decision.reason if unknown is None else f"{decision.reason}: {unknown}"
+        self.told(Look(state, seen, type(decision)(reason, decision.findings)))
+        self._change(lambda routes: self._applied(routes, state, decision, reason, seen, last=last))
+
+    def _applied(
+        self, routes: ModelRoutes, state: RolloutState, decision: Decision, reason: str, seen: Observation | None,
+        *, last: bool,
+    ) -> ModelRoutes:  # fmt: skip
+        if routes.rollout is None or routes.rollout.stage != state.stage:
+            return routes
+        who = self.author()
+        if isinstance(decision, RollBack):
+            return changes.rolled_back(routes, reason, who)
+        if isinstance(decision, Promote):
+            return changes.promoted(routes, reason, who)
+        if isinstance(decision, Advance) and seen is not None:
+            return changes.advanced(routes, reference_of(state.policy, state, seen), time.time(), reason, who)
+        looked = changes.looked(routes, f"{decision.name}: {reason}")
+        return changes.held(looked, f"undecided after {state.policy.patience} looks: {reason}", who) if last else looked
+
+    def _change(self, change: Callable[[ModelRoutes], ModelRoutes]) -> None:
+        """Change the routes unless a person has paused or ended the rollout meanwhile: then that is followed."""
+
+        def unless_stopped(routes: ModelRoutes) -> ModelRoutes:
+            running = routes.rollout is not None and routes.rollout.status is RolloutStatus.RUNNING
+            return change(routes) if running else routes
+
+        change_model(self.routes_file, self.model, unless_stopped)
+
+    def _state(self) -> RolloutState:
+        state = read_routes(self.routes_file).of(self.model).rollout
+        if state is None:
+            raise RolloutRefused(f"there is no rollout of {self.model!r}")
+        return state
+
+
+class ControlledElsewhere(RolloutRefused):
+    """Another command controls the rollout."""
+
+
+@contextlib.contextmanager
+def controlling(routes_file: Path, model: str, *, wait: bool = False) -> Iterator[None]:
+    """Be the only controller of a model's rollout, once there is no other if ``wait``.
+
+    Raises :class:`ControlledElsewhere` if another one runs and this is not to wait for its end.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(routes_file.with_name(f"{routes_file.name}.{model}.controller"), wait=wait))
+        except BlockingIOError as error:
+            raise ControlledElsewhere(f"another command controls the rollout of {model!r}") from error
+        yield

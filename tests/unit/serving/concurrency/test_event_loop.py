@@ -1,0 +1,148 @@
+"""Blocking code on an event loop waits without holding up the loop."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+
+import pytest
+
+from headway_serving.concurrency.event_loop import aside, run, running_loop, start, wait_for
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
+
+
+def test_code_that_waits_lets_others_go_on_and_gets_what_it_waited_for() -> None:
+    order: list[str] = []
+
+    async def main() -> list[int]:
+        opened = asyncio.Event()
+
+        def waits() -> int:
+            order.append("waits")
+            wait_for(opened.wait())
+            order.append("goes on")
+            return 1
+
+        def opens() -> int:
+            order.append("opens")
+            opened.set()
+            return 2
+
+        return await asyncio.gather(run(waits), run(opens))
+
+    assert asyncio.run(main()) == [1, 2]
+    assert order == ["waits", "opens", "goes on"]
+
+
+def test_what_is_started_gives_its_result_on_the_loop_when_it_has_one() -> None:
+    results: list[str] = []
+
+    async def main() -> None:
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def works(name: str, seconds: float) -> str:
+            wait_for(asyncio.sleep(seconds))
+            return name
+
+        def starts_another() -> str:
+            # It waits while who has started it goes on, and ends after it.
+            start(loop, lambda: works("inner", 0.05), lambda name: (results.append(name), done.set()))
+            return works("outer", 0.01)
+
+        start(loop, lambda: "at once", results.append)
+        assert results == ["at once"]
+        start(loop, starts_another, results.append)
+        assert results == ["at once"]
+        await done.wait()
+
+    asyncio.run(main())
+    assert results == ["at once", "outer", "inner"]
+
+
+def test_an_error_of_what_is_waited_for_is_raised_where_it_is_waited_for() -> None:
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise KeyError("lost")
+
+    def work() -> str:
+        try:
+            wait_for(fails())
+        except KeyError as error:
+            return f"caught {error.args[0]}"
+        return "nothing"
+
+    assert asyncio.run(run(work)) == "caught lost"
+
+
+def test_an_error_of_the_code_reaches_who_runs_it() -> None:
+    def work() -> None:
+        wait_for(asyncio.sleep(0))
+        raise KeyError("lost")
+
+    with pytest.raises(KeyError, match="lost"):
+        asyncio.run(run(work))
+
+
+def test_a_cancelled_request_ends_where_it_waits() -> None:
+    ended = []
+
+    async def main() -> None:
+        def work() -> None:
+            try:
+                wait_for(asyncio.sleep(60))
+            finally:
+                ended.append(True)
+
+        task = asyncio.create_task(run(work))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert ended == [True]
+
+
+def test_each_has_context_variables_of_its_own() -> None:
+    who: ContextVar[str] = ContextVar("who")
+
+    def work(name: str) -> str:
+        who.set(name)
+        wait_for(asyncio.sleep(0.01))
+        return who.get()
+
+    async def main() -> list[str]:
+        return await asyncio.gather(*(run(lambda name=name: work(name)) for name in "abc"))
+
+    assert asyncio.run(main()) == ["a", "b", "c"]
+
+
+def test_what_is_done_aside_runs_in_another_thread_while_the_loop_goes_on(pool: ThreadPoolExecutor) -> None:
+    async def main() -> tuple[threading.Thread, threading.Thread]:
+        release = threading.Event()
+
+        def slow() -> threading.Thread:
+            assert release.wait(20)
+            return threading.current_thread()
+
+        async def ticks() -> threading.Thread:
+            release.set()
+            return threading.current_thread()
+
+        return await asyncio.gather(run(lambda: aside(pool, slow)), ticks())
+
+    worker, loops = asyncio.run(main())
+    assert worker is not loops is threading.current_thread()
+
+
+def test_in_a_thread_of_its_own_the_caller_waits(pool: ThreadPoolExecutor) -> None:
+    assert running_loop() is None
+    assert aside(pool, threading.current_thread) is not threading.current_thread()
+    with pytest.raises(ZeroDivisionError):
+        aside(pool, lambda: 1 // 0)
