@@ -13,25 +13,14 @@ from numpy.typing import NDArray
 from headway_contract.errors import InvalidImage
 from headway_contract.model_manifest import ModelManifest
 from headway_contract.preprocessing import DecodeLimits, ImageSpec
-from headway_serving.core.admission import Admission, Priority
+from headway_serving.core.admission import Admission
 from headway_serving.core.catalog import Catalog
-from headway_serving.core.errors import (
-    DeadlineExceeded,
-    IncompatibleModel,
-    InvalidRequest,
-    ModelUnavailable,
-    PredictionFailed,
-)
-from headway_serving.core.pictures import Aside, PreparedPictures, given, in_place, prepare
+from headway_serving.core.errors import IncompatibleModel, InvalidRequest, PredictionFailed
+from headway_serving.core.on_trial import answer_within, priority_of
+from headway_serving.core.pictures import PreparedPictures, RunLongWork, in_place, of_pixels, prepare
 from headway_serving.core.ranking import Prediction, rank
-from headway_serving.core.requests import ClassifyRequest, Deadline, Fallback, Progress, SharedWork
+from headway_serving.core.requests import ClassifyRequest, Deadline, Progress, SharedWork
 from headway_serving.core.routing import Route, RouteTable
-
-CANDIDATE_SHARE = 0.5
-"""Of the time left, what a candidate gets before the stable version is asked; the other half is for its answer."""
-
-_VERSION_FAILURES = (ModelUnavailable, IncompatibleModel, PredictionFailed, DeadlineExceeded)
-"""What a version can be blamed for; a request that another version would refuse too is not among them."""
 
 
 class Predictor(Protocol):
@@ -70,7 +59,7 @@ class Classifier:
     """Composes the line from its parts.
 
     ``routes`` gives the route table of this moment; ``mirror`` is shown every answer, for shadow traffic; pictures that
-    are not small are decoded ``aside``.
+    are not small are decoded by ``run_long_work``.
     """
 
     routes: Callable[[], RouteTable]
@@ -79,7 +68,7 @@ class Classifier:
     limits: DecodeLimits
     admission: Admission
     mirror: Callable[[ClassifyRequest, Classification, SharedWork, RouteTable], None] = lambda *_: None
-    aside: Aside = in_place
+    run_long_work: RunLongWork = in_place
 
     def classify(
         self, request: ClassifyRequest, progress: Progress, shared: SharedWork | None = None
@@ -92,28 +81,18 @@ class Classifier:
         shared = shared or SharedWork()
         table = self.routes()
         route = progress.route = table.choose(request.model, request.pin, request.key)
-        priority = Priority.CANDIDATE if route.on_trial else Priority.STABLE if request.count == 1 else Priority.BATCH
-        with self.admission.admitted(priority, request.model, request.count):
-            if route.on_trial:
-                answer = self._answer_or_fall_back(request, route, table, progress, shared)
-            else:
-                answer = self._answer(request, route, request.deadline, progress, shared)
+
+        def ask(version: Route, deadline: Deadline) -> Classification:
+            return self._answer(request, version, deadline, progress, shared)
+
+        with self.admission.admitted(priority_of(route, request.count), request.model, request.count):
+            answer = answer_within(request.deadline, route, table, progress, ask)
         self.mirror(request, answer, shared, table)
         return answer
 
     def classify_by(self, request: ClassifyRequest, route: Route, shared: SharedWork) -> Classification:
         """Answer a request by one version, whatever the routes say. Raises as :meth:`classify`."""
         return self._answer(request, route, request.deadline, Progress(), shared)
-
-    def _answer_or_fall_back(
-        self, request: ClassifyRequest, route: Route, table: RouteTable, progress: Progress, shared: SharedWork
-    ) -> Classification:
-        try:
-            return self._answer(request, route, request.deadline.part(CANDIDATE_SHARE), progress, shared)
-        except _VERSION_FAILURES as error:
-            progress.fallback = Fallback(route, error.code)
-            stable = progress.route = table.fallback(route)
-            return self._answer(request, stable, request.deadline, progress, shared)
 
     def _answer(
         self, request: ClassifyRequest, route: Route, deadline: Deadline, progress: Progress, shared: SharedWork
@@ -138,9 +117,9 @@ class Classifier:
         if pictures is None:
             if request.pixels is None:
                 timed = progress.stages.timed
-                pictures = prepare(request.images, spec, self.limits, timed, deadline.remaining, self.aside)
+                pictures = prepare(request.images, spec, self.limits, timed, deadline.remaining, self.run_long_work)
             elif request.pixels.shape[1:] == spec.shape:
-                pictures = given(request.pixels)
+                pictures = of_pixels(request.pixels)
             else:
                 raise InvalidRequest(
                     f"images has shape {list(request.pixels.shape)}; {request.model} takes [N, "
@@ -171,7 +150,7 @@ class Classifier:
                 scores = predict(route, pictures.pixels, deadline.remaining())
         else:
             base = manifest.base
-            assert base is not None  # the manifest sees to it
+            assert base is not None  # the manifest was checked for it
             key = (base.model, base.version, manifest.image)
             features = shared.features.get(key)
             if features is None:

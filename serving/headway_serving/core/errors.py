@@ -14,6 +14,32 @@
      └── Overloaded                overloaded           more work is under way than can be answered in good time
 """
 
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
+
+def without_frames(error: E) -> E:
+    """The error and all that it came from (causes, contexts, members of groups) without their tracebacks.
+
+    A traceback holds the frames that the error passed, and those hold pictures, pixels and bodies. Where one of those
+    frames, or what it refers to, holds the error, that is a cycle: the memory would only return when Python looks for
+    cycles. So whoever keeps an error for later, or has answered it, takes its frames away. What is to be logged with a
+    traceback is logged before.
+    """
+    waiting: list[BaseException] = [error]
+    seen: set[int] = set()
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        each.__traceback__ = None
+        waiting += [other for other in (each.__cause__, each.__context__) if other is not None]
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions
+    return error
+
 
 class ServingError(Exception):
     """Base of the tree; its text says what, where and what to do."""

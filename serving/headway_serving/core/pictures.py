@@ -9,20 +9,21 @@ from numpy.typing import NDArray
 
 from headway_contract.errors import InvalidImage
 from headway_contract.preprocessing import DecodeLimits, ImageSpec, decode_image, is_small, to_model_input
+from headway_serving.core.errors import without_frames
 
 T = TypeVar("T")
 
 
-class Aside(Protocol):
-    """Where work is done that takes long, so that it holds up nobody but its own request."""
+class RunLongWork(Protocol):
+    """Runs work that takes long where it delays no request but its own."""
 
     def __call__(self, work: Callable[[], T]) -> T:
-        """Do it and return its result. Raises what it raises."""
+        """Its result. Raises what it raises."""
         ...
 
 
 def in_place(work: Callable[[], T]) -> T:
-    """The :class:`Aside` of who holds up nobody anyway."""
+    """The :class:`RunLongWork` of a caller that delays no other request anyway."""
     return work()
 
 
@@ -44,12 +45,12 @@ def prepare(
     limits: DecodeLimits,
     timed: Callable[[str], Any],
     check_time: Callable[[], object],
-    aside: Aside = in_place,
+    run_long_work: RunLongWork = in_place,
 ) -> PreparedPictures:
     """Decode N pictures into the geometry of ``spec``, one after the other, so that only one is ever held decoded.
 
     ``timed`` measures a stage by name, ``check_time`` raises when the request has no time left. Of the pictures, none
-    raises. A single small one is decoded at once, all else ``aside``.
+    raises. A single small one is decoded at once, all else by ``run_long_work``.
     """
 
     def decoded() -> PreparedPictures:
@@ -64,13 +65,13 @@ def prepare(
                 with timed("preprocess"):
                     rows.append(to_model_input(picture, spec))
             except InvalidImage as error:
-                # Its traceback would lead back here: a cycle, which keeps the pictures until Python looks for those.
-                problems[index] = error.with_traceback(None)
+                # Its frames lead back here, and so to the error: a cycle with the pictures in it.
+                problems[index] = without_frames(error)
             else:
                 indexes.append(index)
         return PreparedPictures(_together(rows, spec), indexes, problems)
 
-    return decoded() if len(images) == 1 and is_small(images[0]) else aside(decoded)
+    return decoded() if len(images) == 1 and is_small(images[0]) else run_long_work(decoded)
 
 
 def _together(rows: Sequence[NDArray[np.uint8]], spec: ImageSpec) -> NDArray[np.uint8]:
@@ -79,6 +80,6 @@ def _together(rows: Sequence[NDArray[np.uint8]], spec: ImageSpec) -> NDArray[np.
     return np.stack(rows) if rows else np.empty((0, *spec.shape), np.uint8)
 
 
-def given(pixels: NDArray[np.uint8]) -> PreparedPictures:
+def of_pixels(pixels: NDArray[np.uint8]) -> PreparedPictures:
     """Pixels that were sent as they are."""
     return PreparedPictures(pixels, range(len(pixels)), {})

@@ -2,14 +2,12 @@
 
 import gc
 import os
-import signal
 import socket
 import sys
 
 from headway_serving.adapters.files.routes import InvalidRoutes
 from headway_serving.adapters.files.tokens import InvalidTokens
-from headway_serving.gateway.composition import compose
-from headway_serving.gateway.server.connection import GatewayServer
+from headway_serving.gateway.composition import compose_server
 from headway_serving.settings import GatewaySettings, InvalidSettings
 
 
@@ -18,15 +16,12 @@ def main() -> int:
     try:
         settings = GatewaySettings.from_environment(os.environ)
         _check_ports(settings)
-        application = compose(settings)
+        server = compose_server(settings)
     except (InvalidSettings, InvalidRoutes, InvalidTokens) as error:
         sys.stderr.write(f"headway-gateway: {error}\n")
         return 2
     _spare_the_collector()
-    # The server raises the signal once more when it has finished: to have been asked to stop is no failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    GatewayServer(application, settings.host, settings.port, settings.drain_seconds).run()
+    server.run()
     return 0
 
 

@@ -14,7 +14,7 @@ from headway_serving.adapters.files.routes import RouteFile
 from headway_serving.adapters.files.tokens import TokenFile
 from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
 from headway_serving.adapters.model_server.batching import BatchingPredictor, BatchLimits
-from headway_serving.concurrency.event_loop import aside
+from headway_serving.concurrency.event_loop import in_thread
 from headway_serving.core.admission import Admission
 from headway_serving.core.catalog import Catalog, ManifestSource, VersionStates
 from headway_serving.core.classification import Classifier, Predictor
@@ -30,9 +30,9 @@ from headway_serving.gateway.requests import authentication
 from headway_serving.gateway.requests import identity as request_context
 from headway_serving.gateway.requests import problems as error_responses
 from headway_serving.gateway.requests.authentication import Authentication
-from headway_serving.gateway.requests.observation import ObservedClassifier
-from headway_serving.gateway.requests.rules import RequestRules
-from headway_serving.gateway.server.early_refusals import EarlyRefusals
+from headway_serving.gateway.requests.grammar import RequestLimits
+from headway_serving.gateway.requests.observation import Observer
+from headway_serving.gateway.server.intake import GatewayIntake
 from headway_serving.gateway.server.picture_posts import PicturePosts
 from headway_serving.gateway.tfserving_rest import endpoints as tfserving_rest_endpoints
 from headway_serving.gateway.tfserving_rest.endpoints import RestModelServer
@@ -67,31 +67,47 @@ class Parts:
 
 @dataclass(frozen=True)
 class Gateway:
-    """The application, and who answers pictures and refuses in front of it.
+    """The application, which answers everything, and what our own HTTP server has besides: a shorter way for pictures.
 
     With ``settings.admin_port`` the application has no admin routes.
     """
 
     app: Flask
     posts: PicturePosts
-    refusals: EarlyRefusals
+    intake: GatewayIntake
 
 
 def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     """Compose the gateway."""
-    app = _app_with_rim(parts)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
+    app = _app(parts)
+    limits = RequestLimits(
+        settings.max_body_bytes, settings.max_images, settings.request_timeout_ms, settings.max_request_timeout_ms
+    )
+    app.config["MAX_CONTENT_LENGTH"] = limits.max_body_bytes
     app.url_map.converters["name"] = NameConverter
-    # Room for every picture and a few fields beside them.
-    app.config["MAX_FORM_PARTS"] = settings.max_images + 16
+    catalog, admission = Catalog(parts.server), Admission(settings.max_in_flight)
+    parts.metrics.watch_admission(lambda: admission.limit)
+    classifier = _classifier(parts, settings, catalog, admission)
+    observer = Observer(parts.routes.table, catalog, parts.metrics, settings.access_log)
+    classify, readiness = classify_endpoints.Classify(classifier, observer, limits), Readiness(catalog, parts.server)
+    app.register_blueprint(classify_endpoints.blueprint(classify))
+    app.register_blueprint(inference_endpoints.blueprint(classifier, observer, limits))
+    app.register_blueprint(tfserving_rest_endpoints.blueprint(parts.rest, classifier, observer, limits))
+    app.register_blueprint(inference_metadata_endpoints.blueprint(parts.routes, catalog, parts.server, readiness))
+    app.register_blueprint(model_endpoints.blueprint(parts.routes, catalog, parts.server))
+    app.register_blueprint(health_endpoints.blueprint(parts.routes, readiness))
+    if not settings.admin_port:
+        app.register_blueprint(_admin(parts))
+    app.register_blueprint(docs_endpoints.blueprint(app, tokens_needed=parts.tokens is not None))
+    intake = GatewayIntake(limits, settings.max_held_bytes, admission, observer)
+    return Gateway(app, PicturePosts(classify, _authentication(parts)), intake)
+
+
+def _classifier(parts: Parts, settings: GatewaySettings, catalog: Catalog, admission: Admission) -> Classifier:
     # Threads are made when they are needed: as many as calls may ever wait for the model server.
     callers = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="call")
     # No more pictures at the same time than there are cores: more would take as long, and all their memory at once.
     decoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
-    catalog = Catalog(parts.server)
-    admission = Admission(settings.max_in_flight)
-    parts.metrics.watch_admission(lambda: admission.limit)
     batch_limits = BatchLimits(settings.max_batch_rows, settings.target_batch_ms / 1000, settings.max_batches_in_flight)
     classifier = Classifier(
         routes=parts.routes.table,
@@ -99,30 +115,15 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
         predictor=BatchingPredictor(parts.server, callers, batch_limits, parts.metrics.observe_batch),
         limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels),
         admission=admission,
-        aside=partial(aside, decoders),
+        run_long_work=partial(in_thread, decoders),
     )
     shadow = ShadowMirror(classifier.classify_by, admission, parts.metrics)
-    classifier = replace(classifier, mirror=shadow.offer)
-    rules = RequestRules(settings.max_images, settings.request_timeout_ms, settings.max_request_timeout_ms)
-    readiness = Readiness(catalog, parts.server)
-    observed = ObservedClassifier(classifier, parts.metrics, settings.access_log)
-    one_model = classify_endpoints.OneModel(observed, rules)
-    app.register_blueprint(classify_endpoints.blueprint(one_model))
-    posts = PicturePosts(one_model, _authentication(parts), settings.max_body_bytes)
-    app.register_blueprint(inference_endpoints.blueprint(observed, rules))
-    app.register_blueprint(tfserving_rest_endpoints.blueprint(parts.rest, observed, rules))
-    app.register_blueprint(inference_metadata_endpoints.blueprint(parts.routes, catalog, parts.server, readiness))
-    app.register_blueprint(model_endpoints.blueprint(parts.routes, catalog, parts.server))
-    app.register_blueprint(health_endpoints.blueprint(parts.routes, readiness))
-    if not settings.admin_port:
-        app.register_blueprint(_admin(parts))
-    app.register_blueprint(docs_endpoints.blueprint(app, tokens_needed=parts.tokens is not None))
-    return Gateway(app, posts, EarlyRefusals(admission, observed))
+    return replace(classifier, mirror=shadow.offer)
 
 
 def create_admin_app(parts: Parts) -> Flask:
     """The admin routes alone, for a port of their own; the same tokens open them."""
-    app = _app_with_rim(parts)
+    app = _app(parts)
     app.register_blueprint(_admin(parts))
     return app
 
@@ -135,7 +136,7 @@ def _admin(parts: Parts) -> Blueprint:
     return admin_endpoints.blueprint(parts.metrics)
 
 
-def _app_with_rim(parts: Parts) -> Flask:
+def _app(parts: Parts) -> Flask:
     """What every port has: request ids, tokens, and errors as problems."""
     # No folder of static files: every route is one of ours.
     app = Flask("headway", static_folder=None)

@@ -1,4 +1,4 @@
-"""The gateway process's composition root: environment -> parts -> application.
+"""The gateway process's composition root: settings -> parts -> application -> server.
 
 Importing does nothing.
 """
@@ -6,24 +6,48 @@ Importing does nothing.
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
+from flask import Flask
+
 from headway_serving.adapters.files.routes import RouteFile
 from headway_serving.adapters.files.tokens import TokenFile
 from headway_serving.adapters.metrics.prometheus import PrometheusMetrics, process_registry
 from headway_serving.adapters.model_server.predictor import TfServingPredictor
 from headway_serving.adapters.model_server.rest import TfServingRest
-from headway_serving.gateway.app import Parts, create_admin_app, create_gateway
+from headway_serving.gateway.app import Gateway, Parts, create_admin_app, create_gateway
 from headway_serving.gateway.requests.log_lines import OneLineFormatter
 from headway_serving.gateway.server.admin_port import AdminServer
-from headway_serving.gateway.server.asgi import FrontDoor
-from headway_serving.gateway.server.bodies import BodyReader, BodyRules
+from headway_serving.gateway.server.descriptors import most_connections
+from headway_serving.gateway.server.dispatch import Dispatcher
+from headway_serving.gateway.server.http_server import HttpServer
 from headway_serving.settings import GatewaySettings
 
 
-def compose(settings: GatewaySettings) -> FrontDoor:
-    """Compose the application and begin to follow its files.
+def compose_server(settings: GatewaySettings) -> HttpServer:
+    """Compose the gateway behind its own HTTP server, and begin to follow its files.
 
     Raises ``InvalidRoutes``, ``InvalidTokens``, or OSError if the admin port cannot be had.
     """
+    gateway, model_server = _compose(settings)
+    threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="request")
+    dispatcher = Dispatcher(
+        gateway.app.wsgi_app, gateway.posts, threads, gateway.intake, (settings.host, settings.port)
+    )
+    return HttpServer(
+        dispatcher,
+        settings.host,
+        settings.port,
+        settings.drain_seconds,
+        most_connections(),
+        at_start=model_server.open_on_loop,
+    )
+
+
+def compose_application(settings: GatewaySettings) -> Flask:
+    """Compose the gateway for any WSGI server, and begin to follow its files. Raises as :func:`compose_server`."""
+    return _compose(settings)[0].app
+
+
+def _compose(settings: GatewaySettings) -> tuple[Gateway, TfServingPredictor]:
     configure_logging(settings.log_level)
     routes = RouteFile(settings.routes_file, settings.routes_poll_seconds)
     metrics = PrometheusMetrics(process_registry())
@@ -34,21 +58,13 @@ def compose(settings: GatewaySettings) -> FrontDoor:
         tokens = TokenFile(settings.tokens_file, settings.routes_poll_seconds)
         metrics.watch_tokens(tokens.problem)
         tokens.watch()
-    parts = Parts(routes, TfServingPredictor(settings.model_server), metrics, rest, tokens)
+    model_server = TfServingPredictor(settings.model_server)
+    parts = Parts(routes, model_server, metrics, rest, tokens)
     gateway = create_gateway(parts, settings)
     if settings.admin_port:
         AdminServer(settings.host, settings.admin_port, create_admin_app(parts)).start()
     routes.watch()
-    bodies = BodyRules(
-        settings.max_body_bytes, settings.max_held_bytes, settings.request_timeout_ms, settings.max_request_timeout_ms
-    )
-    return FrontDoor(
-        gateway.app.wsgi_app,
-        gateway.posts,
-        ThreadPoolExecutor(settings.threads, thread_name_prefix="request"),
-        BodyReader(bodies),
-        gateway.refusals,
-    )
+    return gateway, model_server
 
 
 def configure_logging(level: str) -> None:

@@ -11,7 +11,6 @@ import pytest
 from numpy.typing import NDArray
 
 from headway_serving.adapters.model_server.predictor import TfServingPredictor
-from headway_serving.concurrency import event_loop
 from headway_serving.core.errors import (
     DeadlineExceeded,
     IncompatibleModel,
@@ -24,6 +23,7 @@ from headway_serving.gateway.app import ModelServer
 from tests.fakes.scripted_models import Fault, scripted_manifest, scripted_version
 from tests.fakes.tfserving_predictor import FakePredictor
 from tests.integration.gateway.scripted_model_server import serving
+from tests.support.on_loop import run
 from tests.support.waiting import eventually
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class OnAnEventLoop:
         self._loop.close()
 
     def _on_loop(self, work: Callable[[], T]) -> T:
-        return asyncio.run_coroutine_threadsafe(event_loop.run(work), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(run(work), self._loop).result()
 
 
 def over_grpc_on_a_loop() -> Iterator[Implementation]:

@@ -47,11 +47,23 @@ BAD_BODIES: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "empty octets": (as_body(b"", "application/octet-stream"), 400, "empty_body", "0 bytes were sent"),
     "empty JSON body": (json_body(""), 400, "empty_body", "the request has no body"),
     "no part": (as_parts(), 400, "empty_body", 'parts named "image"'),
-    "empty part": (as_parts(GOOD, b""), 400, "empty_body", "image 1 (counted from 0) is empty"),
+    "empty part": (as_parts(b""), 400, "empty_body", "image 0 (counted from 0) is empty"),
     "part of another name": (
         {"data": {"picture": (BytesIO(GOOD), "a.png")}}, 400, "empty_body", 'parts named "image"',
     ),
-    "multipart without a boundary": (as_body(GOOD, "multipart/form-data"), 400, "empty_body", "no picture"),
+    "multipart without a boundary": (as_body(GOOD, "multipart/form-data"), 400, "invalid_request", "has no boundary"),
+    "multipart of another boundary": (
+        as_body(b"--a\r\n\r\nx\r\n--a--\r\n", "multipart/form-data; boundary=b"),
+        400, "invalid_request", "cannot be read",
+    ),
+    "multipart that breaks off": (
+        as_body(b'--b\r\nContent-Disposition: form-data; name="image"\r\n\r\nx', "multipart/form-data; boundary=b"),
+        400, "invalid_request", "cannot be read",
+    ),
+    "a picture and a file of another name": (
+        {"data": {"image": (BytesIO(GOOD), "a.png"), "picture": (BytesIO(GOOD), "b.png")}},
+        400, "invalid_request", "files named 'picture' are not read",
+    ),
     "no picture in JSON": (as_json(), 400, "empty_body", "no picture"),
     "empty picture in JSON": (as_json(b""), 400, "empty_body", "image 0"),
     "no content type": ({"data": GOOD}, 415, "unsupported_media_type", "no Content-Type; send the picture itself"),

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from headway_serving.adapters.model_server.predictor import TfServingPredictor
-from headway_serving.concurrency import event_loop
 from headway_serving.core.errors import ModelUnavailable, ServingError
 from headway_serving.core.routing import Arm, Route
 from tests.fakes.scripted_models import ScriptedVersion, scripted_version
 from tests.integration.gateway.scripted_model_server import serving
 from tests.integration.gateway.tiny_name_server import name_server
+from tests.support.on_loop import run
 from tests.support.waiting import eventually
 
 STABLE = Route("digits", 1, Arm.STABLE, "stable")
@@ -80,7 +80,7 @@ def ask(request: pytest.FixtureRequest, replicas: Replicas) -> Iterator[Ask]:
             def work() -> list[bool | type[Exception]]:
                 return [outcome(predictor) for _ in range(count)]
 
-            return work() if request.param == "in a thread" else runner.run(event_loop.run(work))
+            return work() if request.param == "in a thread" else runner.run(run(work))
 
         eventually(lambda: ask(3) == [True] * 3 and all(replicas.asked()), "every replica has answered")
         yield ask

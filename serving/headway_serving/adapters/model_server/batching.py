@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from headway_serving.concurrency import event_loop
 from headway_serving.concurrency.event_loop import running_loop, wait_for
 from headway_serving.core.classification import Predictor
-from headway_serving.core.errors import DeadlineExceeded, PredictionFailed
+from headway_serving.core.errors import DeadlineExceeded, PredictionFailed, without_frames
 from headway_serving.core.routing import Route
 
 _SMOOTHING = 0.2
@@ -77,8 +77,13 @@ class _Waiting:
         if not self._woken(max(0.0, self.expires_at - time.monotonic())):
             self.given_up = True
             raise DeadlineExceeded("the model server did not answer within the request's time")
-        if self.error is not None:
-            raise self.error
+        error, self.error = self.error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                # The error's traceback holds this frame: without this, a cycle.
+                del error
         assert self.answers is not None
         return self.answers
 
@@ -94,8 +99,8 @@ class _Waiting:
 
     def fail(self, error: Exception) -> None:
         """What :meth:`wait` will raise."""
-        # Its traceback leads to the batch, and so back here: a cycle, with the pixels in it.
-        self.error = error.with_traceback(None)
+        # Its frames lead to the batch, and so back here: a cycle with the pixels in it.
+        self.error = without_frames(error)
 
     def wake(self) -> None:
         """Let the request go on. One that waits on a loop: from the loop's own thread."""

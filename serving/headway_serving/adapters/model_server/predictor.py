@@ -63,8 +63,12 @@ class TfServingPredictor:
         self._target = target
         self._channel = rpc.open_channel(target)
         self._stub = rpc.ModelServerStub(self._channel)
-        # A loop's channel is made on the loop, with its first call.
+        # A loop's channel is made on the loop, by open_on_loop or with its first call.
         self._on_loop: tuple[asyncio.AbstractEventLoop, rpc.ModelServerStub] | None = None
+
+    async def open_on_loop(self) -> None:
+        """Open the running loop's channel now: gRPC does not survive it if no file descriptor is left later."""
+        self._stub_on(asyncio.get_running_loop())
 
     def predict(
         self, route: Route, rows: NDArray[Any], timeout: float, signature: str = "serving_default"

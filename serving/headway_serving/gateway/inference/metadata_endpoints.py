@@ -17,9 +17,9 @@ from headway_serving.gateway.inference.operations import (
     SERVER_READY,
 )
 from headway_serving.gateway.inference.protocol import EXTENSIONS, INPUT_NAME, OUTPUT_NAME
+from headway_serving.gateway.requests.grammar import version_number
 from headway_serving.gateway.requests.json_responses import json_response
 from headway_serving.gateway.requests.operations import describes
-from headway_serving.gateway.requests.rules import version_number
 
 _TIMEOUT_SECONDS = 2.0
 

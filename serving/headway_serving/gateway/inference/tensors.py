@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway_serving.core.errors import InvalidRequest
-from headway_serving.gateway.requests.problems import EmptyBody, TooManyImages
+from headway_serving.gateway.requests.errors import EmptyBody, TooManyImages
 
 _LENGTH = struct.Struct("<I")
 

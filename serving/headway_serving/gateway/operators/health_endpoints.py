@@ -7,6 +7,7 @@ from flask import Blueprint, Response, request
 
 from headway_serving.adapters.files.routes import RouteFile
 from headway_serving.core.readiness import Readiness
+from headway_serving.gateway.requests.answer import to_flask
 from headway_serving.gateway.requests.json_responses import json_response
 from headway_serving.gateway.requests.operations import Answer, Operation, Parameter, describes
 from headway_serving.gateway.requests.problems import NOT_READY, problem_document
@@ -46,7 +47,7 @@ def blueprint(routes: RouteFile, readiness: Readiness) -> Blueprint:
         more = _explained(obstacles) if "verbose" in request.args else {}
         if obstacles:
             detail = "; ".join(f"{name}: {reason}" for name, reason in obstacles.items())
-            return problem_document(NOT_READY, detail, more)
+            return to_flask(problem_document(NOT_READY, detail, more))
         return json_response({"status": "ready", **more})
 
     def _explained(obstacles: Mapping[str, str]) -> dict[str, Any]:

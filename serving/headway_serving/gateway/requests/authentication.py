@@ -10,10 +10,10 @@ from flask import Flask, current_app, request
 
 from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
 from headway_serving.core.access import Scope, Tokens
+from headway_serving.gateway.requests.errors import Forbidden, Unauthorized
+from headway_serving.gateway.requests.grammar import RequestView
 from headway_serving.gateway.requests.identity import current
 from headway_serving.gateway.requests.operations import operation_of
-from headway_serving.gateway.requests.problems import Forbidden, Unauthorized
-from headway_serving.gateway.requests.rules import Asked
 
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
 
@@ -24,7 +24,7 @@ class Authentication:
     def __init__(self, tokens: Callable[[], Tokens] | None, metrics: PrometheusMetrics) -> None:
         self._tokens, self._metrics = tokens, metrics
 
-    def check(self, http: Asked, needed: Scope | None) -> None:
+    def check(self, http: RequestView, needed: Scope | None) -> None:
         """Note the caller's name with the current request. Raises :class:`Unauthorized` or :class:`Forbidden`."""
         if self._tokens is None or needed is None:
             return
@@ -52,7 +52,7 @@ def _scope_needed() -> Scope | None:
     return Scope.ADMIN if operation is None else operation.scope
 
 
-def _caller(http: Asked, tokens: Tokens, needed: Scope) -> str:
+def _caller(http: RequestView, tokens: Tokens, needed: Scope) -> str:
     header = http.headers.get("Authorization")
     if header is None:
         raise Unauthorized("this gateway asks for a token; send Authorization: Bearer TOKEN")

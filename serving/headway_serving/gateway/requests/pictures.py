@@ -2,12 +2,22 @@
 
 import base64
 import binascii
+from collections.abc import Iterator
 
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder
 from werkzeug.wrappers import Request
 
 from headway_serving.core.errors import InvalidRequest
+from headway_serving.gateway.requests.errors import EmptyBody, PayloadTooLarge, TooManyImages, UnsupportedMediaType
+from headway_serving.gateway.requests.grammar import RequestLimits
 from headway_serving.gateway.requests.json_bodies import parse_json
-from headway_serving.gateway.requests.problems import EmptyBody, TooManyImages, UnsupportedMediaType
+
+PART_NAMES = ("image", "images", "file", "files")
+"""The names of a form's parts that are pictures; the first is the documented one, the others are what people use."""
+
+MOST_OTHER_PARTS = 16
+"""In one form, beside the pictures."""
 
 _MOST_VALUES = 100_000
 """In one JSON body, of which each picture is two."""
@@ -18,17 +28,17 @@ _FORMS = (
 )
 
 
-def read_images(request: Request, max_images: int) -> list[bytes]:
-    """The encoded pictures of a request, 1 to ``max_images`` of them.
+def read_images(request: Request, limits: RequestLimits) -> list[bytes]:
+    """The encoded pictures of a request, 1 to ``limits.max_images`` of them; of several, some may be empty.
 
-    Raises :class:`UnsupportedMediaType`, :class:`EmptyBody`, :class:`TooManyImages`, ``InvalidRequest``, or werkzeug's
-    ``RequestEntityTooLarge`` when the body is over the application's limit.
+    Raises :class:`UnsupportedMediaType`, :class:`EmptyBody`, :class:`TooManyImages`, :class:`PayloadTooLarge`,
+    ``InvalidRequest``, or werkzeug's ``RequestEntityTooLarge`` when the body is over the application's limit.
     """
     kind = request.mimetype
-    if kind.startswith("image/") or kind == "application/octet-stream":
+    if is_picture_type(kind):
         images = [request.get_data(cache=False)]
     elif kind == "multipart/form-data":
-        images = [part.read() for part in request.files.getlist("image")]
+        images = _from_form(request, limits)
     elif kind == "application/json":
         images = _from_json(request.get_data(cache=False))
     elif not kind and not request.get_data():
@@ -39,12 +49,73 @@ def read_images(request: Request, max_images: int) -> list[bytes]:
         )
     if not images:
         raise EmptyBody(f"the request has no picture; {_FORMS}")
-    if len(images) > max_images:
-        raise TooManyImages(f"{len(images)} pictures were sent; at most {max_images} are taken in one request")
-    for index, image in enumerate(images):
-        if not image:
-            raise EmptyBody(f"image {index} (counted from 0) is empty: 0 bytes were sent")
+    if len(images) > limits.max_images:
+        raise TooManyImages(f"{len(images)} pictures were sent; at most {limits.max_images} are taken in one request")
+    refuse_an_empty_one(images)
     return images
+
+
+def is_picture_type(mimetype: str) -> bool:
+    """Whether a body of this type is one picture."""
+    return mimetype.startswith("image/") or mimetype == "application/octet-stream"
+
+
+def refuse_an_empty_one(images: list[bytes]) -> None:
+    """Raise :class:`EmptyBody` if there is only one picture and it is empty; among several it has its own problem."""
+    if images == [b""]:
+        raise EmptyBody("image 0 (counted from 0) is empty: 0 bytes were sent")
+
+
+def _from_form(request: Request, limits: RequestLimits) -> list[bytes]:
+    boundary = request.mimetype_params.get("boundary", "")
+    if not boundary:
+        raise InvalidRequest(
+            "Content-Type multipart/form-data has no boundary, so its parts cannot be told apart; let the HTTP library "
+            "write that header, or add the boundary that the body uses: multipart/form-data; boundary=..."
+        )
+    body = request.get_data(cache=False)
+    if not body:
+        raise EmptyBody(f"the request has no body; {_FORMS}")
+    images, other_files = [], []
+    for name, filename, content in _parts(body, boundary, limits.max_images + MOST_OTHER_PARTS):
+        if filename == "" and not content:
+            continue  # a browser's file field in which nothing was chosen
+        if name in PART_NAMES:
+            images.append(content)
+        elif filename is not None:
+            other_files.append(name)
+    if other_files:
+        names = ", ".join(sorted({repr(name[:40]) for name in other_files}))
+        kind = InvalidRequest if images else EmptyBody
+        raise kind(
+            f'the form\'s files named {names} are not read: pictures are parts named "image" '
+            f"(or {', '.join(PART_NAMES[1:])})"
+        )
+    return images
+
+
+def _parts(body: bytes, boundary: str, most: int) -> Iterator[tuple[str, str | None, bytes]]:
+    """Name, file name (None where there is none) and content of each part. Raises as :func:`read_images`."""
+    decoder = MultipartDecoder(boundary.encode("latin-1", "replace"), max_parts=most)
+    decoder.receive_data(body)
+    decoder.receive_data(None)
+    name, filename, content = "", None, b""
+    try:
+        while not isinstance(event := decoder.next_event(), Epilogue):
+            if isinstance(event, Field | File):
+                name, content = event.name or "", b""
+                filename = event.filename if isinstance(event, File) else None
+            elif isinstance(event, Data):
+                content += event.data
+                if not event.more_data:
+                    yield name, filename, content
+    except RequestEntityTooLarge:
+        raise PayloadTooLarge(f"the request has a form of more than {most} parts; send fewer pictures") from None
+    except ValueError as error:
+        raise InvalidRequest(
+            f"the multipart/form-data body cannot be read: {error}; each part begins with the boundary that "
+            "Content-Type names, and the last one ends with it and --"
+        ) from error
 
 
 def _from_json(body: bytes) -> list[bytes]:

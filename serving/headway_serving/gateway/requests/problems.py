@@ -10,65 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flask import Flask, Request, Response, current_app, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from headway_contract.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from headway_serving.core import errors
+from headway_serving.core.errors import without_frames
+from headway_serving.gateway.requests import errors as request_errors
+from headway_serving.gateway.requests.answer import Answer, Headers, to_flask
 from headway_serving.gateway.requests.identity import current
-from headway_serving.gateway.requests.json_responses import json_response
+from headway_serving.gateway.requests.json_responses import json_bytes
 
 _log = logging.getLogger(__name__)
-
-
-class UnsupportedMediaType(errors.ServingError):
-    """The body is in none of the forms that are read."""
-
-    code = "unsupported_media_type"
-
-
-class EmptyBody(errors.ServingError):
-    """The request has no body, or the body has no picture."""
-
-    code = "empty_body"
-
-
-class TooManyImages(errors.ServingError):
-    """The request has more pictures than the limit allows."""
-
-    code = "too_many_images"
-
-
-class PassThroughOff(errors.ServingError):
-    """``:predict`` is passed on to the model server's REST port, and this gateway was told none."""
-
-    code = "pass_through_off"
-
-
-class RequestTimeout(errors.ServingError):
-    """The body did not arrive within the request's time."""
-
-    code = "request_timeout"
-
-
-class Unauthorized(errors.ServingError):
-    """The request came with no token, or with one that is not known."""
-
-    code = "unauthorized"
-
-    def __init__(self, detail: str, *, sent: bool = False) -> None:
-        super().__init__(detail)
-        self.challenge = 'Bearer realm="headway"' + (', error="invalid_token"' if sent else "")
-
-
-class Forbidden(errors.ServingError):
-    """The token that the request came with does not allow this."""
-
-    code = "forbidden"
-
-    def __init__(self, detail: str, *, scope: str = "") -> None:
-        super().__init__(detail)
-        self.challenge = f'Bearer realm="headway", error="insufficient_scope", scope="{scope}"'
 
 
 @dataclass(frozen=True)
@@ -85,13 +38,14 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     UnsupportedImage: Problem(415, "unsupported_image", "Not a picture in an accepted format"),
     ImageTooLarge: Problem(413, "image_too_large", "Picture too large"),
     InvalidImage: Problem(422, "invalid_image", "Picture cannot be read"),
-    UnsupportedMediaType: Problem(415, "unsupported_media_type", "Body in a form that is not read"),
-    EmptyBody: Problem(400, "empty_body", "No picture in the request"),
-    TooManyImages: Problem(413, "too_many_images", "Too many pictures in one request"),
-    PassThroughOff: Problem(501, "pass_through_off", "Requests are not passed on here"),
-    RequestTimeout: Problem(408, "request_timeout", "Request did not arrive in time"),
-    Unauthorized: Problem(401, "unauthorized", "A known token is needed"),
-    Forbidden: Problem(403, "forbidden", "The token does not allow this"),
+    request_errors.UnsupportedMediaType: Problem(415, "unsupported_media_type", "Body in a form that is not read"),
+    request_errors.EmptyBody: Problem(400, "empty_body", "No picture in the request"),
+    request_errors.TooManyImages: Problem(413, "too_many_images", "Too many pictures in one request"),
+    request_errors.PayloadTooLarge: Problem(413, "payload_too_large", "Request body too large"),
+    request_errors.PassThroughOff: Problem(501, "pass_through_off", "Requests are not passed on here"),
+    request_errors.RequestTimeout: Problem(408, "request_timeout", "Request did not arrive in time"),
+    request_errors.Unauthorized: Problem(401, "unauthorized", "A known token is needed"),
+    request_errors.Forbidden: Problem(403, "forbidden", "The token does not allow this"),
     errors.InvalidRequest: Problem(400, "invalid_request", "Request cannot be answered as it stands"),
     errors.ModelNotFound: Problem(404, "model_not_found", "No such model"),
     errors.VersionNotFound: Problem(404, "version_not_found", "No such version"),
@@ -125,25 +79,12 @@ def problems_by_code() -> dict[str, Problem]:
     return {row.code: row for row in rows}
 
 
-def http_problem(status: int, detail: str) -> dict[str, Any]:
-    """The problem of a request that no application sees, without its request id."""
-    code, title = _HTTP_PROBLEMS[status]
-    return _members(Problem(status, code, title), detail)
-
-
-def refuse_content_encoding(http: Request) -> None:
-    """Raise :class:`UnsupportedMediaType` for a compressed body: what it grows to is only known when it has grown."""
-    encoding = http.headers.get("Content-Encoding", "identity")
-    if encoding != "identity":
-        raise UnsupportedMediaType(f"Content-Encoding {encoding[:40]!r} is not read; send the body as it is")
-
-
 def install(app: Flask) -> None:
     """Answer every exception of ``app`` with a problem, or as the protocol of the path says it."""
 
     @app.errorhandler(Exception)
     def _any(error: Exception) -> Response:
-        return error_object_response(error) if speaks_error_objects(request.path) else problem_response(error)
+        return to_flask(answer_to_error(error, request.path))
 
 
 def speaks_error_objects(path: str) -> bool:
@@ -176,18 +117,46 @@ def problem_part(error: Exception) -> dict[str, Any]:
     return _members(problem_of(error), problem_detail(error))
 
 
-def problem_response(error: Exception) -> Response:
-    """The answer to an error that ends the whole request."""
+def problem_answer(error: Exception) -> Answer:
+    """The answer to an error that ends the whole request; the error keeps no frames."""
     problem = _timed_problem(error)
-    return _with_headers(problem_document(problem, problem_detail(error)), error)
+    answer = problem_document(problem, problem_detail(error), headers=_headers_of(error))
+    without_frames(error)
+    return answer
 
 
-def error_object_response(error: Exception) -> Response:
+def error_object_answer(error: Exception) -> Answer:
     """The answer to an error as ``{"error": DETAIL}``, with the status and the headers of its problem."""
     problem = _timed_problem(error)
-    return _with_headers(
-        _with_retry_after(json_response({"error": problem_detail(error)}, problem.status), problem), error
-    )
+    headers = [("Content-Type", "application/json"), *_retry_after(problem), *_headers_of(error)]
+    answer = Answer(problem.status, headers, json_bytes({"error": problem_detail(error)}))
+    without_frames(error)
+    return answer
+
+
+def answer_to_error(error: Exception, path: str) -> Answer:
+    """The answer to an error under a path, as the protocol of the path writes it."""
+    return error_object_answer(error) if speaks_error_objects(path) else problem_answer(error)
+
+
+def server_problem(status: int, detail: str) -> Answer:
+    """The problem of a request that reaches no endpoint: one that is no HTTP, or whose head is too large."""
+    code, title = _HTTP_PROBLEMS[status]
+    return problem_document(Problem(status, code, title), detail)
+
+
+def problem_document(
+    problem: Problem, detail: str, more: Mapping[str, Any] | None = None, headers: Headers = ()
+) -> Answer:
+    """A problem as an answer, with ``Retry-After`` where the problem passes; ``more``: members of this problem."""
+    body = {**_members(problem, detail), "request_id": current().request_id, **(more or {})}
+    said = [("Content-Type", "application/problem+json"), *_retry_after(problem), *headers]
+    return Answer(problem.status, said, json_bytes(body))
+
+
+def retry_after_seconds(error: errors.Overloaded) -> int:
+    """What ``Retry-After`` says: whole seconds, at least one."""
+    return max(1, math.ceil(error.retry_after))
 
 
 def _timed_problem(error: Exception) -> Problem:
@@ -196,23 +165,16 @@ def _timed_problem(error: Exception) -> Problem:
     return replace(problem, retry_after=retry_after_seconds(error)) if isinstance(error, errors.Overloaded) else problem
 
 
-def retry_after_seconds(error: errors.Overloaded) -> int:
-    """What ``Retry-After`` says: whole seconds, at least one."""
-    return max(1, math.ceil(error.retry_after))
-
-
-def _with_headers(response: Response, error: Exception) -> Response:
+def _headers_of(error: Exception) -> Headers:
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
-    if isinstance(error, Unauthorized | Forbidden):
-        response.headers["WWW-Authenticate"] = error.challenge
-    return response
+        return [("Allow", ", ".join(sorted(error.valid_methods)))]
+    if isinstance(error, request_errors.Unauthorized | request_errors.Forbidden):
+        return [("WWW-Authenticate", error.challenge)]
+    return ()
 
 
-def problem_document(problem: Problem, detail: str, more: Mapping[str, Any] | None = None) -> Response:
-    """A problem as a response, with ``Retry-After`` where the problem passes; ``more``: members of this problem."""
-    body = {**_members(problem, detail), "request_id": current().request_id, **(more or {})}
-    return _with_retry_after(json_response(body, problem.status, "application/problem+json"), problem)
+def _retry_after(problem: Problem) -> Headers:
+    return () if problem.retry_after is None else [("Retry-After", str(problem.retry_after))]
 
 
 def _members(problem: Problem, detail: str) -> dict[str, Any]:
@@ -224,12 +186,6 @@ def _members(problem: Problem, detail: str) -> dict[str, Any]:
         "detail": detail,
         "code": problem.code,
     }
-
-
-def _with_retry_after(response: Response, problem: Problem) -> Response:
-    if problem.retry_after is not None:
-        response.headers["Retry-After"] = str(problem.retry_after)
-    return response
 
 
 def _http_detail(error: HTTPException) -> str:

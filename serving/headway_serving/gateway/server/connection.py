@@ -1,296 +1,161 @@
-"""uvicorn as the gateway's HTTP server, with bounds on what comes before a body, and a short way for pictures.
+"""One client's connection, without I/O: bytes in, decisions out (as h11 does it).
 
-A picture that comes in one piece with its headers is answered from here, without what ASGI asks for each request (a
-task, a scope, an event, two messages and two writes): that costs more than all else about a small picture. Whatever is
-not of that kind (more than one piece, an answer before it still under way, a client that does not read) goes uvicorn's
-way, through the :class:`~headway_serving.gateway.server.asgi.FrontDoor`.
+Rules
+
+1. Every complete request is answered, in the order in which they came; one is worked on at a time.
+2. Nothing is read while requests wait for their turn, or while the client does not take its answers.
+3. What cannot become a request (no HTTP, too large a head, broken framing, a body that does not come) is answered as
+   soon as that is known and its turn is there, and is the last.
+4. All that waits is bounded: a head in bytes, headers and seconds; a body in bytes and seconds; all bodies together
+   (:class:`Intake`); an idle connection, and a client that does not read, in seconds.
+5. ``Upgrade`` is ignored, as a server may (RFC 9110, 7.8): the request is answered as any other.
+
+Theory of operation. Two things go on side by side: *reading* (:mod:`.reading`) puts complete requests on a queue, and
+*answering* takes them from it, one after the other. Reading is paused while anything waits; its time then stands still,
+because what does not come is not the client's fault. When reading is CLOSED and all is answered, the connection is
+closed. Where the client may still be sending then, only the writing side ends, and what comes is read and dropped for
+``LINGER_SECONDS``: a system that closes with unread input resets the connection, and the client may lose the answer
+that it has not read yet.
 """
 
-import asyncio
-import json
-import time
-from collections.abc import Sized
-from functools import partial
-from typing import Any
+from collections import deque
 
-import uvicorn
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from headway_serving.gateway.requests.answer import Answer
+from headway_serving.gateway.server.answer_bytes import DateLine, answer_bytes
+from headway_serving.gateway.server.decisions import Control, Decision, Intake, Ready, Request, Send, Work
+from headway_serving.gateway.server.reading import KEEP_ALIVE_SECONDS, Reading, RequestReader
 
-from headway_serving.concurrency import event_loop
-from headway_serving.gateway.requests.identity import begin
-from headway_serving.gateway.requests.problems import http_problem
-from headway_serving.gateway.server.asgi import BODY_IS_HERE, FrontDoor
-from headway_serving.gateway.server.picture_posts import PicturePost, PostAnswer
-from headway_serving.gateway.server.raw_answers import raw_answer, raw_problem
-
-_MOST_HEAD_BYTES = 64 * 1024
-_MOST_HEADERS = 100
-_HEAD_SECONDS = 10.0
-"""How large a request's line and headers may be, how many headers there may be, and how long all that may take."""
-
-_KEEP_ALIVE_SECONDS = 75
-"""How long an idle connection stays open: longer than the pools of usual clients and proxies keep theirs."""
-
-_DETAILS = {
-    400: "this is not an HTTP request",
-    414: f"the request line has more than {_MOST_HEAD_BYTES:,} bytes",
-    431: f"the request has more than {_MOST_HEADERS} headers, or {_MOST_HEAD_BYTES:,} bytes of them",
-}
+LINGER_SECONDS = 2.0
+"""How long what still comes is read and dropped after the last answer."""
 
 
-class _HeadTooLarge(Exception):
-    pass
+class Connection:
+    """The state of one connection. Each method returns what is to be done, in order.
 
-
-class _PipelineFirst(FlowControl):
-    """Reads on only when all requests that are here are answered, or begun: else a client could fill the memory.
-
-    uvicorn reads on after every answer, however many requests wait that were sent without waiting for it.
+    ``now`` is the time on the monotonic clock, seconds. ``deadline``: when :meth:`expired` is to be called, on that
+    clock; None for never.
     """
 
-    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
-        super().__init__(transport)
-        self._pipeline = pipeline
+    def __init__(self, intake: Intake, date: DateLine, now: float) -> None:
+        self._intake, self._date = intake, date
+        self._queue: deque[Request | Ready] = deque()
+        self._reader = RequestReader(intake, self._queue, now)
+        self._out: list[Decision] = []
+        self._working: Request | None = None
+        self._paused = self._blocked = self._gone = False
+        # Whether the client has ended its side, and whether we have ended ours.
+        self._input_ended = self._output_ended = False
+        self._write_by: float | None = None
+        self.deadline = self._reader.read_by
 
-    def resume_reading(self) -> None:
-        """Read on, if it is time."""
-        if not self._pipeline:
-            super().resume_reading()
+    def received(self, data: bytes, now: float) -> list[Decision]:
+        """The client has sent something."""
+        self._reader.received(data, now)
+        return self._decisions(now)
 
+    def input_ended(self, now: float) -> list[Decision]:
+        """The client sends no more; it may still read (a half-close)."""
+        self._reader.input_ended(now)
+        self._input_ended = True
+        return self._decisions(now)
 
-class _NobodyWaits:
-    """In the place of an event that nobody waits for."""
+    def answered(self, answer: Answer, now: float) -> list[Decision]:
+        """The request that was to be worked on has this answer."""
+        request, self._working = self._working, None
+        assert request is not None
+        self._intake.release(request.held)
+        if self._gone:
+            return []
+        self._send(answer, is_last=request.is_last, to_head=request.method == b"HEAD")
+        if self._reader.state is Reading.IDLE:
+            self._reader.allow_time(now)
+        return self._decisions(now)
 
-    def set(self) -> None:
-        """Say that something has happened."""
+    def writable(self, now: float, *, writable: bool) -> list[Decision]:
+        """The client takes its answers again, or does not."""
+        self._blocked = not writable
+        self._write_by = None if writable else now + KEEP_ALIVE_SECONDS
+        return self._decisions(now)
 
+    def expired(self, now: float) -> list[Decision]:
+        """The deadline has passed."""
+        if self._write_by is not None and self._write_by <= now:
+            self.deadline = None
+            return [Control.ABORT]
+        if self._output_ended:
+            self.deadline = None
+            return [Control.CLOSE]
+        self._reader.expired(now)
+        return self._decisions(now)
 
-class _PictureCycle:
-    """A picture that is being answered, as far as uvicorn's protocol asks its requests."""
+    def drain(self, now: float) -> list[Decision]:
+        """The server stops: what has begun is answered, and its answer is the last."""
+        self._reader.draining = True
+        if self._reader.state is Reading.IDLE and self._idle():
+            self._reader.state = Reading.CLOSED
+            return self._decisions(now)
+        return [Control.CLOSE] if self._output_ended else []
 
-    message_event = _NobodyWaits()
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._intake.release(sum(each.held for each in self._queue if isinstance(each, Request)))
+        self._queue.clear()
+        self._reader.lost()
+        self._gone, self.deadline = True, None
 
-    def __init__(self) -> None:
-        self.keep_alive = True
-        self.disconnected = self.response_complete = False
+    def _idle(self) -> bool:
+        return self._working is None and not self._queue
 
+    def _decisions(self, now: float) -> list[Decision]:
+        """Begin what can begin now, and say what is to be done."""
+        while self._queue and self._working is None and not (self._blocked or self._output_ended):
+            first = self._queue.popleft()
+            if isinstance(first, Request):
+                self._working = first
+                self._out.append(Work(first))
+            elif first.answer is None:
+                self._out.append(Send(first.data))
+            else:
+                self._send(first.answer, is_last=first.is_last, to_head=first.to_head)
+        if self._reader.state is Reading.CLOSED and self._idle() and not self._output_ended:
+            self._end_output(now)
+        elif self._output_ended and self._input_ended:
+            self._out.append(Control.CLOSE)
+        self._pause_or_resume(now)
+        self._set_deadline()
+        out, self._out = self._out, []
+        return out
 
-class GatewayProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which answers whole pictures itself.
+    def _send(self, answer: Answer, *, is_last: bool, to_head: bool) -> None:
+        reader = self._reader
+        is_last = is_last or (reader.draining and reader.state is Reading.IDLE and not self._queue)
+        self._out.append(Send(answer_bytes(answer, self._date, closes=is_last, to_head=to_head)))
+        if is_last:
+            reader.state = Reading.CLOSED
+            self._queue.clear()
 
-    A request's line and headers are bounded in size and in time, and refused with problems.
-    """
+    def _end_output(self, now: float) -> None:
+        """All is answered, and nothing more is read."""
+        self._output_ended = True
+        if (self._reader.unread or self._paused) and not self._input_ended:
+            self._out.append(Control.END_WRITING)
+            self._reader.read_by = now + LINGER_SECONDS
+        else:
+            self._out.append(Control.CLOSE)
 
-    def __init__(self, door: FrontDoor, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._refusals, self._posts, self._bodies = door.refusals, door.posts, door.bodies
-        self._counts = self._counted = self._refused = self._ended_here = False
-        self._post: PicturePost | None = None
-        self._pieces: list[bytes] = []
+    def _pause_or_resume(self, now: float) -> None:
+        waits = (bool(self._queue) or self._blocked) and not self._output_ended
+        if waits and not self._paused:
+            self._paused = True
+            self._out.append(Control.PAUSE)
+        elif self._paused and not waits:
+            self._paused = False
+            self._out.append(Control.RESUME)
+            self._reader.allow_time(now)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected."""
-        self._head_bytes = 0
-        self._head_since: float | None = time.monotonic()
-        self._refusal = 400
-        super().connection_made(transport)  # type: ignore[arg-type]  # so asyncio declares it
-        self.flow = _PipelineFirst(self.transport, self.pipeline)
-
-    def data_received(self, data: bytes) -> None:
-        """A client has sent something."""
-        self._ended_here = False
-        super().data_received(data)
-        if self._post is not None and not self.transport.is_closing():
-            self._leave_to_uvicorn()
-        # Of what came behind the end of another request nobody knows how much is head: what comes next is counted.
-        if self._head_since is not None and not (self._ended_here or self.transport.is_closing()):
-            self._head_bytes += len(data)
-            if self._head_bytes > _MOST_HEAD_BYTES:
-                self._refusal = 431 if self.headers else 414
-                self.send_400_response()
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._head_since = time.monotonic()
-        # Most requests are pictures, which need no scope: uvicorn's method makes one for those that do.
-        self.url, self.headers, self.expect_100_continue = b"", [], False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header is complete. Raises: the parser then ends the request."""
-        if len(self.headers) == _MOST_HEADERS:
-            self._refusal = 431
-            raise _HeadTooLarge
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """All before the body is here."""
-        if len(self.url) > _MOST_HEAD_BYTES:
-            self._refusal = 414
-            raise _HeadTooLarge
-        self._head_since, self._head_bytes = None, 0
-        answers_next = self.cycle is None or self.cycle.response_complete
-        method, parser = self.parser.get_method(), self.parser
-        self._counts = answers_next and self._refusals.concern(method, self.url)
-        # Without the body that it waits to be asked for, as the last request, or before what the client does not read:
-        # rare, and goes uvicorn's way.
-        plain = not (self.expect_100_continue or self.flow.write_paused or parser.should_upgrade())
-        if self._counts and plain and parser.should_keep_alive():
-            refusal = self._refusals.refusal(self.url, self.headers)
-            if refusal is not None:
-                self._refused = True
-                self.transport.write(refusal)
-                return
-            self._post = self._posts.opened(method, self.url, self.headers)
-            if self._post is not None:
-                return
-        self._begin_for_uvicorn()
-
-    def on_body(self, body: bytes) -> None:
-        """A piece of a body is here; that of a request that was refused is left."""
-        if self._post is not None:
-            self._pieces.append(body)
-        elif not self._refused:
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """A request is here as a whole."""
-        self._ended_here = True
-        if self._refused:
-            self._refused = False
-            self.on_response_complete()
-            return
-        if self._post is not None:
-            if self._bodies.hold(self._post.length):
-                self._answer(self._post)
-                return
-            self._leave_to_uvicorn()
-        super().on_message_complete()
-        self.scope["extensions"] = {BODY_IS_HERE: {}}
-        if self._counts:
-            self._count()
-
-    def _begin_for_uvicorn(self) -> None:
-        """Let uvicorn's protocol see what it would have seen from the first line to the end of the headers."""
-        url, headers, expect = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expect
-        self.headers += headers
-        super().on_headers_complete()
-
-    def _leave_to_uvicorn(self) -> None:
-        """Of the picture that has begun not all is here, or there is no room for it."""
-        pieces, self._post, self._pieces = self._pieces, None, []
-        self._begin_for_uvicorn()
-        for piece in pieces:
-            super().on_body(piece)
-
-    def _answer(self, post: PicturePost) -> None:
-        """Answer the picture that is here."""
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._post, self._pieces = None, []
-        cycle = _PictureCycle()
-        self.cycle = cycle  # type: ignore[assignment]  # it has what is asked of one
-        self._count()
-        work = partial(self._posts.answer, post, lambda: body)
-        event_loop.start(self.loop, work, partial(self._answered, cycle, post.length))
-
-    def _answered(self, cycle: _PictureCycle, held: int, answer: PostAnswer) -> None:
-        self._bodies.release(held)
-        cycle.response_complete = True
-        if cycle.disconnected or self.transport.is_closing():
-            return
-        headers = [*self._usual_headers(), *answer.headers]
-        if not cycle.keep_alive:
-            headers.append(("connection", "close"))
-        self.transport.write(raw_answer(answer.status, headers, answer.body))
-        if not cycle.keep_alive:
-            self.transport.close()
-        self.on_response_complete()
-
-    def _usual_headers(self) -> list[tuple[str, str]]:
-        return [(name.decode(), value.decode()) for name, value in self.server_state.default_headers]
-
-    def on_response_complete(self) -> None:
-        """A request is answered."""
-        self._count_no_more()
-        super().on_response_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone, or the server has closed the connection."""
-        self._count_no_more()
-        super().connection_lost(exc)
-
-    def _count(self) -> None:
-        self._counted = True
-        self._refusals.under_way += 1
-
-    def _count_no_more(self) -> None:
-        # Nor what comes later of a body whose request was answered without it.
-        self._counts = False
-        if self._counted:
-            self._counted = False
-            self._refusals.under_way -= 1
-
-    def send_400_response(self, _: str = "") -> None:
-        """Refuse what cannot be read as a request, and end the connection."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            # Answers come in the order of the requests: the one before it is still to be answered, and is the last.
-            self.cycle.keep_alive = False
-            self.flow.pause_reading()
-            return
-        self.transport.write(_refusal(self._refusal))
-        self.transport.close()
-
-    def end_if_stalled(self, now: float) -> None:
-        """Close the connection if a request has begun on it and its headers do not come, or if none ever begins."""
-        patience = _KEEP_ALIVE_SECONDS if self.headers is None else _HEAD_SECONDS
-        if self._head_since is None or now - self._head_since < patience:
-            return
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
-
-
-def _refusal(status: int) -> bytes:
-    request_id = begin("", None, time.monotonic()).request_id
-    body = json.dumps({**http_problem(status, _DETAILS[status]), "request_id": request_id})
-    return raw_problem(status, body, ("Connection", "close"))
-
-
-class GatewayServer(uvicorn.Server):
-    """Serves the application until SIGTERM or SIGINT, then finishes the requests in flight."""
-
-    def __init__(self, application: FrontDoor, host: str, port: int, drain_seconds: int) -> None:
-        super().__init__(
-            uvicorn.Config(
-                application,
-                host=host,
-                port=port,
-                loop="uvloop",
-                http=partial(GatewayProtocol, application),  # type: ignore[arg-type]  # it is called as a class is
-                ws="none",
-                interface="asgi3",
-                lifespan="off",
-                log_config=None,
-                # A warning for each request that is none would be lines that anybody can have written.
-                log_level="error",
-                access_log=False,
-                server_header=False,
-                # Nothing here asks where a request came from.
-                proxy_headers=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=drain_seconds,
-            )
-        )
-
-    async def on_tick(self, counter: int) -> bool:
-        """Ten times a second."""
-        if counter % 10 == 0:
-            now = time.monotonic()
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, GatewayProtocol):
-                    connection.end_if_stalled(now)
-        return await super().on_tick(counter)
+    def _set_deadline(self) -> None:
+        reader = self._reader
+        waits_for_us = self._paused or (reader.state in (Reading.IDLE, Reading.CLOSED) and not self._idle())
+        read_by = None if waits_for_us else reader.read_by
+        times = [each for each in (read_by, self._write_by) if each is not None]
+        self.deadline = min(times, default=None)

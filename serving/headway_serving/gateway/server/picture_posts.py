@@ -1,30 +1,30 @@
 """The most frequent request, one picture as the body of a ``:classify``, answered without a web framework around it.
 
 It is read, checked and answered with the very functions that the Flask route uses; everything else (other bodies and
-methods, unusual paths and headers, bodies too large or of unknown length) is left to that route. What this saves is
-dispatch, which costs more than all the work on a small picture. Answering never blocks an event loop that it is called
-on: what waits or takes long in it asks :mod:`headway_serving.concurrency.event_loop`.
+methods, unusual paths and headers) is left to that route. What this saves is dispatch, which costs more than all the
+work on a small picture. Answering never blocks the event loop that it is called on: what waits or takes long in it
+asks :mod:`headway_serving.concurrency.event_loop`.
 """
 
 import re
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from werkzeug.datastructures import MultiDict
-from werkzeug.wrappers import Response
 
 from headway_serving.core.access import Scope
-from headway_serving.gateway.classify.endpoints import OneModel
+from headway_serving.gateway.classify.endpoints import Classify
+from headway_serving.gateway.requests.answer import Answer
 from headway_serving.gateway.requests.authentication import Authentication
 from headway_serving.gateway.requests.identity import begin, standard_headers
-from headway_serving.gateway.requests.problems import problem_response
+from headway_serving.gateway.requests.pictures import is_picture_type, refuse_an_empty_one
+from headway_serving.gateway.requests.problems import problem_answer
+from headway_serving.gateway.server.decisions import Request
 
 _TARGET = re.compile(
     rb"(/v1/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]+)|/labels/([A-Za-z0-9._-]+))?:classify)(?:\?([!\"$-~]*))?"
 )
-_JSON = ("content-type", "application/json")
 
 
 class PostHeaders:
@@ -43,76 +43,66 @@ class PostHeaders:
 
 @dataclass(slots=True)
 class PicturePost:
-    """A request without its body, of ``length`` bytes: what it asks for, as werkzeug's requests say it too."""
+    """A request with one picture: what it asks for, as werkzeug's requests have it too."""
 
+    request: Request
     path: str
     model: str
     version: str | None
     label: str | None
     query_string: bytes
     headers: PostHeaders
-    length: int
-    received_at: float = field(default_factory=time.monotonic)
 
     @property
     def args(self) -> "MultiDict[str, str]":
         """The parameters of the path."""
         return MultiDict(parse_qsl(self.query_string.decode(), keep_blank_values=True, errors="werkzeug.url_quote"))
 
-
-@dataclass(frozen=True, slots=True)
-class PostAnswer:
-    """``headers`` are all but the length of the body."""
-
-    status: int
-    headers: Sequence[tuple[str, str]]
-    body: bytes
+    def pictures(self) -> list[bytes]:
+        """The picture. Raises what is wrong with the body."""
+        images = [self.request.read()]
+        refuse_an_empty_one(images)
+        return images
 
 
 @dataclass(frozen=True)
 class PicturePosts:
-    """Reads and answers picture posts."""
+    """Recognizes and answers picture posts."""
 
-    endpoint: OneModel
+    endpoint: Classify
     authentication: Authentication
-    max_body_bytes: int
 
-    def opened(self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> PicturePost | None:
-        """The post that a request with these headers (names in lower case) begins; None: it is left to Flask."""
-        if method != b"POST":
+    def recognized(self, request: Request) -> PicturePost | None:
+        """The request as a picture post; None: it is left to Flask."""
+        if request.method != b"POST":
             return None
-        found = _TARGET.fullmatch(target)
+        found = _TARGET.fullmatch(request.target)
         if found is None:
             return None
-        values = dict(headers)
-        if len(values) != len(headers):
+        values = request.values
+        # Of a header that comes twice, Flask makes one value.
+        if len(values) != len(request.headers):
             return None
-        kind, length = values.get(b"content-type", b""), values.get(b"content-length", b"")
-        if not (kind.startswith(b"image/") or kind == b"application/octet-stream"):
-            return None
-        if not (length.isdigit() and len(length) <= 18 and 0 < int(length) <= self.max_body_bytes):
+        if not is_picture_type(values.get(b"content-type", b"").decode("latin-1")):
             return None
         path, model, version, label, query = found.groups()
         return PicturePost(
+            request,
             path.decode(),
             model.decode(),
             None if version is None else version.decode(),
             None if label is None else label.decode(),
             query or b"",
             PostHeaders(values),
-            int(length),
         )
 
-    def answer(self, post: PicturePost, read: Callable[[], bytes]) -> PostAnswer:
-        """Answer it. ``read`` gives the picture and may raise what is wrong with the body."""
+    def answer(self, post: PicturePost) -> Answer:
+        """The answer; never raises."""
         headers = post.headers
-        begin(headers.get("x-request-id") or "", headers.get("traceparent"), post.received_at)
+        begin(headers.get("x-request-id") or "", headers.get("traceparent"), post.request.received_at)
         try:
             self.authentication.check(post, Scope.CLASSIFY)
-            answer = self.endpoint.answer(post, post.model, post.version, post.label, lambda: [read()])
+            answer = self.endpoint.by_one(post, post.model, post.version, post.label, post.pictures)
         except Exception as error:
-            answer = problem_response(error)
-        if isinstance(answer, Response):
-            said = [(name, value) for name, value in answer.headers if name.lower() != "content-length"]
-            return PostAnswer(answer.status_code, [*said, *standard_headers()], answer.get_data())
-        return PostAnswer(200, [_JSON, *answer.headers, *standard_headers()], answer.body)
+            answer = problem_answer(error)
+        return Answer(answer.status, [*answer.headers, *standard_headers()], answer.body)

@@ -1,14 +1,17 @@
 """Blocking code on an event loop waits without holding up the loop."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 import pytest
 
-from headway_serving.concurrency.event_loop import aside, run, running_loop, start, wait_for
+from headway_serving.concurrency.event_loop import in_thread, running_loop, start, wait_for
+from tests.support.on_loop import run
 
 
 @pytest.fixture
@@ -89,24 +92,52 @@ def test_an_error_of_the_code_reaches_who_runs_it() -> None:
         asyncio.run(run(work))
 
 
-def test_a_cancelled_request_ends_where_it_waits() -> None:
-    ended = []
-
+def test_code_whose_wait_is_cancelled_ends_where_it_waits() -> None:
     async def main() -> None:
-        def work() -> None:
-            try:
-                wait_for(asyncio.sleep(60))
-            finally:
-                ended.append(True)
-
-        task = asyncio.create_task(run(work))
-        await asyncio.sleep(0.01)
-        task.cancel()
+        waited_for = asyncio.get_running_loop().create_future()
+        running = asyncio.ensure_future(run(lambda: wait_for(waited_for)))
+        await asyncio.sleep(0)
+        waited_for.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await task
+            await running
 
     asyncio.run(main())
-    assert ended == [True]
+
+
+class Large:
+    """Something that a failing request holds."""
+
+
+def test_an_error_that_was_waited_for_leaves_no_cycle_behind() -> None:
+    """Else what the request held would stay until Python's collector runs."""
+    kept: list[weakref.ref[Large]] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def failing() -> "asyncio.Future[None]":
+            future = loop.create_future()
+            loop.call_soon(future.set_exception, KeyError("lost"))
+            return future
+
+        def request() -> str:
+            large = Large()
+            kept.append(weakref.ref(large))
+            try:
+                wait_for(failing())
+            except KeyError:
+                return "failed"
+            return "answered"
+
+        assert await run(request) == "failed"
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(main())
+        assert kept[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_each_has_context_variables_of_its_own() -> None:
@@ -123,7 +154,7 @@ def test_each_has_context_variables_of_its_own() -> None:
     assert asyncio.run(main()) == ["a", "b", "c"]
 
 
-def test_what_is_done_aside_runs_in_another_thread_while_the_loop_goes_on(pool: ThreadPoolExecutor) -> None:
+def test_what_takes_long_runs_in_another_thread_while_the_loop_serves_others(pool: ThreadPoolExecutor) -> None:
     async def main() -> tuple[threading.Thread, threading.Thread]:
         release = threading.Event()
 
@@ -135,7 +166,7 @@ def test_what_is_done_aside_runs_in_another_thread_while_the_loop_goes_on(pool: 
             release.set()
             return threading.current_thread()
 
-        return await asyncio.gather(run(lambda: aside(pool, slow)), ticks())
+        return await asyncio.gather(run(lambda: in_thread(pool, slow)), ticks())
 
     worker, loops = asyncio.run(main())
     assert worker is not loops is threading.current_thread()
@@ -143,6 +174,6 @@ def test_what_is_done_aside_runs_in_another_thread_while_the_loop_goes_on(pool: 
 
 def test_in_a_thread_of_its_own_the_caller_waits(pool: ThreadPoolExecutor) -> None:
     assert running_loop() is None
-    assert aside(pool, threading.current_thread) is not threading.current_thread()
+    assert in_thread(pool, threading.current_thread) is not threading.current_thread()
     with pytest.raises(ZeroDivisionError):
-        aside(pool, lambda: 1 // 0)
+        in_thread(pool, lambda: 1 // 0)

@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from headway_serving.adapters.model_server.batching import BatchingPredictor, BatchLimits
-from headway_serving.concurrency.event_loop import run, wait_for
+from headway_serving.concurrency.event_loop import wait_for
 from headway_serving.core.errors import DeadlineExceeded, ModelUnavailable, PredictionFailed
 from headway_serving.core.routing import Arm, Route
+from tests.support.on_loop import run
 from tests.support.waiting import eventually
 
 ROUTE = Route("digits", 1, Arm.STABLE, "stable")

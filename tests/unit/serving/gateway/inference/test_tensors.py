@@ -22,7 +22,7 @@ from headway_serving.gateway.inference.tensors import (
     score_tensor,
     unpack_elements,
 )
-from headway_serving.gateway.requests.problems import EmptyBody, TooManyImages
+from headway_serving.gateway.requests.errors import EmptyBody, TooManyImages
 
 MANY = 64
 SIDES = st.integers(1, 4)
