@@ -93,14 +93,14 @@ def origin_form(target: bytes) -> bytes | None:
 
     RFC 9112, 3.2: a server takes the absolute form too.
     """
-    if not target.startswith(b"/"):
-        found = _ABSOLUTE.match(target)
-        if found is None:
-            return None
-        target = target[found.end() :]
-        if not target.startswith(b"/"):
-            target = b"/" + target
-    return target.partition(b"#")[0]
+    if target.startswith(b"/"):
+        # Nearly always there is no fragment.
+        return target.partition(b"#")[0] if b"#" in target else target
+    found = _ABSOLUTE.match(target)
+    if found is None:
+        return None
+    rest = target[found.end() :].partition(b"#")[0]
+    return rest if rest.startswith(b"/") else b"/" + rest
 
 
 def timeout_ms(text: str, limits: RequestLimits) -> int | None:

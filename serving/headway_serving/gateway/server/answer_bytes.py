@@ -1,6 +1,5 @@
 """Whole HTTP answers as bytes."""
 
-import time
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -13,16 +12,14 @@ _WITHOUT_BODY = frozenset({204, 304})
 
 
 class DateLine:
-    """The line with the date, made once a second (RFC 9110, 6.6.1)."""
+    """The line with the date (RFC 9110, 6.6.1); ``line`` is as old as the last :meth:`refresh`."""
 
     def __init__(self) -> None:
-        self._second, self._line = 0, ""
+        self.refresh()
 
-    def __str__(self) -> str:
-        now = int(time.time())
-        if now != self._second:
-            self._second, self._line = now, f"date: {formatdate(now, usegmt=True)}\r\n"
-        return self._line
+    def refresh(self) -> None:
+        """Make it that of now."""
+        self.line = f"date: {formatdate(usegmt=True)}\r\n"
 
 
 def answer_bytes(answer: Answer, date: DateLine, *, closes: bool, to_head: bool) -> bytes:
@@ -35,5 +32,5 @@ def answer_bytes(answer: Answer, date: DateLine, *, closes: bool, to_head: bool)
     last = "connection: close\r\n" if closes else ""
     length = "" if to_head or status in _WITHOUT_BODY else f"content-length: {len(answer.body)}\r\n"
     line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
-    head = f"{line}{date}{lines}{last}{length}\r\n".encode("latin-1")
+    head = f"{line}{date.line}{lines}{last}{length}\r\n".encode("latin-1")
     return head if to_head or status in _WITHOUT_BODY else head + answer.body

@@ -32,8 +32,7 @@ LINGER_SECONDS = 2.0
 class Connection:
     """The state of one connection. Each method returns what is to be done, in order.
 
-    ``now`` is the time on the monotonic clock, seconds. ``deadline``: when :meth:`expired` is to be called, on that
-    clock; None for never.
+    ``now`` is the time on the monotonic clock, seconds.
     """
 
     def __init__(self, intake: Intake, date: DateLine, now: float) -> None:
@@ -46,7 +45,16 @@ class Connection:
         # Whether the client has ended its side, and whether we have ended ours.
         self._input_ended = self._output_ended = False
         self._write_by: float | None = None
-        self.deadline = self._reader.read_by
+
+    @property
+    def deadline(self) -> float | None:
+        """When :meth:`expired` is to be called, on the clock of ``now``; None for never."""
+        if self._gone:
+            return None
+        reader = self._reader
+        waits_for_us = self._paused or (reader.state in (Reading.IDLE, Reading.CLOSED) and not self._idle())
+        read_by = None if waits_for_us else reader.read_by
+        return min((each for each in (read_by, self._write_by) if each is not None), default=None)
 
     def received(self, data: bytes, now: float) -> list[Decision]:
         """The client has sent something."""
@@ -80,10 +88,9 @@ class Connection:
     def expired(self, now: float) -> list[Decision]:
         """The deadline has passed."""
         if self._write_by is not None and self._write_by <= now:
-            self.deadline = None
             return [Control.ABORT]
         if self._output_ended:
-            self.deadline = None
+            self._reader.read_by = None
             return [Control.CLOSE]
         self._reader.expired(now)
         return self._decisions(now)
@@ -101,7 +108,7 @@ class Connection:
         self._intake.release(sum(each.held for each in self._queue if isinstance(each, Request)))
         self._queue.clear()
         self._reader.lost()
-        self._gone, self.deadline = True, None
+        self._gone = True
 
     def _idle(self) -> bool:
         return self._working is None and not self._queue
@@ -121,8 +128,8 @@ class Connection:
             self._end_output(now)
         elif self._output_ended and self._input_ended:
             self._out.append(Control.CLOSE)
-        self._pause_or_resume(now)
-        self._set_deadline()
+        if self._queue or self._blocked or self._paused:
+            self._pause_or_resume(now)
         out, self._out = self._out, []
         return out
 
@@ -152,10 +159,3 @@ class Connection:
             self._paused = False
             self._out.append(Control.RESUME)
             self._reader.allow_time(now)
-
-    def _set_deadline(self) -> None:
-        reader = self._reader
-        waits_for_us = self._paused or (reader.state in (Reading.IDLE, Reading.CLOSED) and not self._idle())
-        read_by = None if waits_for_us else reader.read_by
-        times = [each for each in (read_by, self._write_by) if each is not None]
-        self.deadline = min(times, default=None)

@@ -61,7 +61,7 @@ class Intake(Protocol):
         """How large one body may be."""
         ...
 
-    def refusal(self, request: Request) -> Answer | None:
+    def refusal(self, request: Request, /) -> Answer | None:
         """The answer to a request that is refused before its body is read, or None."""
         ...
 
@@ -69,7 +69,7 @@ class Intake(Protocol):
         """The answer to what is no request that an endpoint could see."""
         ...
 
-    def body_seconds(self, request: Request) -> float:
+    def body_seconds(self, request: Request, /) -> float:
         """How long its body may take."""
         ...
 

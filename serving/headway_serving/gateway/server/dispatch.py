@@ -38,10 +38,10 @@ class Dispatcher:
 
     def begin(self, loop: asyncio.AbstractEventLoop, request: Request, done: Done) -> None:
         """Begin to answer a request; ``done`` gets the answer, on the loop."""
-        if is_classification(request):
+        post = self._posts.recognized(request)
+        if post is not None or is_classification(request):
             self.intake.under_way += 1
             done = partial(self._classified, done)
-        post = self._posts.recognized(request)
         if post is not None:
             event_loop.start(loop, partial(self._posts.answer, post), done)
         else:

@@ -18,7 +18,8 @@ from headway_serving.gateway.server.decisions import Control, Decision, Send, Wo
 from headway_serving.gateway.server.dispatch import Dispatcher
 
 _BACKLOG = 2048
-_TICK_SECONDS = 0.1
+_TICK_SECONDS = 0.25
+_DRAIN_POLL_SECONDS = 0.05
 _REFUSAL_SECONDS = 0.5
 """How long a connection that cannot be kept stays, so that its client can read why."""
 
@@ -76,7 +77,8 @@ class ClientProtocol(asyncio.Protocol):
     def tick(self, now: float) -> None:
         """See whether the connection's time is over."""
         state = self._state
-        if state is not None and state.deadline is not None and state.deadline <= now:
+        deadline = None if state is None else state.deadline
+        if state is not None and deadline is not None and deadline <= now:
             self._carry_out(state.expired(now))
 
     def drain(self, now: float) -> None:
@@ -182,6 +184,7 @@ class HttpServer:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
+            self.date.refresh()
             now = time.monotonic()
             for protocol in list(self.protocols):
                 protocol.tick(now)
@@ -192,6 +195,6 @@ class HttpServer:
         for protocol in list(self.protocols):
             protocol.drain(now)
         while self.protocols and not at_once.is_set() and time.monotonic() < now + self._drain_seconds:
-            await asyncio.sleep(_TICK_SECONDS / 2)
+            await asyncio.sleep(_DRAIN_POLL_SECONDS)
         for protocol in list(self.protocols):
             protocol.abort()

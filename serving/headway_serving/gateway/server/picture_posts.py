@@ -9,6 +9,7 @@ asks :mod:`headway_serving.concurrency.event_loop`.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import parse_qsl
 
 from werkzeug.datastructures import MultiDict
@@ -27,6 +28,12 @@ _TARGET = re.compile(
 )
 
 
+@cache
+def _as_sent(name: str) -> bytes:
+    """A header's name as it stands in a request; those that endpoints ask for are few."""
+    return name.lower().encode()
+
+
 class PostHeaders:
     """The headers of a request by name, in any case."""
 
@@ -37,7 +44,7 @@ class PostHeaders:
 
     def get(self, name: str) -> str | None:
         """The value, or None."""
-        value = self._values.get(name.lower().encode())
+        value = self._values.get(_as_sent(name))
         return None if value is None else value.decode("latin-1")
 
 
@@ -83,7 +90,8 @@ class PicturePosts:
         # Of a header that comes twice, Flask makes one value.
         if len(values) != len(request.headers):
             return None
-        if not is_picture_type(values.get(b"content-type", b"").decode("latin-1")):
+        kind = values.get(b"content-type")
+        if kind is None or not is_picture_type(kind.decode("latin-1")):
             return None
         path, model, version, label, query = found.groups()
         return PicturePost(

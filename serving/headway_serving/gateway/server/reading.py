@@ -16,11 +16,12 @@ CLOSED    nothing more is taken for a request; when all is answered, the connect
 ========  ================  ===================  ====================  ====================  =======================
 
 A request that says ``Connection: close`` leads to CLOSED when it is complete. What llhttp cannot read leads there from
-every state, with 400, 414 or 431. ``Upgrade`` is ignored, as a server may (RFC 9110, 7.8).
+every state, with 400, 414 or 431. ``Upgrade`` is ignored, as a server may (RFC 9110, 7.8): the parser, which would take
+what follows for another protocol, gets the head once more without it.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
 import httptools
@@ -57,6 +58,9 @@ class Reading(Enum):
     CLOSED = "closed"
 
 
+_VERSIONS = ("1.1", "1.0")
+
+
 class _Malformed(Exception):
     """Raised within a callback of the parser, which then stops."""
 
@@ -74,6 +78,7 @@ class RequestReader:
     _body: Body
     _headers: list[tuple[bytes, bytes]]
     _line_ended: bool
+    _upgrade_ignored: bool
 
     def __init__(self, intake: Intake, queue: deque[Request | Ready], now: float) -> None:
         self._intake, self._queue, self._now = intake, queue, now
@@ -173,15 +178,20 @@ class RequestReader:
         if len(self._target) > MOST_HEAD_BYTES:
             self._refusal = 414
             raise _Malformed
-        target, parser, values = origin_form(self._target), self._parser, dict(self._headers)
-        codings = [value.lower() for name, value in self._headers if name == b"transfer-encoding"]
-        if target is None or codings not in ([], [b"chunked"]) or parser.get_http_version() not in ("1.0", "1.1"):
+        target, headers, parser = origin_form(self._target), self._headers, self._parser
+        if target is not None and parser.should_upgrade():
+            self._upgrade_ignored = True
+            return
+        values = dict(headers)
+        chunked = b"transfer-encoding" in values
+        if target is None or parser.get_http_version() not in _VERSIONS or (chunked and not _only_chunked(headers)):
             raise _Malformed
-        request = Request(parser.get_method(), target, self._headers, values, self._now)
+        request = Request(parser.get_method(), target, headers, values, self._now)
         request.is_last = self.draining or not parser.should_keep_alive()
         self._request, self.state, self.read_by = request, Reading.BODY, None
-        length = whole_number(values.get(b"content-length", b"0").decode("latin-1"))
-        self._begin_body(request, length, has_body=bool(codings) or length != 0)
+        written = values.get(b"content-length")
+        length = 0 if written is None else whole_number(written.decode("latin-1"))
+        self._begin_body(request, length, has_body=chunked or length != 0)
 
     def on_body(self, piece: bytes) -> None:
         """A piece of a body."""
@@ -198,7 +208,7 @@ class RequestReader:
 
     def on_message_complete(self) -> None:
         """A request is here as a whole."""
-        if self.state is Reading.CLOSED:
+        if self.state is Reading.CLOSED or self._upgrade_ignored:
             return
         request, body = self._request, self._body
         if self.state is Reading.BODY:
@@ -215,18 +225,24 @@ class RequestReader:
     def _await_head(self) -> None:
         self.state, self.read_by = Reading.IDLE, self._now + KEEP_ALIVE_SECONDS
         self._target, self._headers, self._body = b"", [], Body()
-        self._refusal, self._head_bytes, self._line_ended = 400, 0, False
+        self._refusal, self._head_bytes = 400, 0
+        self._line_ended = self._upgrade_ignored = False
 
     def _feed(self, data: bytes) -> None:
         while data:
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                # The request is complete; behind it is the next one, and not another protocol.
-                data = data[upgrade.args[0] :]
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
                 self._parser = httptools.HttpRequestParser(self)
             else:
                 return
+
+    def _head_without_upgrade(self) -> bytes:
+        method, version, target = self._parser.get_method(), self._parser.get_http_version(), self._target
+        lines = [b"%b: %b" % pair for pair in self._headers if pair[0] != b"upgrade"]
+        self._await_head()
+        return b"\r\n".join([b"%b %b HTTP/%b" % (method, target, version.encode()), *lines, b"", b""])
 
     def _bound(self, data: bytes) -> None:
         """Refuse a head that is already too large, and give a body that is not here its time."""
@@ -245,7 +261,8 @@ class RequestReader:
     def _begin_body(self, request: Request, length: int | None, *, has_body: bool) -> None:
         refusal = self._intake.refusal(request)
         too_large = length is None or length > self._intake.max_body_bytes
-        asks_first = has_body and request.values.get(b"expect", b"").lower() == b"100-continue"
+        expected = request.values.get(b"expect")
+        asks_first = expected is not None and has_body and expected.lower() == b"100-continue"
         if refusal is None and not too_large:
             if asks_first:
                 self._queue.append(Ready(data=CONTINUE))
@@ -285,3 +302,8 @@ class RequestReader:
     def _refuse(self, status: int) -> None:
         self._queue.append(Ready(self._intake.problem(status, _DETAILS[status]), is_last=True))
         self.state, self.unread = Reading.CLOSED, True
+
+
+def _only_chunked(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether ``Transfer-Encoding`` names the one coding that is read, once."""
+    return [value.lower() for name, value in headers if name == b"transfer-encoding"] == [b"chunked"]
