@@ -22,6 +22,8 @@ class Fault(StrEnum):
     """Never answers."""
     REFUSES = "refuses"
     """Answers every Predict with an error."""
+    REFUSES_ROWS = "refuses rows"
+    """Describes itself, and answers every other Predict with an error."""
     MALFORMED = "malformed"
     """Answers scores that are not one row per picture, and no manifest."""
     NOT_A_NUMBER = "not a number"

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from headway_serving.adapters.files.routes import write_routes
 from headway_serving.core.routing import RouteTable
 from tests.e2e import running
 from tests.e2e.running import free_port
-from tests.fakes.scripted_models import scripted_version
+from tests.fakes.scripted_models import ScriptedVersion, scripted_version
 from tests.integration.gateway.gateway_under_test import DIGITS
 from tests.integration.gateway.scripted_model_server import serving
 
@@ -72,12 +72,24 @@ def environment_of(folder: Path, target: str, port: int, **settings: object) -> 
 
 
 @contextlib.contextmanager
-def live_gateway(folder: Path, **settings: object) -> Iterator[LiveGateway]:
-    """Start both, wait until the gateway is ready, and stop it afterwards; ``settings``: ``MAX_IMAGES=3``."""
-    models = {"digits": {number: scripted_version() for number in (1, 2, 3)}}
+def live_gateway(
+    folder: Path,
+    command: Sequence[str] = COMMAND,
+    descriptors: int | None = None,
+    versions: Mapping[int, ScriptedVersion] | None = None,
+    **settings: object,
+) -> Iterator[LiveGateway]:
+    """Start both, wait until the gateway is ready, and stop it afterwards; ``settings``: ``MAX_IMAGES=3``.
+
+    ``command`` starts the gateway; ``descriptors``: how many files it may have open; ``versions``: of model digits.
+    """
+    limited = [] if descriptors is None else ["prlimit", f"--nofile={descriptors}:{descriptors}"]
+    models = {"digits": versions or {number: scripted_version() for number in (1, 2, 3)}}
     with serving(models, as_content=True) as (target, _), (folder / "log").open("wb") as log:
         port = free_port()
-        process = subprocess.Popen(COMMAND, stderr=log, env=environment_of(folder, target, port, **settings))
+        process = subprocess.Popen(
+            [*limited, *command], stderr=log, env=environment_of(folder, target, port, **settings)
+        )
         admin_port = settings.get("ADMIN_PORT", 0)
         assert isinstance(admin_port, int)
         gateway = LiveGateway(process, port, admin_port, folder / "log")

@@ -31,7 +31,8 @@ class ScriptedPredictions(prediction_service_pb2_grpc.PredictionServiceServicer)
         version = self._version(request.model_spec, context)
         if version.fault is Fault.HANGS:
             _wait_until_given_up(context)
-        if version.fault is Fault.REFUSES:
+        of_rows = request.model_spec.signature_name != "manifest"
+        if version.fault is Fault.REFUSES or (version.fault is Fault.REFUSES_ROWS and of_rows):
             context.abort(grpc.StatusCode.INTERNAL, "refused")
         response = predict_pb2.PredictResponse()
         response.model_spec.CopyFrom(request.model_spec)

@@ -20,8 +20,8 @@ from headway_serving.gateway.server.dispatch import Dispatcher
 _BACKLOG = 2048
 _TICK_SECONDS = 0.25
 _DRAIN_POLL_SECONDS = 0.05
-_REFUSAL_SECONDS = 0.5
-"""How long a connection that cannot be kept stays, so that its client can read why."""
+_REFUSAL_SECONDS, _MOST_LEAVING = 0.5, 32
+"""How long a connection that cannot be kept stays, so that its client can read why, and how many do."""
 
 
 class ClientProtocol(asyncio.Protocol):
@@ -40,10 +40,7 @@ class ClientProtocol(asyncio.Protocol):
         # uvloop's has its methods, but not its type.
         self._transport = transport = cast("asyncio.Transport", transport)
         if self._server.is_full():
-            # Closed at once, it might be reset before the client has read why.
-            transport.write(self._server.refusal_of_a_connection())
-            transport.write_eof()
-            self._loop.call_later(_REFUSAL_SECONDS, transport.close)
+            self._server.refuse(transport)
             return
         self._state = Connection(self._server.dispatcher.intake, self._server.date, time.monotonic())
         self._server.protocols.add(self)
@@ -147,6 +144,7 @@ class HttpServer:
         self._host, self._port, self._drain_seconds = host, port, drain_seconds
         self._most_connections, self._at_start = most_connections, at_start
         self.protocols: set[ClientProtocol] = set()
+        self._leaving = 0
         self.date = DateLine()
 
     def run(self) -> None:
@@ -157,11 +155,22 @@ class HttpServer:
         """Whether no further connection can be kept: each takes a file descriptor, of which there are so many."""
         return len(self.protocols) >= self._most_connections
 
-    def refusal_of_a_connection(self) -> bytes:
-        """What a client is answered that cannot be kept."""
+    def refuse(self, transport: asyncio.Transport) -> None:
+        """Tell a client that it cannot be kept, and close."""
         error = Overloaded(f"{self._most_connections:,} connections are open, as many as there may be; try again soon")
         answer = self.dispatcher.intake.answer_to(error)
-        return answer_bytes(answer, self.date, closes=True, to_head=False)
+        transport.write(answer_bytes(answer, self.date, closes=True, to_head=False))
+        if self._leaving < _MOST_LEAVING:
+            # Closed at once, the connection may be reset before the client has read why.
+            self._leaving += 1
+            transport.write_eof()
+            asyncio.get_running_loop().call_later(_REFUSAL_SECONDS, self._leave, transport)
+        else:
+            transport.close()
+
+    def _leave(self, transport: asyncio.Transport) -> None:
+        self._leaving -= 1
+        transport.close()
 
     async def _serve(self) -> None:
         loop, stopping, at_once = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
