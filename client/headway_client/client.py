@@ -89,7 +89,8 @@ class Client:
     ) -> Classification:
         """Classify several images in one request; `results[i]` is the i-th's. Arguments as for `classify`.
 
-        One version answers for all of them, and one image that cannot be decoded fails the request.
+        One version answers for all of them. An image that cannot be read has its problem in its place; the others are
+        answered.
         """
         if isinstance(images, str | bytes | bytearray | memoryview):
             raise UnsupportedInput("classify_many takes several images, such as a list; use classify for one")

@@ -74,6 +74,32 @@ def test_other_parts_of_a_form_do_not_matter(gateway: GatewayUnderTest) -> None:
     assert top_labels(gateway.post(**form)) == ["1"]
 
 
+@pytest.mark.parametrize("name", ["image", "images", "file", "files"])
+def test_a_part_is_a_picture_with_or_without_a_file_name(gateway: GatewayUnderTest, name: str) -> None:
+    """As JavaScript's FormData, curl -F and hand-written clients name them."""
+    lines = [
+        (f'form-data; name="{name}"', picture(2)),
+        ('form-data; name="image"; filename="3.png"', picture(3)),
+        ('form-data; name="comment"', b"a nice one"),
+        ('form-data; name="image"; filename=""', b""),
+        (f'form-data; name="{name}"; filename="4.png"', picture(4)),
+    ]
+    parts = [b"--b\r\nContent-Disposition: %b\r\n\r\n%b\r\n" % (line.encode(), data) for line, data in lines]
+    response = gateway.post(data=b"".join(parts) + b"--b--\r\n", content_type="multipart/form-data; boundary=b")
+    assert top_labels(response) == ["2", "3", "4"]
+
+
+@pytest.mark.parametrize("form", [as_parts, as_json])
+def test_an_empty_picture_among_others_has_a_problem_of_its_own(
+    gateway: GatewayUnderTest, form: Callable[..., dict[str, Any]]
+) -> None:
+    response = gateway.post(**form(picture(4), b"", picture(1)))
+    first, empty, last = response.get_json()["results"]
+    assert (first["predictions"][0]["label"], last["predictions"][0]["label"]) == ("4", "1")
+    assert (empty["index"], empty["problem"]["code"]) == (1, "invalid_image")
+    assert empty["problem"]["detail"] == "the picture is empty: 0 bytes were sent"
+
+
 @pytest.mark.parametrize(("top_k", "shown"), [("1", 1), ("3", 3), ("5", 5), ("100", 5), ("9" * 30, 5)])
 def test_top_k_is_capped_at_the_number_of_classes(gateway: GatewayUnderTest, top_k: str, shown: int) -> None:
     response = gateway.classify(3, query_string={"top_k": top_k})
