@@ -11,7 +11,7 @@ from headway_contract.errors import InvalidImage
 from headway_contract.exif import orientation
 
 _MOST_SEGMENTS = 10_000
-_MOST_SCANS = 50  # encoders write some ten; at 50 megapixels each takes about 20 ms
+MOST_SCANS = 50  # encoders write some ten; at 50 megapixels each takes about 20 ms
 _SOS, _EOI, _APP0, _APP1, _APP14, _APP15, _COM = 0xDA, 0xD9, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 _SEQUENTIAL = (0xC0, 0xC1)  # baseline and extended, of Huffman codes
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -45,7 +45,7 @@ def pixel_segments(data: bytes) -> tuple[bytes, int]:
         position = end
     else:
         raise InvalidImage(f"the JPEG picture has more than {_MOST_SEGMENTS:,} segments before its pixels")
-    if not _is_one_scan(data, frames, found) and data.count(b"\xff\xda", position) > _MOST_SCANS:
+    if not _is_one_scan(data, frames, found) and data.count(b"\xff\xda", position) > MOST_SCANS:
         _check_scans(data, position)
     if dropped:
         data = b"".join([*kept, data[position:]])
@@ -80,6 +80,6 @@ def _check_scans(data: bytes, position: int) -> None:
     scans = 0
     while (found := _next_segment(data, position)) is not None and found[1] != _EOI:
         scans += found[1] == _SOS
-        if scans > _MOST_SCANS:
-            raise InvalidImage(f"the JPEG picture has more than {_MOST_SCANS} scans; save it as a baseline JPEG")
+        if scans > MOST_SCANS:
+            raise InvalidImage(f"the JPEG picture has more than {MOST_SCANS} scans; save it as a baseline JPEG")
         position = found[2]

@@ -11,11 +11,17 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from headway_client.cli import VERBS
+from headway_contract import jpeg_segments
 from headway_serving.adapters.files.routes import RouteFile, parse_routes
 from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
 from headway_serving.adapters.model_server.predictor import TfServingPredictor
+from headway_serving.core.requests import DEFAULT_TOP_K
 from headway_serving.gateway.app import Parts, create_gateway
+from headway_serving.gateway.classify import endpoints as classify_endpoints
+from headway_serving.gateway.requests import identity
 from headway_serving.gateway.requests import problems as error_responses
+from headway_serving.gateway.requests.pictures import PART_NAMES
+from headway_serving.gateway.server import reading
 from headway_serving.settings import PREFIX, GatewaySettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,3 +140,32 @@ def test_links_lead_somewhere(page: str) -> None:
 
 def test_the_readme_is_one_page() -> None:
     assert len(README.splitlines()) <= 100
+
+
+def test_the_limits_of_the_http_server_are_those_of_the_code() -> None:
+    section = REFERENCE.partition("## What the server answers by itself\n")[2]
+    told = re.sub(r"\s+", " ", section)
+    for fact in (
+        f"more than {reading.MOST_HEADERS} headers or {reading.MOST_HEAD_BYTES:,} bytes of them (431)",
+        f"a request line of more than {reading.MOST_HEAD_BYTES:,} bytes (414)",
+        f"headers that take more than {reading.HEAD_SECONDS:g} s",
+        f"idle for {reading.KEEP_ALIVE_SECONDS:g} s",
+    ):
+        assert fact in told
+
+
+def test_the_names_of_a_forms_parts_are_those_of_the_code() -> None:
+    first, *others = PART_NAMES
+    named = ", ".join(f"`{name}`" for name in others[:-1])
+    assert f"parts named `{first}` (also {named} or `{others[-1]}`;" in REFERENCE
+
+
+def test_the_numbers_of_the_reference_are_those_of_the_code() -> None:
+    told = re.sub(r"\s+", " ", REFERENCE)
+    for fact in (
+        f"(1 to {classify_endpoints.MOST_MODELS} models)",
+        f"kept if it is 1 to {identity.LONGEST_ID} letters, digits",
+        f"`top_k` (default {DEFAULT_TOP_K},",
+        f"JPEG of more than {jpeg_segments.MOST_SCANS} scans",
+    ):
+        assert fact in told, fact

@@ -24,6 +24,7 @@ from enum import Enum
 from statistics import median
 
 from headway_serving.core.errors import Overloaded
+from headway_serving.core.routing import Route
 
 TOLERANCE = 3.5
 """How many times its unloaded latency a request may take before the limit shrinks."""
@@ -46,6 +47,13 @@ class Priority(Enum):
     CANDIDATE = 0.7
     BATCH = 0.85
     STABLE = 1.0
+
+
+def priority_of(route: Route, pictures: int) -> Priority:
+    """The kind of traffic that a request of so many pictures is, once its version is chosen."""
+    if route.on_trial:
+        return Priority.CANDIDATE
+    return Priority.STABLE if pictures == 1 else Priority.BATCH
 
 
 class Admission:

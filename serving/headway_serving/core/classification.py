@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from headway_contract.errors import InvalidImage
 from headway_contract.model_manifest import ModelManifest
 from headway_contract.preprocessing import DecodeLimits, ImageSpec
-from headway_serving.core.admission import Admission
+from headway_serving.core.admission import Admission, priority_of
 from headway_serving.core.catalog import Catalog
 from headway_serving.core.errors import IncompatibleModel, InvalidRequest, PredictionFailed
-from headway_serving.core.on_trial import answer_within, priority_of
 from headway_serving.core.pictures import PreparedPictures, RunLongWork, in_place, of_pixels, prepare
 from headway_serving.core.ranking import Prediction, rank
-from headway_serving.core.requests import ClassifyRequest, Deadline, Progress, SharedWork
+from headway_serving.core.requests import ClassifyRequest, Deadline, Progress, SharedWork, answer_within
 from headway_serving.core.routing import Route, RouteTable
 
 

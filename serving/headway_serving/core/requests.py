@@ -1,17 +1,39 @@
-"""What one request asks for, how long it may take, and how far it came."""
+"""What one request asks for, how long it may take, how far it came, and what a candidate on trial may cost it.
+
+A candidate that the split has chosen cannot hurt: it gets half of the time left, and if it fails, the stable version
+answers (:func:`answer_within`, for every protocol).
+"""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headway_contract.preprocessing import ImageSpec
-from headway_serving.core.errors import DeadlineExceeded
+from headway_serving.core.errors import (
+    DeadlineExceeded,
+    IncompatibleModel,
+    ModelUnavailable,
+    PredictionFailed,
+    VersionNotFound,
+    without_frames,
+)
 from headway_serving.core.pictures import PreparedPictures
-from headway_serving.core.routing import Pin, Route
+from headway_serving.core.routing import Pin, Route, RouteTable
+
+T = TypeVar("T")
+
+DEFAULT_TOP_K = 5
+"""Predictions of a picture that are told when a request does not say how many."""
+
+CANDIDATE_SHARE = 0.5
+"""Of the time left, what a candidate gets before the stable version is asked; the other half is for its answer."""
+
+VERSION_FAILURES = (ModelUnavailable, VersionNotFound, IncompatibleModel, PredictionFailed, DeadlineExceeded)
+"""What a version can be blamed for; a request that another version would refuse too is not among them."""
 
 
 class Deadline:
@@ -73,7 +95,7 @@ class ClassifyRequest:
     pin: Pin
     key: str
     deadline: Deadline
-    top_k: int = 5
+    top_k: int = DEFAULT_TOP_K
     min_confidence: float = 0.0
     pixels: NDArray[np.uint8] | None = None
 
@@ -107,3 +129,21 @@ class SharedWork:
 
     pictures: dict[ImageSpec, PreparedPictures] = field(default_factory=dict)
     features: dict[tuple[str, int, ImageSpec], NDArray[Any]] = field(default_factory=dict)
+
+
+def answer_within(
+    deadline: Deadline, route: Route, table: RouteTable, progress: Progress, ask: Callable[[Route, Deadline], T]
+) -> T:
+    """What ``ask`` answers for the route; if the split chose a candidate and it fails, what the stable version answers.
+
+    ``ask`` gets the version and the time that it has. Raises what it raises for the version that had the last word;
+    ``progress`` names that version, and the candidate that failed before it.
+    """
+    if not route.on_trial:
+        return ask(route, deadline)
+    try:
+        return ask(route, deadline.part(CANDIDATE_SHARE))
+    except VERSION_FAILURES as error:
+        progress.fallback = Fallback(route, without_frames(error).code)
+    stable = progress.route = table.fallback(route)
+    return ask(stable, deadline)

@@ -26,14 +26,12 @@ from headway_serving.gateway.inference import metadata_endpoints as inference_me
 from headway_serving.gateway.openapi import endpoints as docs_endpoints
 from headway_serving.gateway.operators import health_endpoints, model_endpoints
 from headway_serving.gateway.operators import metrics_endpoint as admin_endpoints
-from headway_serving.gateway.requests import authentication
-from headway_serving.gateway.requests import identity as request_context
-from headway_serving.gateway.requests import problems as error_responses
-from headway_serving.gateway.requests.authentication import Authentication
+from headway_serving.gateway.requests import identity, problems
 from headway_serving.gateway.requests.grammar import RequestLimits
+from headway_serving.gateway.requests.identity import Authentication
 from headway_serving.gateway.requests.observation import Observer
+from headway_serving.gateway.server.dispatch import PicturePosts
 from headway_serving.gateway.server.intake import GatewayIntake
-from headway_serving.gateway.server.picture_posts import PicturePosts
 from headway_serving.gateway.tfserving_rest import endpoints as tfserving_rest_endpoints
 from headway_serving.gateway.tfserving_rest.endpoints import RestModelServer
 from headway_serving.settings import GatewaySettings
@@ -88,7 +86,8 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     catalog, admission = Catalog(parts.server), Admission(settings.max_in_flight)
     parts.metrics.watch_admission(lambda: admission.limit)
     classifier = _classifier(parts, settings, catalog, admission)
-    observer = Observer(parts.routes.table, catalog, parts.metrics, settings.access_log)
+    observer = Observer(parts.routes.content, catalog, parts.metrics, settings.access_log)
+    parts.metrics.watch_in_flight(observer.in_flight.count)
     classify, readiness = classify_endpoints.Classify(classifier, observer, limits), Readiness(catalog, parts.server)
     app.register_blueprint(classify_endpoints.blueprint(classify))
     app.register_blueprint(inference_endpoints.blueprint(classifier, observer, limits))
@@ -110,7 +109,7 @@ def _classifier(parts: Parts, settings: GatewaySettings, catalog: Catalog, admis
     decoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
     batch_limits = BatchLimits(settings.max_batch_rows, settings.target_batch_ms / 1000, settings.max_batches_in_flight)
     classifier = Classifier(
-        routes=parts.routes.table,
+        routes=parts.routes.content,
         catalog=catalog,
         predictor=BatchingPredictor(parts.server, callers, batch_limits, parts.metrics.observe_batch),
         limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels),
@@ -142,7 +141,7 @@ def _app(parts: Parts) -> Flask:
     app = Flask("headway", static_folder=None)
     # A path with // is a wrong path: it gets a problem, not a redirect to a page of HTML.
     app.url_map.merge_slashes = False
-    request_context.install(app)
-    authentication.install(app, _authentication(parts))
-    error_responses.install(app)
+    identity.install(app)
+    identity.install_authentication(app, _authentication(parts))
+    problems.install(app)
     return app

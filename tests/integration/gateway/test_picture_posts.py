@@ -11,8 +11,8 @@ import pytest
 
 from headway_serving.core.errors import InvalidRequest
 from headway_serving.core.routing import Candidate, ModelRoutes
-from headway_serving.gateway.requests.answer import Answer
-from headway_serving.gateway.server.decisions import Request
+from headway_serving.gateway.requests.exchange import Answer
+from headway_serving.gateway.server.reading import Request
 from tests.fakes.scripted_models import Fault, scripted_version
 from tests.integration.gateway.gateway_under_test import CLASSIFY, GatewayUnderTest, as_body, picture
 

@@ -70,24 +70,6 @@ class Observation:
     bad_picture_codes: tuple[str, ...] = ()
 
 
-class InFlight:
-    """A block that is counted as long as something is in it. Safe for use by many threads."""
-
-    def __init__(self) -> None:
-        # Lists grow and shrink atomically: a number would need a lock.
-        self._inside: list[None] = []
-
-    def count(self) -> int:
-        """How many are in it now."""
-        return len(self._inside)
-
-    def __enter__(self) -> None:
-        self._inside.append(None)
-
-    def __exit__(self, *_: object) -> None:
-        self._inside.pop()
-
-
 class PrometheusMetrics:
     """Counts what requests did. The registry is an argument, so that tests read their own."""
 
@@ -122,9 +104,8 @@ class PrometheusMetrics:
         self._admission_limit = Gauge(
             "headway_admission_limit", "Requests that may be worked on at the same time now", registry=registry
         )
-        self.in_flight = InFlight()
-        Gauge("headway_requests_in_flight", "Classification requests being worked on", registry=registry).set_function(
-            self.in_flight.count
+        self._in_flight = Gauge(
+            "headway_requests_in_flight", "Classification requests being worked on", registry=registry
         )
         self._routes_valid = Gauge(
             "headway_routes_valid", "1 if the routes file as it is now is in force, 0 if the last good one is",
@@ -155,6 +136,10 @@ class PrometheusMetrics:
     def watch_routes(self, problem: Callable[[], str | None]) -> None:
         """Report at every scrape whether the routes file is in force."""
         self._routes_valid.set_function(lambda: 0.0 if problem() else 1.0)
+
+    def watch_in_flight(self, count: Callable[[], float]) -> None:
+        """Report at every scrape how many requests are being worked on."""
+        self._in_flight.set_function(count)
 
     def watch_admission(self, limit: Callable[[], float]) -> None:
         """Report at every scrape how many requests may be worked on."""

@@ -16,14 +16,13 @@ from flask import Blueprint, Response, request
 
 from headway_serving.core.classification import Classifier
 from headway_serving.core.errors import InvalidRequest, without_frames
-from headway_serving.core.requests import ClassifyRequest, Progress, SharedWork
+from headway_serving.core.requests import DEFAULT_TOP_K, ClassifyRequest, Progress, SharedWork
 from headway_serving.core.routing import Pin
 from headway_serving.gateway.classify.document import classification_json
 from headway_serving.gateway.classify.operations import classification_by_one, classification_by_several
-from headway_serving.gateway.requests.answer import Answer, to_flask
+from headway_serving.gateway.requests.exchange import Answer, RequestView, to_flask
 from headway_serving.gateway.requests.grammar import (
     RequestLimits,
-    RequestView,
     deadline_of,
     refuse_content_encoding,
     routing_key,
@@ -38,7 +37,7 @@ from headway_serving.gateway.requests.problems import problem_part
 N = TypeVar("N", int, float)
 ReadImages = Callable[[], Sequence[bytes]]
 
-_MOST_MODELS = 100
+MOST_MODELS = 100
 _NUMERIC = re.compile(r"[0-9.eE+-]+")
 _JSON = ("Content-Type", "application/json")
 
@@ -65,8 +64,8 @@ class Classify:
 
         Raises what is wrong with the request itself: it is read before any model is asked.
         """
-        if not (1 <= len(models) <= _MOST_MODELS and all(models)):
-            raise InvalidRequest(f"name 1 to {_MOST_MODELS} models, as in /v1/classify?model=a&model=b")
+        if not (1 <= len(models) <= MOST_MODELS and all(models)):
+            raise InvalidRequest(f"name 1 to {MOST_MODELS} models, as in /v1/classify?model=a&model=b")
         wanted, shared = self._read(http, models[0], Pin(), read, Progress()), SharedWork()
         answers = ", ".join([self._part(replace(wanted, model=model), shared) for model in models])
         request_id = json.dumps(current().request_id)
@@ -95,7 +94,7 @@ class Classify:
             pin=pin,
             key=routing_key(http),
             deadline=deadline,
-            top_k=_number(http, "top_k", int, 5, 1, math.inf),
+            top_k=_number(http, "top_k", int, DEFAULT_TOP_K, 1, math.inf),
             min_confidence=_number(http, "min_confidence", float, 0.0, 0.0, 1.0),
         )
 
@@ -116,7 +115,7 @@ def blueprint(endpoint: Classify) -> Blueprint:
         return to_flask(endpoint.by_one(request, model, version, label, pictures))
 
     @routes.post("/v1/classify")
-    @describes(classification_by_several(limits.max_images, limits.max_timeout_ms, _MOST_MODELS))
+    @describes(classification_by_several(limits.max_images, limits.max_timeout_ms, MOST_MODELS))
     def classify_by_several() -> Response:
         return to_flask(endpoint.by_several(request, request.args.getlist("model"), pictures))
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from headway_serving.core.access import Scope
+from headway_serving.core.requests import DEFAULT_TOP_K
 from headway_serving.gateway.requests.operation_parts import (
     BASE64,
     MODEL_PROBLEMS,
@@ -84,7 +85,7 @@ def classification_by_several(max_images: int, max_timeout_ms: int, max_models: 
 
 
 def _ranking() -> tuple[Parameter, ...]:
-    top_k = {"type": "integer", "minimum": 1, "default": 5}
+    top_k = {"type": "integer", "minimum": 1, "default": DEFAULT_TOP_K}
     min_confidence = {"type": "number", "minimum": 0, "maximum": 1, "default": 0}
     return (
         Parameter("top_k", "query", "most predictions for each picture", top_k),

@@ -14,7 +14,7 @@ from headway_serving.gateway.inference.protocol import (
     write_inference_answer,
 )
 from headway_serving.gateway.inference.tensors import images_of
-from headway_serving.gateway.requests.answer import Answer, to_flask
+from headway_serving.gateway.requests.exchange import Answer, to_flask
 from headway_serving.gateway.requests.grammar import (
     RequestLimits,
     deadline_of,

@@ -13,6 +13,7 @@ from typing import Any
 from flask import Flask
 
 from headway_serving.gateway.inference.schemas import INFERENCE_DOCUMENTS
+from headway_serving.gateway.requests.identity import LONGEST_ID
 from headway_serving.gateway.requests.operations import (
     ERROR_OBJECT_FORM,
     Answer,
@@ -27,13 +28,13 @@ from headway_serving.gateway.requests.schemas import DOCUMENTS, TEXT, problem_do
 _ABOUT = (
     "Image classifiers behind one address. Errors are documents of RFC 9457: their code is stable, their detail says "
     "what to do. Under /v2 and for :predict they have the same status and the form of those protocols. A request "
-    "that is no HTTP, or whose head is too large, is answered with an empty 400, 414 or 431 by the server, before it "
-    "reaches any of these routes."
+    "that is no HTTP/1.1, or whose head is too large, is answered with a problem of 400, 414 or 431 by the server, "
+    "before it reaches any of these routes."
 )
 _PATH_PARAMETER = re.compile(r"<(?:[^:<>]+:)?([^:<>]+)>")
 _SEGMENT = {"type": "string", "minLength": 1, "pattern": "^[^/:]+$"}
 _REQUEST_ID = Parameter(
-    "X-Request-Id", "header", "kept if it is 1 to 128 letters, digits and ._:-, else replaced", TEXT
+    "X-Request-Id", "header", f"kept if it is 1 to {LONGEST_ID} letters, digits and ._:-, else replaced", TEXT
 )
 _SCHEME = "token"
 

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 
 from headway_serving.adapters.files.routes import RouteFile
 from headway_serving.core.readiness import Readiness
-from headway_serving.gateway.requests.answer import to_flask
+from headway_serving.gateway.requests.exchange import to_flask
 from headway_serving.gateway.requests.json_responses import json_response
 from headway_serving.gateway.requests.operations import Answer, Operation, Parameter, describes
 from headway_serving.gateway.requests.problems import NOT_READY, problem_document

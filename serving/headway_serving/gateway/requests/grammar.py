@@ -19,51 +19,18 @@ version in a path           digits, at most 18                         400
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from headway_serving.core.errors import InvalidRequest
 from headway_serving.core.requests import Deadline
 from headway_serving.gateway.requests.errors import UnsupportedMediaType
+from headway_serving.gateway.requests.exchange import RequestView
 from headway_serving.gateway.requests.identity import current
 
 _MOST_DIGITS = 18
 """A number of so many digits fits 64 bits; Python refuses to read one of thousands."""
 
 _ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
-
-
-class HeaderValues(Protocol):
-    """The headers of a request."""
-
-    def get(self, name: str, /) -> str | None:
-        """The value of a header, whatever the case of its name, or None."""
-        ...
-
-
-class RequestView(Protocol):
-    """What an endpoint reads of a request beside its body; werkzeug's ``Request`` has it, and a picture post."""
-
-    @property
-    def headers(self) -> HeaderValues:
-        """Its headers."""
-        ...
-
-    @property
-    def path(self) -> str:
-        """Its path, decoded, without parameters."""
-        ...
-
-    @property
-    def query_string(self) -> bytes:
-        """Its parameters as they were sent; empty without any."""
-        ...
-
-    @property
-    def args(self) -> Mapping[str, str]:
-        """Its parameters by name."""
-        ...
 
 
 @dataclass(frozen=True)

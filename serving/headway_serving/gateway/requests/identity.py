@@ -1,16 +1,30 @@
-"""What every request gets before an endpoint sees it: an id that is safe to write anywhere."""
+"""Who asks: the request's id, which is safe to write anywhere, and the holder of its token.
+
+Tokens are bearer tokens (RFC 6750), checked from the headers before anything of the body is read. Without a tokens file
+everyone may call everything, as behind a proxy that does this work.
+"""
 
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
+from headway_serving.core.access import Scope, Tokens
+from headway_serving.gateway.requests.errors import Forbidden, Unauthorized
+from headway_serving.gateway.requests.exchange import RequestView
+from headway_serving.gateway.requests.operations import operation_of
+
+LONGEST_ID = 128
+"""Characters of a request's id that is kept."""
+
+_REQUEST_ID = re.compile(rf"[A-Za-z0-9._:-]{{1,{LONGEST_ID}}}")
+_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -75,3 +89,50 @@ def install(app: Flask) -> None:
     def _answer(response: Response) -> Response:
         response.headers.update(standard_headers())
         return response
+
+
+class Authentication:
+    """Checks what a request may do. ``tokens`` gives the tokens of this moment; None: nobody is asked for one."""
+
+    def __init__(self, tokens: Callable[[], Tokens] | None, metrics: PrometheusMetrics) -> None:
+        self._tokens, self._metrics = tokens, metrics
+
+    def check(self, http: RequestView, needed: Scope | None) -> None:
+        """Note the caller's name with the current request. Raises :class:`Unauthorized` or :class:`Forbidden`."""
+        if self._tokens is None or needed is None:
+            return
+        try:
+            current().caller = _caller(http, self._tokens(), needed)
+        except (Unauthorized, Forbidden) as error:
+            self._metrics.refuse_caller(error.code)
+            raise
+
+
+def install_authentication(app: Flask, authentication: Authentication) -> None:
+    """Refuse requests of ``app`` that the caller's token does not allow."""
+
+    @app.before_request
+    def _authenticate() -> None:
+        # OPTIONS tells the methods of a path and nothing else.
+        authentication.check(request, None if request.method == "OPTIONS" else _scope_needed())
+
+
+def _scope_needed() -> Scope | None:
+    # A path that leads nowhere: its 404 or 405 tells nothing that /openapi.json does not.
+    if request.endpoint is None:
+        return None
+    operation = operation_of(current_app, request.endpoint)
+    return Scope.ADMIN if operation is None else operation.scope
+
+
+def _caller(http: RequestView, tokens: Tokens, needed: Scope) -> str:
+    header = http.headers.get("Authorization")
+    if header is None:
+        raise Unauthorized("this gateway asks for a token; send Authorization: Bearer TOKEN")
+    sent = _BEARER.fullmatch(header)
+    holder = tokens.holder_of(sent.group(1)) if sent else None
+    if holder is None:
+        raise Unauthorized("the token is not known here, or Authorization is not of the form: Bearer TOKEN", sent=True)
+    if needed not in holder.scopes:
+        raise Forbidden(f"token {holder.name} does not have the scope {needed} that {http.path} needs", scope=needed)
+    return holder.name

@@ -4,17 +4,35 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headway_serving.adapters.metrics.prometheus import Observation, PrometheusMetrics
 from headway_serving.core.catalog import Catalog
 from headway_serving.core.requests import Progress, Stages
 from headway_serving.core.routing import Route, RouteTable
-from headway_serving.gateway.requests.answer import Headers
+from headway_serving.gateway.requests.exchange import Headers
 from headway_serving.gateway.requests.identity import current
 from headway_serving.gateway.requests.problems import problem_of
 
 _access_log = logging.getLogger("headway.access")
+
+
+class InFlight:
+    """A block that is counted as long as something is in it. Safe for use by many threads."""
+
+    def __init__(self) -> None:
+        # Lists grow and shrink atomically: a number would need a lock.
+        self._inside: list[None] = []
+
+    def count(self) -> int:
+        """How many are in it now."""
+        return len(self._inside)
+
+    def __enter__(self) -> None:
+        self._inside.append(None)
+
+    def __exit__(self, *_: object) -> None:
+        self._inside.pop()
 
 
 @dataclass(frozen=True)
@@ -25,6 +43,7 @@ class Observer:
     catalog: Catalog
     metrics: PrometheusMetrics
     access_log: bool
+    in_flight: InFlight = field(default_factory=InFlight)
 
     def request(self, model: str, since: float | None = None) -> "ObservedRequest":
         """A block that is one request to a model; what is raised in it is counted, and passes.
@@ -86,11 +105,11 @@ class ObservedRequest:
         self.images, self.code, self.status = 0, "ok", 200
 
     def __enter__(self) -> "ObservedRequest":
-        self._observer.metrics.in_flight.__enter__()
+        self._observer.in_flight.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        self._observer.metrics.in_flight.__exit__()
+        self._observer.in_flight.__exit__()
         if isinstance(error, Exception):
             problem = problem_of(error)
             self.images, self.code, self.status = 0, problem.code, problem.status

@@ -22,6 +22,9 @@ MOST_OTHER_PARTS = 16
 _MOST_VALUES = 100_000
 """In one JSON body, of which each picture is two."""
 
+EMPTY_PICTURE = "image 0 (counted from 0) is empty: 0 bytes were sent"
+"""What is said of a request's only picture; among several, an empty one has a problem of its own."""
+
 _FORMS = (
     "send the picture itself (Content-Type: image/png or another image type, or application/octet-stream), "
     'multipart/form-data with parts named "image", or JSON {"images": [{"b64": "..."}]}'
@@ -35,7 +38,7 @@ def read_images(request: Request, limits: RequestLimits) -> list[bytes]:
     ``InvalidRequest``, or werkzeug's ``RequestEntityTooLarge`` when the body is over the application's limit.
     """
     kind = request.mimetype
-    if is_picture_type(kind):
+    if kind.startswith("image/") or kind == "application/octet-stream":
         images = [request.get_data(cache=False)]
     elif kind == "multipart/form-data":
         images = _from_form(request, limits)
@@ -51,19 +54,9 @@ def read_images(request: Request, limits: RequestLimits) -> list[bytes]:
         raise EmptyBody(f"the request has no picture; {_FORMS}")
     if len(images) > limits.max_images:
         raise TooManyImages(f"{len(images)} pictures were sent; at most {limits.max_images} are taken in one request")
-    refuse_an_empty_one(images)
-    return images
-
-
-def is_picture_type(mimetype: str) -> bool:
-    """Whether a body of this type is one picture."""
-    return mimetype.startswith("image/") or mimetype == "application/octet-stream"
-
-
-def refuse_an_empty_one(images: list[bytes]) -> None:
-    """Raise :class:`EmptyBody` if there is only one picture and it is empty; among several it has its own problem."""
     if images == [b""]:
-        raise EmptyBody("image 0 (counted from 0) is empty: 0 bytes were sent")
+        raise EmptyBody(EMPTY_PICTURE)
+    return images
 
 
 def _from_form(request: Request, limits: RequestLimits) -> list[bytes]:

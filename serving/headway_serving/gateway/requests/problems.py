@@ -17,7 +17,7 @@ from headway_contract.errors import ImageTooLarge, InvalidImage, UnsupportedImag
 from headway_serving.core import errors
 from headway_serving.core.errors import without_frames
 from headway_serving.gateway.requests import errors as request_errors
-from headway_serving.gateway.requests.answer import Answer, Headers, to_flask
+from headway_serving.gateway.requests.exchange import Answer, Headers, to_flask
 from headway_serving.gateway.requests.identity import current
 from headway_serving.gateway.requests.json_responses import json_bytes
 

@@ -3,7 +3,7 @@
 from email.utils import formatdate
 from http import HTTPStatus
 
-from headway_serving.gateway.requests.answer import Answer
+from headway_serving.gateway.requests.exchange import Answer
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

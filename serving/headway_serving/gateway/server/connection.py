@@ -19,14 +19,42 @@ that it has not read yet.
 """
 
 from collections import deque
+from dataclasses import dataclass
+from enum import Enum
 
-from headway_serving.gateway.requests.answer import Answer
+from headway_serving.gateway.requests.exchange import Answer
 from headway_serving.gateway.server.answer_bytes import DateLine, answer_bytes
-from headway_serving.gateway.server.decisions import Control, Decision, Intake, Ready, Request, Send, Work
-from headway_serving.gateway.server.reading import KEEP_ALIVE_SECONDS, Reading, RequestReader
+from headway_serving.gateway.server.reading import KEEP_ALIVE_SECONDS, Intake, Reading, Ready, Request, RequestReader
 
 LINGER_SECONDS = 2.0
 """How long what still comes is read and dropped after the last answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Write these bytes."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Have this request answered, then call ``Connection.answered``."""
+
+    request: Request
+
+
+class Control(Enum):
+    """What else is to be done: with reading, with the writing side, and with the connection."""
+
+    PAUSE = "read no more for now"
+    RESUME = "read again"
+    END_WRITING = "nothing more will be sent"
+    CLOSE = "close, when all is written"
+    ABORT = "close at once"
+
+
+Decision = Send | Work | Control
 
 
 class Connection:

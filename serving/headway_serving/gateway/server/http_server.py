@@ -11,10 +11,9 @@ from typing import cast
 import uvloop
 
 from headway_serving.core.errors import Overloaded
-from headway_serving.gateway.requests.answer import Answer
+from headway_serving.gateway.requests.exchange import Answer
 from headway_serving.gateway.server.answer_bytes import DateLine, answer_bytes
-from headway_serving.gateway.server.connection import Connection
-from headway_serving.gateway.server.decisions import Control, Decision, Send, Work
+from headway_serving.gateway.server.connection import Connection, Control, Decision, Send, Work
 from headway_serving.gateway.server.dispatch import Dispatcher
 
 _BACKLOG = 2048

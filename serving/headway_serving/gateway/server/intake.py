@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from headway_serving.core.admission import Admission
 from headway_serving.core.errors import Overloaded
-from headway_serving.gateway.requests.answer import Answer
+from headway_serving.gateway.requests.exchange import Answer
 from headway_serving.gateway.requests.grammar import RequestLimits, timeout_ms
 from headway_serving.gateway.requests.identity import begin, standard_headers
 from headway_serving.gateway.requests.observation import Observer
@@ -21,13 +21,13 @@ from headway_serving.gateway.requests.problems import (
     retry_after_seconds,
     server_problem,
 )
-from headway_serving.gateway.server.decisions import Request
+from headway_serving.gateway.server.reading import Request
 
 _PREFIX, _VERB = b"/v1/models/", b":classify"
 
 
 class GatewayIntake:
-    """The :class:`~.decisions.Intake` of the gateway. For one event loop, whose thread alone may use it.
+    """The :class:`~.reading.Intake` of the gateway. For one event loop, whose thread alone may use it.
 
     ``under_way``: classifications that are complete and not answered; the dispatcher keeps the count.
     """

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from headway_serving.gateway.requests.answer import Answer
+from headway_serving.gateway.requests.exchange import Answer
 from headway_serving.gateway.requests.identity import RECEIVED_AT
-from headway_serving.gateway.server.decisions import Request
+from headway_serving.gateway.server.reading import Request
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, request
 
 from headway_contract.model_manifest import ModelManifest
 from headway_serving.adapters.model_server.rest import RestAnswer
+from headway_serving.core.admission import priority_of
 from headway_serving.core.classification import Classifier
 from headway_serving.core.errors import (
     DeadlineExceeded,
@@ -20,11 +21,10 @@ from headway_serving.core.errors import (
     ServingError,
     VersionNotFound,
 )
-from headway_serving.core.on_trial import answer_within, priority_of
-from headway_serving.core.requests import Deadline, Progress
+from headway_serving.core.requests import Deadline, Progress, answer_within
 from headway_serving.core.routing import Pin, Route
-from headway_serving.gateway.requests.answer import Answer, to_flask
 from headway_serving.gateway.requests.errors import PassThroughOff
+from headway_serving.gateway.requests.exchange import Answer, to_flask
 from headway_serving.gateway.requests.grammar import (
     RequestLimits,
     deadline_of,

@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass, field
 
-from headway_serving.gateway.requests.answer import Answer
+from headway_serving.gateway.requests.exchange import Answer
 from headway_serving.gateway.server.answer_bytes import DateLine
-from headway_serving.gateway.server.connection import Connection
-from headway_serving.gateway.server.decisions import Control, Decision, Request, Send, Work
+from headway_serving.gateway.server.connection import Connection, Control, Decision, Send, Work
+from headway_serving.gateway.server.reading import Request
 
 OK = Answer(200, [("X-Answer", "yes")], b"fine")
 

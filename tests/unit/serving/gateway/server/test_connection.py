@@ -2,9 +2,8 @@
 
 import pytest
 
-from headway_serving.gateway.requests.answer import Answer
-from headway_serving.gateway.server.connection import LINGER_SECONDS
-from headway_serving.gateway.server.decisions import Control
+from headway_serving.gateway.requests.exchange import Answer
+from headway_serving.gateway.server.connection import LINGER_SECONDS, Control
 from headway_serving.gateway.server.reading import KEEP_ALIVE_SECONDS
 from tests.unit.serving.gateway.server.scripted_intake import Client, ScriptedIntake
 
