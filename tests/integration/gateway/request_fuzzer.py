@@ -18,6 +18,7 @@ WRONG_TYPES = [
 HEADERS = [
     "X-Request-Id", "X-Routing-Key", "X-Request-Timeout-Ms", "traceparent", "Authorization", "Host", "Cookie", "Accept",
     "Content-Encoding", "Expect", "Range", "X-Forwarded-For", "X-HTTP-Method-Override", "Upgrade", "Forwarded",
+    "Content_Length", "Transfer_Encoding", "X_Request_Id", "Connection",
 ]  # fmt: skip
 QUERIES = ["", "top_k=3", "top_k=-1", "top_k=%00", "min_confidence=nan", "min_confidence=0.5&min_confidence=x", "&&==&",
            "model=digits&model=digits", "model=", "%ff%fe", "a" * 2000]  # fmt: skip
@@ -48,7 +49,8 @@ class RequestFuzzer:
         self._documents = [_encoded(**form)[1] for form in documents]
         self._kinds: list[tuple[int, Callable[[], FuzzedRequest]]] = [
             (35, self.mutated_picture), (10, self.random_bytes), (15, self.mutated_form), (15, self.mutated_json),
-            (10, self.wrong_type), (10, self.abused_headers), (5, self.no_http),
+            (10, self.wrong_type), (10, self.abused_headers), (5, self.no_http), (5, self.upgrade),
+            (5, self.half_closed), (5, self.broken_framing),
         ]  # fmt: skip
 
     def requests(self, count: int) -> Iterator[FuzzedRequest]:
@@ -98,6 +100,35 @@ class RequestFuzzer:
             piece = self._random.choice([b"\0", b"\r", b"\n", b"\r\n\r\n", b" ", b":", b"\xff", b"9" * 30, b"x" * 5000])
             data[start : start + self._random.choice([0, 1, 8])] = piece
         return FuzzedRequest("no HTTP", bytes(data), framed=False)
+
+    def upgrade(self) -> FuzzedRequest:
+        """As clients ask for HTTP/2 or a WebSocket; it is ignored."""
+        kind = self._random.choice(["h2c", "websocket", "TLS/1.3", "h2c, websocket"])
+        data = self._post("image/png", self._random.choice(self._pictures))
+        lines = f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {kind}\r\nHTTP2-Settings: AAMAAABk\r\n"
+        return FuzzedRequest("upgrade", data.replace(b"Host: x\r\n", b"Host: x\r\n" + lines.encode()))
+
+    def half_closed(self) -> FuzzedRequest:
+        """A whole request, or some of one, and the end of the client's side."""
+        data = self._post("image/png", self._random.choice(self._pictures))
+        if self._random.random() < 0.5:
+            data = data[: self._random.randrange(1, len(data))]
+        return FuzzedRequest("half-closed", data, framed=False)
+
+    def broken_framing(self) -> FuzzedRequest:
+        """Chunks as they should be, and as they should not."""
+        picture = self._random.choice(self._pictures)
+        cut = self._random.randrange(len(picture))
+        pieces = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (picture[:cut], picture[cut:]) if piece]
+        trailers = b"X-Trailer: a\r\n" * self._random.choice([0, 0, 1, 1000])
+        chunks = bytearray(b"".join(pieces) + b"0\r\n" + trailers + b"\r\n")
+        for _ in range(self._random.choice([0, 1, 3])):
+            start = self._random.randrange(len(chunks))
+            wrong = self._random.choice([b"", b"z", b"-1", b"\n", b"ffffffffffffffff"])
+            chunks[start : start + self._random.choice([0, 1, 8])] = wrong
+        coding = self._random.choice(["chunked", "chunked", "xchunked", "gzip, chunked", "chunked, chunked"])
+        head = f"POST {PATHS[0]} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nTransfer-Encoding: {coding}\r\n\r\n"
+        return FuzzedRequest("broken framing", head.encode() + bytes(chunks), framed=False)
 
     def _post(self, content_type: str, body: bytes) -> bytes:
         path, query = self._random.choice(PATHS[:4]), self._random.choice(QUERIES)

@@ -3,10 +3,13 @@
 import base64
 import contextlib
 import json
+import os
+import random
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from werkzeug.test import EnvironBuilder
@@ -19,6 +22,9 @@ from tests.integration.gateway.live_gateway import (
     problem_in,
     response_on,
 )
+
+MIXES = int(os.environ.get("HEADWAY_PIPELINED_MIXES", "200"))
+"""How many; the acceptance of a release takes 5000."""
 
 INFER = "/v2/models/digits/infer"
 
@@ -157,27 +163,41 @@ def test_a_length_that_is_no_number_is_told(gateway: LiveGateway) -> None:
         assert problem_in(answer) == (400, "invalid_request")
 
 
-def test_mixed_requests_without_waiting_are_answered_in_their_order(gateway: LiveGateway) -> None:
-    """Pictures, forms and pages: on the loop's thread and in others, chunked or not, good and bad."""
+def a_mix(numbers: random.Random, mix: int) -> tuple[bytes, list[tuple[int, str]]]:
+    """Requests of every kind, good and bad, chunked or not, and the answers that must come, in their order."""
     kinds = [(*each, 200) for each in EVERY_FORM.values()]
     kinds += [("POST", CLASSIFY, "image/png", b"no picture", 415), ("GET", "/nowhere", "", b"", 404)]
     sent, expected = b"", []
-    for number in range(250):
-        method, path, kind, body, status = kinds[number * 7 % len(kinds)]
-        name = f"id-{number}"
-        sent += request(method, path, kind, body, f"X-Request-Id: {name}\r\n", chunked=bool(body) and number % 3 == 0)
+    for number in range(numbers.randint(2, 12)):
+        method, path, kind, body, status = numbers.choice(kinds)
+        name = f"mix-{mix}-{number}"
+        extra = f"X-Request-Id: {name}\r\n" + numbers.choice(["", "", "Connection: Upgrade\r\nUpgrade: h2c\r\n"])
+        sent += request(method, path, kind, body, extra, chunked=bool(body) and numbers.random() < 0.3)
         expected.append((status, name))
-    with gateway.connect() as connection, connection.makefile("rb") as stream:
-        connection.sendall(sent)
-        found = []
-        for _ in expected:
-            status, headers = int(stream.readline().split()[1]), {}
-            while line := stream.readline().strip():
-                key, _, value = line.decode().partition(": ")
-                headers[key.lower()] = value
-            stream.read(int(headers["content-length"]))
-            found.append((status, headers["x-request-id"]))
-    assert found == expected
+    return sent, expected
+
+
+@pytest.mark.timeout(1800)
+def test_mixed_requests_without_waiting_are_answered_in_their_order(gateway: LiveGateway) -> None:
+    """Pictures, forms and pages: on the loop's thread and in others, in whatever pieces they come."""
+    numbers = random.Random(1)
+    for mix in range(MIXES):
+        sent, expected = a_mix(numbers, mix)
+        with gateway.connect() as connection, connection.makefile("rb") as stream:
+            cut = numbers.randrange(len(sent))
+            connection.sendall(sent[:cut])
+            connection.sendall(sent[cut:])
+            assert [answer_in(stream) for _ in expected] == expected
+
+
+def answer_in(stream: BinaryIO) -> tuple[int, str]:
+    """Status and request id of the next answer."""
+    status, headers = int(stream.readline().split()[1]), {}
+    while line := stream.readline().strip():
+        key, _, value = line.decode().partition(": ")
+        headers[key.lower()] = value
+    stream.read(int(headers["content-length"]))
+    return status, headers["x-request-id"]
 
 
 def test_connections_beyond_what_may_be_open_are_told_so_and_pictures_then_answered(tmp_path: Path) -> None:
