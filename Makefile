@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-check test check bench bench-overload reproduce image lock proto clean
+.PHONY: help install demo demo-check test test-unit test-lowest lint fix check bench bench-overload reproduce image lock proto clean
 
 help:            ## Show these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,9 +34,26 @@ demo-check: $(STAMP) ## The demo, then exit: 0 only if at least nine of ten digi
 test: $(STAMP)   ## Every test: unit, integration, e2e, architecture, docs, k8s
 	@$(BIN)/python -m pytest
 
-check: $(STAMP)  ## Lint, types, import rules
+test-unit: $(STAMP) ## The unit tests alone, in a minute or so
+	@$(BIN)/python -m pytest tests/unit
+
+# The oldest packages that pyproject.toml admits, in an environment of their own.
+test-lowest: $(STAMP) ## The unit tests of the gateway and the client with the lowest versions that are admitted
+	@rm -rf .lowest && $(PYTHON) -m venv .lowest
+	@$(BIN)/uv pip install --quiet --python .lowest/bin/python --resolution lowest-direct -e '.[gateway]' \
+	  'pytest>=8.4' 'pytest-timeout>=2.4' 'jsonschema>=4.23' 'hypothesis>=6.130' 'scipy>=1.15'
+	@.lowest/bin/python -m pytest tests/unit/client tests/unit/contract tests/unit/serving/core \
+	  tests/unit/serving/concurrency tests/unit/serving/adapters tests/unit/serving/gateway tests/unit/serving/wire
+
+lint: $(STAMP)   ## Lint and format, without changing anything
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+fix: $(STAMP)    ## Lint and format, and mend what can be mended
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+check: lint      ## Lint, types, import rules
 	@$(BIN)/mypy
 	@$(BIN)/mypy scripts benchmarks
 	@$(BIN)/lint-imports
@@ -74,4 +91,4 @@ proto: $(STAMP)  ## Regenerate the wire messages from serving/headway_serving/wi
 	  serving/headway_serving/wire/messages.proto
 
 clean:           ## Remove what the verbs made
-	rm -rf $(VENV) .demo .reproduce .bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .lowest .demo .reproduce .bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
