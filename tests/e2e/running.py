@@ -4,16 +4,17 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psutil
+
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 HEADWAY = [sys.executable, "-m", "headway_client.cli"]
 START_SECONDS = 90
@@ -23,20 +24,6 @@ def headway(*arguments: str | Path, timeout: float = 300) -> subprocess.Complete
     """Run one ``headway`` command to its end."""
     command = [*HEADWAY, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def eventually(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
-    """Wait until a condition holds; it is a hang, not slowness, that fails."""
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, f"did not happen within {seconds} s: {what}"
-        time.sleep(0.05)
 
 
 @dataclass

@@ -12,7 +12,8 @@ from headway_client import Client
 from headway_contract.durable_files import write_atomically
 from headway_contract.model_repository import ModelRepository
 from tests.e2e.conftest import BACKBONE, ON_BASE, TWIN, Trained
-from tests.e2e.running import Served, eventually, headway, serving
+from tests.e2e.running import Served, headway, serving
+from tests.support.waiting import eventually
 
 STANDALONE = {"digits-0to4", "digits-5to9"}
 

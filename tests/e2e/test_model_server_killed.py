@@ -8,9 +8,10 @@ import httpx
 import psutil
 
 from tests.e2e.conftest import Trained
-from tests.e2e.running import Served, eventually, serving
+from tests.e2e.running import Served, serving
 from tests.e2e.test_serving_line import HEAD, copied
 from tests.support.threads import Repeating
+from tests.support.waiting import eventually
 
 THREADS = 8
 

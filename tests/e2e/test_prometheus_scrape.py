@@ -10,8 +10,9 @@ from tests.e2e.changed_versions import publish_changed
 from tests.e2e.conftest import Trained
 from tests.e2e.prometheus import needs_prometheus, scraping
 from tests.e2e.rollout_line import QUICK, Users, line_of
-from tests.e2e.running import eventually, serving
+from tests.e2e.running import serving
 from tests.e2e.test_serving_line import HEAD, copied
+from tests.support.waiting import eventually
 
 P99 = "histogram_quantile(0.99, sum by (le, model, version, arm) (rate(headway_request_seconds_bucket[1m])))"
 

@@ -20,8 +20,8 @@ from tests.e2e.changed_versions import (
 )
 from tests.e2e.conftest import Trained
 from tests.e2e.rollout_line import QUICK, Line, Users, line_of
-from tests.e2e.running import eventually
 from tests.e2e.test_serving_line import HEAD, copied
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

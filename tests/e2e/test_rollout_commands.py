@@ -14,8 +14,9 @@ from headway_serving.core.routing import ModelRoutes, RouteTable
 from tests.e2e.changed_versions import publish_changed
 from tests.e2e.conftest import Trained
 from tests.e2e.rollout_line import QUICK, Line, Users, line_of
-from tests.e2e.running import eventually, headway
+from tests.e2e.running import headway
 from tests.e2e.test_serving_line import HEAD, copied
+from tests.support.waiting import eventually
 from tests.unit.serving.core.rollout.rollout_examples import ME, PROOF
 
 

@@ -11,7 +11,7 @@ from headway_contract.model_repository import ModelRepository
 from tests.e2e.changed_versions import nearest_filter, publish_changed, standing_on, with_manifest
 from tests.e2e.conftest import BACKBONE, ON_BASE, TWIN
 from tests.e2e.rollout_line import QUICK, Line, Users, line_of
-from tests.e2e.running import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from headway_contract.durable_files import write_atomically
 from headway_serving.adapters.files.routes import read_routes, write_routes
 from headway_serving.core.routing import Candidate, RouteTable
 from tests.e2e.conftest import Trained
-from tests.e2e.running import Served, eventually, serving
+from tests.e2e.running import Served, serving
 from tests.e2e.test_serving_line import HEAD, copied
+from tests.support.waiting import eventually
 
 KEYS = [f"user-{number}" for number in range(int(os.environ.get("HEADWAY_SPLIT_KEYS", "1000")))]
 

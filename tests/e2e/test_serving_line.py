@@ -21,7 +21,8 @@ from headway_client import Client
 from headway_contract.model_manifest import ModelManifest
 from headway_contract.model_repository import ModelRepository
 from tests.e2e.conftest import Trained
-from tests.e2e.running import HEADWAY, Served, eventually, headway, serving
+from tests.e2e.running import HEADWAY, Served, headway, serving
+from tests.support.waiting import eventually
 
 HEAD, BASE = "digits-0to4", "digits-5to9"
 

@@ -19,7 +19,8 @@ from headway_serving.core.routing import Arm, Route
 from headway_serving.core.shadow import Comparison
 from headway_serving.operations.rollout_controller import TrafficSource
 from tests.e2e.prometheus import needs_prometheus, scraping
-from tests.e2e.running import eventually, free_port
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 STABLE, CANDIDATE = Route("digits", 1, Arm.STABLE, "weight"), Route("digits", 2, Arm.CANDIDATE, "weight")
 

@@ -1,12 +1,12 @@
-"""Waiting for what another thread brings about."""
+"""Waiting for what another thread or process brings about."""
 
 import time
 from collections.abc import Callable
 
 
-def eventually(condition: Callable[[], object], what: str) -> None:
-    """Return as soon as `condition` holds; fail after 30 seconds."""
-    end = time.monotonic() + 30
+def eventually(condition: Callable[[], object], what: str, seconds: float = 90) -> None:
+    """Return as soon as a condition holds. It is a hang, not slowness, that fails."""
+    ends = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"did not happen within 30 s: {what}"
-        time.sleep(0.005)
+        assert time.monotonic() < ends, f"did not happen within {seconds} s: {what}"
+        time.sleep(0.01)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
@@ -16,6 +17,14 @@ from headway_serving.modelserver.apis.multi_inference import run_multi_inference
 from headway_serving.modelserver.apis.predict import PredictOptions, Runnable, run_predict
 from headway_serving.modelserver.apis.regress import run_regress
 from headway_serving.modelserver.errors import StatusError, invalid_argument
+from headway_serving.modelserver.messages import (
+    ExamplesRequest,
+    MetadataRequest,
+    ModelRequest,
+    ModelSpec,
+    PredictRequest,
+    SignatureDef,
+)
 from headway_serving.modelserver.metrics import ServerMetrics
 from headway_serving.modelserver.versions.manager import VersionStatus
 from headway_serving.modelserver.versions.server_core import ServerCore
@@ -45,13 +54,13 @@ class Inference:
         self.options = options
         self.metrics = metrics
 
-    def predict(self, request: Any, timeout_ms: int | None) -> Any:
+    def predict(self, request: PredictRequest, timeout_ms: int | None) -> Message:
         """Return a PredictResponse."""
         _require_model_spec(request)
         with self.version(request.model_spec, "Predict") as found:
             return run_predict(found.servable, request, self.options, version=found.number, timeout_ms=timeout_ms)
 
-    def classify(self, request: Any, timeout_ms: int | None) -> Any:
+    def classify(self, request: ExamplesRequest, timeout_ms: int | None) -> Any:
         """Return a ClassificationResponse."""
         _require_model_spec(request)
         with self.version(request.model_spec, "Classify") as found:
@@ -59,7 +68,7 @@ class Inference:
         self._count_examples(request.model_spec.name, len(response.result.classifications))
         return response
 
-    def regress(self, request: Any, timeout_ms: int | None) -> Any:
+    def regress(self, request: ExamplesRequest, timeout_ms: int | None) -> Any:
         """Return a RegressionResponse."""
         _require_model_spec(request)
         with self.version(request.model_spec, "Regress") as found:
@@ -67,7 +76,7 @@ class Inference:
         self._count_examples(request.model_spec.name, len(response.result.regressions))
         return response
 
-    def multi_inference(self, request: Any, timeout_ms: int | None) -> Any:
+    def multi_inference(self, request: Any, timeout_ms: int | None) -> Message:
         """Return a MultiInferenceResponse; the first task chooses the version for all."""
         if not request.tasks:
             raise invalid_argument("ModelSpec has no name specified.")
@@ -81,7 +90,7 @@ class Inference:
         self._count_examples(spec.name, len(getattr(request.input, kind).examples))
         return response
 
-    def metadata(self, request: Any) -> Any:
+    def metadata(self, request: MetadataRequest) -> Any:
         """Return a GetModelMetadataResponse: the signatures of the version that is meant."""
         _require_model_spec(request)
         if not request.metadata_field:
@@ -99,7 +108,7 @@ class Inference:
         response.metadata[SIGNATURES].Pack(signatures)
         return response
 
-    def status(self, request: Any) -> Any:
+    def status(self, request: ModelRequest) -> Message:
         """Return a GetModelStatusResponse, newest version first. A version label in the request is not looked at."""
         _require_model_spec(request)
         spec = request.model_spec
@@ -110,7 +119,7 @@ class Inference:
         return response
 
     @contextmanager
-    def version(self, spec: Any, api: str | None) -> Iterator[FoundVersion]:
+    def version(self, spec: ModelSpec, api: str | None) -> Iterator[FoundVersion]:
         """Hold the version that a ModelSpec means; the time of its runs is counted under the name `api`, if any."""
         with self._core.acquire(spec) as handle:
             servable = handle.servable if api is None else _Timed(handle.servable, self.metrics, spec.name, api)
@@ -137,7 +146,7 @@ class _Timed:
     api: str
 
     @property
-    def signatures(self) -> Mapping[str, Any]:
+    def signatures(self) -> Mapping[str, SignatureDef]:
         return self.servable.signatures
 
     def run(
@@ -153,7 +162,7 @@ def _microseconds_since(started: float) -> float:
     return round((time.perf_counter() - started) * 1e6)
 
 
-def _require_model_spec(request: Any) -> None:
+def _require_model_spec(request: ModelRequest) -> None:
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
 

@@ -11,7 +11,6 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
@@ -23,6 +22,7 @@ from headway_serving.modelserver.errors import StatusError, invalid_argument
 from headway_serving.modelserver.grpc.server import AddService, GrpcServer
 from headway_serving.modelserver.grpc.service import ModelService, PredictionService
 from headway_serving.modelserver.inference import Inference
+from headway_serving.modelserver.messages import ModelServerConfig
 from headway_serving.modelserver.metrics import ServerMetrics
 from headway_serving.modelserver.process.flag_table import CPUS, ServerOptions
 from headway_serving.modelserver.process.monitoring import read_metrics_path
@@ -170,7 +170,7 @@ def _retry(options: ServerOptions) -> RetryPolicy:
     return RetryPolicy(options.max_num_load_retries, options.load_retry_interval_micros / 1_000_000)
 
 
-def _initial_config(options: ServerOptions) -> Any:
+def _initial_config(options: ServerOptions) -> ModelServerConfig:
     if options.model_config_file:
         return read_config_file(Path(options.model_config_file))
     logger.info(

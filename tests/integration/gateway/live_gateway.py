@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -16,13 +15,11 @@ import psutil
 
 from headway_serving.adapters.files.routes import write_routes
 from headway_serving.core.routing import RouteTable
-from tests.e2e import running
-from tests.e2e.running import free_port
 from tests.fakes.scripted_models import ScriptedVersion, scripted_version
 from tests.integration.gateway.gateway_under_test import DIGITS
 from tests.integration.gateway.scripted_model_server import serving
-
-eventually = partial(running.eventually, seconds=60)
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 COMMAND = [sys.executable, "-m", "headway_serving.gateway"]
 

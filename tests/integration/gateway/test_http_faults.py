@@ -15,13 +15,8 @@ import pytest
 from werkzeug.test import EnvironBuilder
 
 from tests.integration.gateway.gateway_under_test import CLASSIFY, as_parts, picture
-from tests.integration.gateway.live_gateway import (
-    LiveGateway,
-    eventually,
-    live_gateway,
-    problem_in,
-    response_on,
-)
+from tests.integration.gateway.live_gateway import LiveGateway, live_gateway, problem_in, response_on
+from tests.support.waiting import eventually
 
 MIXES = int(os.environ.get("HEADWAY_PIPELINED_MIXES", "200"))
 """How many; the acceptance of a release takes 5000."""

@@ -15,8 +15,9 @@ import pytest
 
 from tests.golden.golden_set import CASES
 from tests.integration.gateway.gateway_under_test import CLASSIFY, picture
-from tests.integration.gateway.live_gateway import LiveGateway, eventually, live_gateway, response_on
+from tests.integration.gateway.live_gateway import LiveGateway, live_gateway, response_on
 from tests.integration.gateway.request_fuzzer import FuzzedRequest, RequestFuzzer
+from tests.support.waiting import eventually
 
 BODIES = int(os.environ.get("HEADWAY_FUZZ_BODIES", "3000"))
 CLIENTS = 4

@@ -21,12 +21,12 @@ from tests.integration.gateway.live_gateway import (
     COMMAND,
     LiveGateway,
     environment_of,
-    eventually,
-    free_port,
     live_gateway,
     problem_in,
     response_on,
 )
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 PNG = {"Content-Type": "image/png"}
 

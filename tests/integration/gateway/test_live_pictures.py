@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.gateway.gateway_under_test import CLASSIFY, picture
-from tests.integration.gateway.live_gateway import LiveGateway, eventually, live_gateway
+from tests.integration.gateway.live_gateway import LiveGateway, live_gateway
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +85,17 @@ class Stubs:
 class ModelServerProcess:
     """A running server on a Unix socket (and on `port` if given); stdout and stderr go to files."""
 
-    def __init__(self, *flags: str, port: int = 0) -> None:
+    def __init__(self, *flags: str, port: int = 0, command: Sequence[str] = COMMAND) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="hw-ms-")
         folder = Path(self._folder.name)
         socket = folder / "grpc.sock"
         self.target = f"unix:{socket}"
         self._out, self._err = folder / "out", folder / "err"
-        command = [*COMMAND, f"--port={port}", f"--grpc_socket_path={socket}", *flags]
+        arguments = [*command, f"--port={port}", f"--grpc_socket_path={socket}", *flags]
         with self._out.open("w") as out, self._err.open("w") as err:
-            self.process = subprocess.Popen(command, stdout=out, stderr=err, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+            self.process = subprocess.Popen(
+                arguments, stdout=out, stderr=err, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+            )
         self.stubs = Stubs(self.target)
 
     @property

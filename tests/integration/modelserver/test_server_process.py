@@ -16,6 +16,7 @@ from tests.integration.modelserver.model_server_process import (
     refusal,
 )
 from tests.integration.modelserver.repository_files import config_list, copy_tree
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 X = {"x": np.float32([[2.0]])}
@@ -23,12 +24,6 @@ X = {"x": np.float32([[2.0]])}
 
 def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_version_names_server_and_library():

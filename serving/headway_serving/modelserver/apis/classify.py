@@ -21,6 +21,7 @@ from headway_serving.modelserver.apis.examples import (
 from headway_serving.modelserver.apis.predict import PredictOptions, Runnable, write_model_spec
 from headway_serving.modelserver.apis.tensor_codec import dtype_number, enum_name
 from headway_serving.modelserver.errors import invalid_argument
+from headway_serving.modelserver.messages import ExamplesRequest, SignatureDef
 
 METHOD = "tensorflow/serving/classify"
 
@@ -29,7 +30,12 @@ _DTYPES = {"classes": "DT_STRING", "scores": "DT_FLOAT"}
 
 
 def run_classify(
-    servable: Runnable, request: Any, options: PredictOptions, *, version: int | None, timeout_ms: int | None
+    servable: Runnable,
+    request: ExamplesRequest,
+    options: PredictOptions,
+    *,
+    version: int | None,
+    timeout_ms: int | None,
 ) -> Any:
     """Return the ClassificationResponse message for a ClassificationRequest, answered by `version` (None: warm-up).
 
@@ -44,7 +50,7 @@ def run_classify(
     return response
 
 
-def classify_endpoints(signature: Any, options: PredictOptions) -> Endpoints:
+def classify_endpoints(signature: SignatureDef, options: PredictOptions) -> Endpoints:
     """Return the tensors to run for a signature that classifies; raises StatusError INVALID_ARGUMENT if it cannot."""
     if options.check_method_name:
         check_method_name(signature, "classification", METHOD)

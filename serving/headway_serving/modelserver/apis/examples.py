@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from google.protobuf import text_format
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from headway_serving.modelserver.apis.predict import DEFAULT_SIGNATURE, Runnable
 from headway_serving.modelserver.errors import invalid_argument
+from headway_serving.modelserver.messages import ModelSpec, SignatureDef
 
 INPUTS = "inputs"
 """The one input of every signature that classifies or regresses."""
@@ -41,7 +43,7 @@ def serialized_examples(message: Any) -> NDArray[Any]:
     return array
 
 
-def find_signature(servable: Runnable, model_spec: Any) -> Any:
+def find_signature(servable: Runnable, model_spec: ModelSpec) -> SignatureDef:
     """Return the SignatureDef that a request to classify or regress means; raises StatusError INVALID_ARGUMENT."""
     key = model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.signatures.get(key)
@@ -50,22 +52,22 @@ def find_signature(servable: Runnable, model_spec: Any) -> Any:
     return signature
 
 
-def input_name(signature: Any, task: str) -> str:
+def input_name(signature: SignatureDef, task: str) -> str:
     """Return the name of the graph's input for `task` ("classification", "regression")."""
     if INPUTS not in signature.inputs:
         raise invalid_argument(f"No {task} inputs found in SignatureDef: {described(signature)}")
     return str(signature.inputs[INPUTS].name)
 
 
-def check_method_name(signature: Any, task: str, method: str) -> None:
+def check_method_name(signature: SignatureDef, task: str, method: str) -> None:
     """Raise StatusError INVALID_ARGUMENT unless the signature says that it does `method`."""
     if signature.method_name != method:
         raise invalid_argument(f"Expected {task} signature method_name to be {method}. Was: {signature.method_name}")
 
 
-def described(signature: Any) -> str:
+def described(signature: SignatureDef) -> str:
     """Return a SignatureDef as the text that TensorFlow Serving puts into its messages."""
-    return text_format.MessageToString(signature)
+    return text_format.MessageToString(cast("Message", signature))
 
 
 def shape_text(array: NDArray[Any]) -> str:

@@ -11,6 +11,7 @@ from headway_serving.modelserver.apis import classify, regress
 from headway_serving.modelserver.apis.examples import Endpoints, run_examples, serialized_examples
 from headway_serving.modelserver.apis.predict import DEFAULT_SIGNATURE, PredictOptions, Runnable, write_model_spec
 from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
+from headway_serving.modelserver.messages import ModelSpec
 
 _ENDPOINTS: dict[str, Callable[[Any, PredictOptions], Endpoints]] = {
     classify.METHOD: classify.classify_endpoints,
@@ -57,7 +58,7 @@ def _all_endpoints(servable: Runnable, tasks: Any, options: PredictOptions) -> l
     return list(found.values())
 
 
-def _checked_signature(spec: Any, first: Any, found: dict[str, Endpoints]) -> str:
+def _checked_signature(spec: ModelSpec, first: ModelSpec, found: dict[str, Endpoints]) -> str:
     """Return the key of a task's signature after the checks that need no model."""
     if not spec.name:
         raise invalid_argument("Found ModelSpec with an empty model name.")

@@ -9,11 +9,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 from tensorflow_serving.apis import predict_pb2
 
 from headway_serving.modelserver.apis.tensor_codec import TensorFormatError, decode, encode
 from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
+from headway_serving.modelserver.messages import ModelSpec, PredictRequest, SignatureDef
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -26,7 +28,7 @@ class Runnable(Protocol):
     """A loaded version that can be run."""
 
     @property
-    def signatures(self) -> Mapping[str, Any]:
+    def signatures(self) -> Mapping[str, SignatureDef]:
         """SignatureDef messages by key."""
 
     def run(
@@ -44,8 +46,8 @@ class PredictOptions:
 
 
 def run_predict(
-    servable: Runnable, request: Any, options: PredictOptions, *, version: int | None, timeout_ms: int | None
-) -> Any:
+    servable: Runnable, request: PredictRequest, options: PredictOptions, *, version: int | None, timeout_ms: int | None
+) -> Message:
     """Return the PredictResponse message for the PredictRequest `request`, answered by `version`.
 
     `version` is None for warm-up, where no version serves yet. Raises StatusError.
@@ -66,7 +68,7 @@ def run_predict(
 
 def predict_arrays(
     servable: Runnable,
-    signature: Any,
+    signature: SignatureDef,
     inputs: Mapping[str, T],
     read: Callable[[T], NDArray[Any]],
     options: PredictOptions,
@@ -87,7 +89,7 @@ def predict_arrays(
     return dict(zip(aliases, tensors, strict=True))
 
 
-def write_model_spec(message: Any, requested: Any, version: int | None) -> None:
+def write_model_spec(message: ModelSpec, requested: ModelSpec, version: int | None) -> None:
     """Fill a reply's ModelSpec: the name as requested, the signature resolved, and the version that answered."""
     message.name = requested.name
     message.signature_name = requested.signature_name or DEFAULT_SIGNATURE
@@ -95,7 +97,7 @@ def write_model_spec(message: Any, requested: Any, version: int | None) -> None:
         message.version.value = version
 
 
-def _check_method_name(signature: Any) -> None:
+def _check_method_name(signature: SignatureDef) -> None:
     if signature.method_name not in _METHODS:
         raise StatusError(
             Code.INTERNAL,
@@ -104,7 +106,7 @@ def _check_method_name(signature: Any) -> None:
         )
 
 
-def _check_input_count(signature: Any, inputs: Mapping[str, Any]) -> None:
+def _check_input_count(signature: SignatureDef, inputs: Mapping[str, object]) -> None:
     sent, declared = set(inputs), set(signature.inputs)
     if len(sent) > len(declared) or (len(sent) < len(declared) and not signature.defaults):
         raise invalid_argument(
@@ -114,7 +116,9 @@ def _check_input_count(signature: Any, inputs: Mapping[str, Any]) -> None:
         )
 
 
-def _feeds(signature: Any, inputs: Mapping[str, T], read: Callable[[T], NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _feeds(
+    signature: SignatureDef, inputs: Mapping[str, T], read: Callable[[T], NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
     feeds: dict[str, NDArray[Any]] = {}
     used: set[str] = set()
     for alias in sorted(signature.inputs):

@@ -21,6 +21,7 @@ from headway_serving.modelserver.apis.examples import (
 from headway_serving.modelserver.apis.predict import PredictOptions, Runnable, write_model_spec
 from headway_serving.modelserver.apis.tensor_codec import dtype_number, enum_name
 from headway_serving.modelserver.errors import invalid_argument
+from headway_serving.modelserver.messages import ExamplesRequest, SignatureDef
 
 METHOD = "tensorflow/serving/regress"
 
@@ -28,7 +29,12 @@ _OUTPUTS = "outputs"
 
 
 def run_regress(
-    servable: Runnable, request: Any, options: PredictOptions, *, version: int | None, timeout_ms: int | None
+    servable: Runnable,
+    request: ExamplesRequest,
+    options: PredictOptions,
+    *,
+    version: int | None,
+    timeout_ms: int | None,
 ) -> Any:
     """Return the RegressionResponse message for a RegressionRequest, answered by `version` (None: warm-up).
 
@@ -43,7 +49,7 @@ def run_regress(
     return response
 
 
-def regress_endpoints(signature: Any, options: PredictOptions) -> Endpoints:
+def regress_endpoints(signature: SignatureDef, options: PredictOptions) -> Endpoints:
     """Return the tensors to run for a signature that regresses; raises StatusError INVALID_ARGUMENT if it cannot."""
     if options.check_method_name:
         check_method_name(signature, "regression", METHOD)

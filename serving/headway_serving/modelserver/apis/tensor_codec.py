@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorflow_serving.apis import predict_pb2
 
+from headway_serving.modelserver.messages import TensorProto
 from headway_serving.wire import packed_strings
 
 Array = NDArray[Any]
@@ -88,7 +89,7 @@ def type_name(number: int) -> str:
     return enum_name(number).removeprefix("DT_").lower()
 
 
-def decode(proto: Any) -> Array:
+def decode(proto: TensorProto) -> Array:
     """Return the array a TensorProto message describes; strings become an object array of bytes.
 
     Raises TensorFormatError for an unknown dtype, a shape with unknown or negative dimensions, or a
@@ -110,7 +111,7 @@ def decode(proto: Any) -> Array:
     return _decode_values(getattr(proto, field.name), field, count).reshape(shape)
 
 
-def encode(array: Array, proto: Any, *, as_content: bool) -> None:
+def encode(array: Array, proto: TensorProto, *, as_content: bool) -> None:
     """Write `array` (numbers, or bytes in an object array) into an empty TensorProto message.
 
     Raises TensorFormatError for a dtype that cannot be exchanged.
@@ -132,7 +133,7 @@ def encode(array: Array, proto: Any, *, as_content: bool) -> None:
         getattr(proto, field.name).extend(stored.tolist())
 
 
-def _packed(proto: Any, name: str, values: Array) -> bytes:
+def _packed(proto: TensorProto, name: str, values: Array) -> bytes:
     """Return a message that holds only the packed field `name`, whose floats stand on the wire as in memory."""
     content = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
     tag = proto.DESCRIPTOR.fields_by_name[name].number << 3 | _LENGTH_DELIMITED
@@ -164,7 +165,7 @@ def _decode_values(values: Sequence[Any], field: _Field, count: int) -> Array:
     return full
 
 
-def _decode_strings(proto: Any, count: int) -> Array:
+def _decode_strings(proto: TensorProto, count: int) -> Array:
     if count > _MAX_BYTES // 8:
         raise TensorFormatError(f"a tensor of {count} strings is too large")
     content = proto.tensor_content
@@ -178,7 +179,7 @@ def _decode_strings(proto: Any, count: int) -> Array:
     return array
 
 
-def _encode_strings(values: list[bytes], proto: Any, *, as_content: bool) -> None:
+def _encode_strings(values: list[bytes], proto: TensorProto, *, as_content: bool) -> None:
     if as_content:
         proto.tensor_content = packed_strings.pack(values)
     else:

@@ -19,11 +19,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from headway_serving.core.errors import without_frames
 from headway_serving.modelserver.apis.predict import Runnable
 from headway_serving.modelserver.batching import parameters as batching_parameters
 from headway_serving.modelserver.batching.parameters import BatchingParameters
 from headway_serving.modelserver.batching.scheduler import BatchQueue, BatchScheduler
 from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
+from headway_serving.modelserver.messages import SignatureDef
 from headway_serving.modelserver.metrics import ServerMetrics
 
 Array = NDArray[Any]
@@ -74,7 +76,7 @@ class BatchedModel:
         self._adding = threading.Lock()
 
     @property
-    def signatures(self) -> Mapping[str, Any]:
+    def signatures(self) -> Mapping[str, SignatureDef]:
         """The model's SignatureDef messages by key."""
         return self._model.signatures
 
@@ -118,6 +120,9 @@ class BatchedModel:
         try:
             results = self._run_batch(tasks, fetches)
         except BaseException as error:
+            if isinstance(error, StatusError):
+                # Its frames hold the whole batch, for each of the requests in it.
+                without_frames(error)
             for task in tasks:
                 task.outputs.set_exception(error)
             return

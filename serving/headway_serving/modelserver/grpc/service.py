@@ -6,13 +6,16 @@ import functools
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from headway_serving.modelserver.errors import StatusError, invalid_argument
+from headway_serving.core.errors import without_frames
+from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
 from headway_serving.modelserver.inference import Inference
+from headway_serving.modelserver.messages import ExamplesRequest, MetadataRequest, ModelRequest, PredictRequest
 from headway_serving.modelserver.versions.server_core import ServerCore
 
 logger = logging.getLogger(__name__)
@@ -21,29 +24,57 @@ MAX_MESSAGE_CHARACTERS = 1024
 
 _LONGEST_DEADLINE_SECONDS = 10 * 365 * 24 * 3600
 
+M = TypeVar("M", bound=ModelRequest)
+Q = TypeVar("Q")
 R = TypeVar("R")
+S = TypeVar("S")
 
 
-def _answers_with_status(method: Callable[[Any, Any, Any], R]) -> Callable[[Any, Any, Any], R]:
+class CallContext(Protocol):
+    """What gRPC tells of a call, and how a call is ended; ``grpc.ServicerContext`` has it."""
+
+    def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        """End the call with an error. Raises, always."""
+        ...
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the call's deadline; None without one."""
+        ...
+
+    def is_active(self) -> bool:
+        """Whether somebody still waits for the answer."""
+        ...
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        """Have a function called when the call ends; False if it has ended already."""
+        ...
+
+
+def _answers_with_status(method: Callable[[S, Q, CallContext], R]) -> Callable[[S, Q, CallContext], R]:
     """Let a servicer method raise StatusError; the call then ends with that code and text."""
 
     @functools.wraps(method)
-    def answer(self: Any, request: Any, context: Any) -> R:
+    def answer(self: S, request: Q, context: CallContext) -> R:
         try:
             return method(self, request, context)
         except StatusError as error:
-            abort(context, error)
+            # Its frames hold the request, and some of them the error: a cycle, with the tensors in it.
+            abort(context, without_frames(error))
+        except Exception as error:
+            logger.exception("%s failed unexpectedly", method.__name__)
+            unexpected = StatusError(Code.UNKNOWN, f"Exception calling application: {error}")
+            without_frames(error)
+            abort(context, unexpected)
 
     return answer
 
 
-def abort(context: Any, error: StatusError) -> NoReturn:
+def abort(context: CallContext, error: StatusError) -> NoReturn:
     """End the call with `error`, whose text is cut after 1024 characters."""
     message = error.message
     if len(message) > MAX_MESSAGE_CHARACTERS:
         message = f"{message[:MAX_MESSAGE_CHARACTERS]}...TRUNCATED"
     context.abort(grpc.StatusCode[error.code.name], message)
-    raise AssertionError("unreachable: abort always raises")
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
@@ -53,31 +84,31 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         self._inference = inference
 
     @_answers_with_status
-    def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def Predict(self, request: PredictRequest, context: CallContext) -> Message:  # noqa: N802
         """Run a signature on tensors."""
         return self._counted(self._inference.predict, "Predict", request, context)
 
     @_answers_with_status
-    def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def Classify(self, request: ExamplesRequest, context: CallContext) -> Message:  # noqa: N802
         """Classify tf.Example messages."""
         return self._counted(self._inference.classify, "Classify", request, context)
 
     @_answers_with_status
-    def Regress(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def Regress(self, request: ExamplesRequest, context: CallContext) -> Message:  # noqa: N802
         """Find one value for each of the tf.Example messages."""
         return self._counted(self._inference.regress, "Regress", request, context)
 
     @_answers_with_status
-    def MultiInference(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def MultiInference(self, request: Any, context: CallContext) -> Message:  # noqa: N802
         """Run several signatures on the same tf.Example messages."""
         return self._inference.multi_inference(request, _timeout_ms(context))
 
     @_answers_with_status
-    def GetModelMetadata(self, request: Any, _context: Any) -> Any:  # noqa: N802
+    def GetModelMetadata(self, request: MetadataRequest, _context: CallContext) -> Message:  # noqa: N802
         """Tell the signatures of the version the request means."""
         return self._inference.metadata(request)
 
-    def _counted(self, answer: Callable[[Any, int | None], R], api: str, request: Any, context: Any) -> R:
+    def _counted(self, answer: Callable[[M, int | None], R], api: str, request: M, context: CallContext) -> R:
         started = time.perf_counter()
         error = None
         try:
@@ -98,12 +129,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
         self._wake = wake
 
     @_answers_with_status
-    def GetModelStatus(self, request: Any, _context: Any) -> Any:  # noqa: N802
+    def GetModelStatus(self, request: ModelRequest, _context: CallContext) -> Message:  # noqa: N802
         """Tell the states of a model's versions, newest first."""
         return self._inference.status(request)
 
     @_answers_with_status
-    def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def HandleReloadConfigRequest(self, request: Any, context: CallContext) -> Message:  # noqa: N802
         """Serve the models of the request and no others; returns when the new ones serve."""
         try:
             if request.config.WhichOneof("config") != "model_config_list":
@@ -122,7 +153,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
         return response
 
 
-def _timeout_ms(context: Any) -> int | None:
+def _timeout_ms(context: CallContext) -> int | None:
     """Return the milliseconds left for the call; None without a deadline, for which gRPC tells a far future."""
     remaining = context.time_remaining()
     return None if remaining is None or remaining > _LONGEST_DEADLINE_SECONDS else int(remaining * 1000)

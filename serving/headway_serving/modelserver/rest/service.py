@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -18,9 +19,11 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from headway_serving.core.errors import without_frames
 from headway_serving.modelserver.apis.predict import DEFAULT_SIGNATURE, predict_arrays
 from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
 from headway_serving.modelserver.inference import SIGNATURES, Inference
+from headway_serving.modelserver.messages import ModelSpec
 from headway_serving.modelserver.rest import examples as rest_examples
 from headway_serving.modelserver.rest.json_text import INDENT, format_error, parse_object, quoted, to_bytes
 from headway_serving.modelserver.rest.outputs import write_outputs
@@ -115,6 +118,10 @@ class RestService:
             logger.exception("%s %s failed unexpectedly", method, target)
             error = StatusError(Code.INTERNAL, f"{type(caught).__name__}: {caught}")
             text = f'{{\n{INDENT}"error": {quoted(error.message)}\n}}'
+            # Its frames hold the body, and this one the error: a cycle.
+            without_frames(caught)
+        if error is not None:
+            without_frames(error)
         self._inference.count_request(counted.model, counted.method, "REST", started, error)
         status = HTTP_STATUS[Code.OK if error is None else error.code]
         return HttpAnswer(status, headers, text.encode("utf-8", "surrogateescape"))
@@ -146,7 +153,7 @@ class RestService:
             return self._classify(spec, document)
         return self._regress(spec, document)
 
-    def _predict(self, spec: Any, document: dict[str, Any]) -> str:
+    def _predict(self, spec: ModelSpec, document: dict[str, Any]) -> str:
         with self._inference.version(spec, "Predict") as found:
             key = spec.signature_name or DEFAULT_SIGNATURE
             signature = found.servable.signatures.get(key)
@@ -169,21 +176,21 @@ class RestService:
             raise invalid_argument("Cannot convert empty tensor map to JSON")
         return write_outputs(outputs, in_rows=inputs.in_rows)
 
-    def _classify(self, spec: Any, document: dict[str, Any]) -> str:
+    def _classify(self, spec: ModelSpec, document: dict[str, Any]) -> str:
         request = classification_pb2.ClassificationRequest(model_spec=spec)
         rest_examples.read_examples(document, request.input)
         return rest_examples.write_classifications(self._inference.classify(request, self._timeout_ms).result)
 
-    def _regress(self, spec: Any, document: dict[str, Any]) -> str:
+    def _regress(self, spec: ModelSpec, document: dict[str, Any]) -> str:
         request = regression_pb2.RegressionRequest(model_spec=spec)
         rest_examples.read_examples(document, request.input)
         return rest_examples.write_regressions(self._inference.regress(request, self._timeout_ms).result)
 
-    def _status(self, spec: Any) -> str:
+    def _status(self, spec: ModelSpec) -> str:
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
         return _as_json(self._inference.status(request))
 
-    def _metadata(self, spec: Any) -> str:
+    def _metadata(self, spec: ModelSpec) -> str:
         request = get_model_metadata_pb2.GetModelMetadataRequest(model_spec=spec, metadata_field=[SIGNATURES])
         response = self._inference.metadata(request)
         signatures = get_model_metadata_pb2.SignatureDefMap()
@@ -194,7 +201,7 @@ class RestService:
         )
 
 
-def _model_spec(found: re.Match[str], counted: _Counted) -> Any:
+def _model_spec(found: re.Match[str], counted: _Counted) -> ModelSpec:
     """Return the ModelSpec of a target; raises StatusError INVALID_ARGUMENT without text for too large a version."""
     counted.model = unquote(found["name"] or "")
     spec = model_pb2.ModelSpec(name=counted.model)
@@ -216,7 +223,7 @@ def _signature_name(document: dict[str, Any]) -> str:
     return to_bytes(name).decode("utf-8", "replace")
 
 
-def _as_json(message: Any) -> str:
+def _as_json(message: Message) -> str:
     """Return a message as protocol buffer JSON with every field, indented by one blank."""
     text = json_format.MessageToJson(
         message,

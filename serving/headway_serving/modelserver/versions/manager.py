@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from headway_serving.core.errors import without_frames
 from headway_serving.modelserver.errors import Code, StatusError
 from headway_serving.modelserver.versions.policy import Action, State, VersionView, next_transition
 
@@ -322,10 +323,12 @@ class VersionManager(Generic[S]):
                 with self._loading_now:
                     return self._loader.load(version.directory), None
             except StatusError as caught:
-                error = caught
+                # It is kept as the version's state; its frames hold what was loaded so far.
+                error = without_frames(caught)
             except Exception as caught:
                 logger.exception("Loading servable version %s failed unexpectedly", version)
                 error = StatusError(Code.INTERNAL, f"{type(caught).__name__}: {caught}")
+                without_frames(caught)
             logger.error("Loading servable: %s failed: %s", version, error)
             if retries_left <= 0 or not self._wait_before_retry(version, error):
                 return None, error

@@ -11,6 +11,7 @@ from typing import Any
 from tensorflow_serving.config import model_server_config_pb2
 
 from headway_serving.modelserver.errors import invalid_argument
+from headway_serving.modelserver.messages import ModelServerConfig
 from headway_serving.modelserver.process import text_config
 
 TENSORFLOW_PLATFORM = "tensorflow"
@@ -51,7 +52,7 @@ class ModelConfig:
     platform: str = TENSORFLOW_PLATFORM
 
 
-def read_config_file(path: Path) -> Any:
+def read_config_file(path: Path) -> ModelServerConfig:
     """Return the ModelServerConfig message written as text in `path`.
 
     Raises StatusError: NOT_FOUND if the file cannot be read, INVALID_ARGUMENT if it is not such a text.
@@ -59,7 +60,7 @@ def read_config_file(path: Path) -> Any:
     return text_config.read(path, model_server_config_pb2.ModelServerConfig())
 
 
-def single_model_config(name: str, base_path: str) -> Any:
+def single_model_config(name: str, base_path: str) -> ModelServerConfig:
     """Return the ModelServerConfig message that serves the latest version of one model."""
     config = model_server_config_pb2.ModelServerConfig()
     config.model_config_list.config.add(name=name, base_path=base_path, model_platform=TENSORFLOW_PLATFORM)

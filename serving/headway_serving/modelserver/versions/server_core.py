@@ -10,9 +10,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
+from headway_serving.modelserver.messages import ModelServerConfig, ModelSpec
 from headway_serving.modelserver.versions import model_config
 from headway_serving.modelserver.versions.manager import Handle, Servable, VersionManager, VersionStatus
 from headway_serving.modelserver.versions.model_config import ModelConfig
@@ -46,7 +47,7 @@ class ServerCore(Generic[S]):
         self._labels: Mapping[str, Mapping[str, int]] | None = None
         self._one_reload = threading.Lock()
 
-    def reload(self, config: Any, give_up: Callable[[], bool] = lambda: False) -> None:
+    def reload(self, config: ModelServerConfig, give_up: Callable[[], bool] = lambda: False) -> None:
         """Serve the models of `config`, a ModelServerConfig message, and no others.
 
         Returns when every model that was not configured before has a version AVAILABLE, and waits for that
@@ -66,7 +67,7 @@ class ServerCore(Generic[S]):
                 raise error
             logger.error("Starting without some models: %s", error.message)
 
-    def acquire(self, spec: Any) -> AbstractContextManager[Handle[S]]:
+    def acquire(self, spec: ModelSpec) -> AbstractContextManager[Handle[S]]:
         """Return a context that holds the version a ModelSpec message means: by number, by label, or the highest.
 
         Raises StatusError: INVALID_ARGUMENT without a name or for an unknown label, and (on entering) NOT_FOUND
@@ -91,7 +92,7 @@ class ServerCore(Generic[S]):
             raise StatusError(Code.NOT_FOUND, f"Could not find version {number} of model {name}")
         return chosen
 
-    def _apply(self, config: Any) -> list[str]:
+    def _apply(self, config: ModelServerConfig) -> list[str]:
         """Validate and adopt `config`; return the names of the models it adds."""
         if config.WhichOneof("config") is None:
             logger.info("Taking no action for empty config.")
@@ -111,7 +112,7 @@ class ServerCore(Generic[S]):
         before = {model.name for model in known}
         return [model.name for model in models if model.name not in before]
 
-    def _validated(self, config: Any) -> tuple[ModelConfig, ...]:
+    def _validated(self, config: ModelServerConfig) -> tuple[ModelConfig, ...]:
         if config.WhichOneof("config") != "model_config_list":
             if self._models is None:
                 raise StatusError(Code.UNIMPLEMENTED, "ModelServer does not yet support custom model config.")
@@ -139,7 +140,7 @@ class ServerCore(Generic[S]):
                     )
         return {model.name: dict(model.labels) for model in models}
 
-    def _version(self, spec: Any) -> int | None:
+    def _version(self, spec: ModelSpec) -> int | None:
         choice = spec.WhichOneof("version_choice")
         if choice == "version":
             return int(spec.version.value)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.modelserver.model_server_process import Stubs
+from tests.support.ports import free_port
 
 BINARY_VARIABLE = "HEADWAY_TFSERVING_BINARY"
 START_SECONDS = 90
@@ -137,13 +138,6 @@ class ServerUnderTest:
             assert self.process.poll() is None, f"the server ended:\n{self.stdout}{self.stderr}"
             assert time.monotonic() < end, f"waited in vain for {what}:\n{self.stderr}"
             time.sleep(0.02)
-
-
-def free_port() -> int:
-    """Return a TCP port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _given_ports(command: list[str]) -> list[int]:

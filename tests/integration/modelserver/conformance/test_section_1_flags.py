@@ -11,8 +11,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.integration.modelserver.conformance.conftest import StartServer
-from tests.integration.modelserver.conformance.server_under_test import Program, free_port
+from tests.integration.modelserver.conformance.server_under_test import Program
 from tests.integration.modelserver.model_server_process import Stubs, predict_request, refusal
+from tests.support.ports import free_port
 
 X = {"x": np.float32([[2.0]])}
 Publish = Callable[[str, str, int], Path]

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from headway_contract.durable_files import write_atomically
 from headway_serving.adapters.files.tokens import InvalidTokens, TokenFile, parse_tokens, read_tokens
 from headway_serving.core.access import Scope
+from tests.support.waiting import eventually
 
 REFERENCE = (Path(__file__).resolve().parents[5] / "docs" / "reference.md").read_text()
 
@@ -96,13 +96,6 @@ def follow() -> Iterator[Callable[[Path], TokenFile]]:
         file.close()
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < ends, "did not happen"
-        time.sleep(0.01)
-
-
 def test_a_change_is_followed_and_a_broken_file_changes_nothing(
     tmp_path: Path, follow: Callable[[Path], TokenFile], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -110,14 +103,14 @@ def test_a_change_is_followed_and_a_broken_file_changes_nothing(
     path.write_text(document(entry("old")))
     file = follow(path)
     write_atomically(path, document(entry("new")).encode())
-    eventually(lambda: file.content().holder_of("new") is not None)
+    eventually(lambda: file.content().holder_of("new") is not None, "the file is followed")
     assert file.content().holder_of("old") is None
     write_atomically(path, b'{"schema": 1')
-    eventually(lambda: file.problem() is not None)
+    eventually(lambda: file.problem() is not None, "the file is followed")
     assert file.content().holder_of("new") is not None
     assert "the last good tokens stay in force" in caplog.text
     write_atomically(path, document().encode())
-    eventually(lambda: file.problem() is None)
+    eventually(lambda: file.problem() is None, "the file is followed")
     assert file.content().holder_of("new") is None
 
 
