@@ -3,15 +3,14 @@
 ``abort`` is one write of ``routes.json`` and needs nothing else: no repository, gateway, model server or network.
 """
 
-import argparse
 import getpass
 import os
 import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
 
@@ -20,7 +19,22 @@ from headway_contract.model_repository import ModelRepository
 from headway_serving.adapters.files.routes import InvalidRoutes, UnverifiedVersion, change_model, read_routes
 from headway_serving.adapters.metrics.traffic_window import GatewayMetrics, PrometheusApi, TrafficUnknown, addresses
 from headway_serving.commands import rollout_view as view
-from headway_serving.commands.rollout_arguments import parser, policy_of
+from headway_serving.commands.rollout_arguments import (
+    Command,
+    DataSource,
+    Decide,
+    Finish,
+    Gate,
+    History,
+    InvalidCommand,
+    Report,
+    Resume,
+    Start,
+    Status,
+    Target,
+    Verify,
+    parse,
+)
 from headway_serving.core.errors import ServingError
 from headway_serving.core.rollout import changes
 from headway_serving.core.rollout.changes import Author, RolloutRefused
@@ -35,7 +49,6 @@ from headway_serving.operations.rollout_controller import (
     controlling,
 )
 from headway_serving.operations.verification import (
-    AcceptedChanges,
     VerificationFailed,
     check_golden_samples,
     check_loaded,
@@ -58,202 +71,263 @@ _REFUSALS = (
 _WATCH_SECONDS = 1.0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@dataclass(frozen=True)
+class Surroundings:
+    """What a verb needs of the world beside its files; tests bring their own.
+
+    ``clock``: Unix time, seconds. ``source``: where the traffic of a rollout is seen; None: as the command says.
+    """
+
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+    source: TrafficSource | None = None
+    settle_seconds: float = 1.5
+
+    def author(self) -> Author:
+        """Who changes something, and when."""
+        return Author(datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="seconds"), _user())
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where events go: as JSON, one object a line, or as text for people."""
+
+    as_json: bool
+
+    def say(self, document: Mapping[str, object], text: str, code: int = _DONE) -> int:
+        """Write one event and return the exit code; what was refused goes to stderr for people."""
+        if self.as_json:
+            sys.stdout.write(view.json_line(document) + "\n")
+        else:
+            stream = sys.stderr if code == _REFUSED else sys.stdout
+            stream.write(f"headway rollout: {text}\n" if code == _REFUSED else f"{text}\n")
+        sys.stdout.flush()
+        return code
+
+
+def main(argv: Sequence[str] | None = None, surroundings: Surroundings = Surroundings()) -> int:  # frozen
     """Run one verb. Exit codes: 0 done or promoted, 2 refused, 3 rolled back, 4 inconclusive."""
-    arguments = parser().parse_args(argv)
     try:
-        return _VERBS[arguments.verb](arguments)
+        command = parse(argv)
+    except InvalidCommand as error:
+        return Output(error.as_json).say({"event": "refused", "why": str(error)}, f"refused: {error}", _REFUSED)
+    output = Output(command.target.as_json)
+    try:
+        return _run(command, output, surroundings)
     except _REFUSALS as error:
-        return _say(arguments, {"event": "refused", "why": str(error)}, f"refused: {error}", _REFUSED)
+        return output.say({"event": "refused", "why": str(error)}, f"refused: {error}", _REFUSED)
     except TrafficUnknown as error:
-        return _say(arguments, {"event": "inconclusive", "why": str(error)}, f"no data: {error}", _INCONCLUSIVE)
+        return output.say({"event": "inconclusive", "why": str(error)}, f"no data: {error}", _INCONCLUSIVE)
 
 
-def _start(arguments: argparse.Namespace) -> int:
-    policy, routes_file, model = policy_of(arguments), _routes_file(arguments), arguments.model
-    repository = ModelRepository(arguments.repository)
+def _run(command: Command, output: Output, world: Surroundings) -> int:  # noqa: PLR0911  # one for each verb
+    match command:
+        case Start():
+            return _start(command, output, world)
+        case Resume():
+            return _resume(command, output, world)
+        case Verify():
+            return _verify(command, output, world)
+        case Status():
+            return _status(command, output, world)
+        case Decide():
+            return _decide(command, output, world)
+        case Finish():
+            return _finish(command, output, world)
+        case History():
+            return _history(command, output)
+        case Report():
+            return _report(command, output)
+
+
+def _start(command: Start, output: Output, world: Surroundings) -> int:
+    policy, target = command.policy, command.target
+    routes_file, model = target.routes_file, target.model
+    repository = ModelRepository(target.repository)
     with controlling(routes_file, model):
         routes = read_routes(routes_file).of(model)
-        version = repository.latest(model) if arguments.version is None else arguments.version
-        going = routes.rollout is not None and routes.rollout.status in OPEN
-        if arguments.resume and going and routes.rollout is not None and routes.rollout.candidate == version:
-            return _resumed(arguments)
-        if going or version == routes.stable:
+        version = repository.latest(model) if command.gate.version is None else command.gate.version
+        running = routes.rollout is not None and routes.rollout.status in OPEN
+        if command.resume and running and routes.rollout is not None and routes.rollout.candidate == version:
+            return _resumed(target, command.data, output, world)
+        if running or version == routes.stable:
             # The same refusal as later, but before anything is loaded.
-            changes.begun(routes, Verification(version, "", "", 0), policy, "", 0.0, _author())
-        proof = _load_and_verify(arguments, repository, routes, version)
-        salt = f"{version}-{time.time():.0f}"
-        change_model(routes_file, model, lambda now: changes.begun(now, proof, policy, salt, time.time(), _author()))
-        _say(
-            arguments,
+            changes.begun(routes, Verification(version, "", "", 0), policy, "", 0.0, world.author())
+        proof = _load_and_verify(command, repository, routes, version, world)
+        now = world.clock()
+        salt = f"{version}-{now:.0f}"
+        change_model(routes_file, model, lambda found: changes.begun(found, proof, policy, salt, now, world.author()))
+        output.say(
             {"event": "started", "model": model, "version": version, "digest": proof.digest},
             f"version {version} of {model} is loaded and verified ({proof.golden_samples} golden samples); "
             f"stages: {', '.join(map(str, policy.stages()))}",
         )
-        return _control(arguments)
+        return _control(target, command.data, output, world)
 
 
 def _load_and_verify(
-    arguments: argparse.Namespace, repository: ModelRepository, routes: ModelRoutes, version: int
+    command: Start, repository: ModelRepository, routes: ModelRoutes, version: int, world: Surroundings
 ) -> Verification:
     """Load the version everywhere and run every check; unload it again if one fails."""
-    verify_files(repository, arguments.model, version)
-    config = _models_config(arguments)
+    config, model = command.models_config, command.target.model
+    verify_files(repository, model, version)
     if config is not None:
-        load_also(config, repository, arguments.model, version)
+        load_also(config, repository, model, version)
     try:
-        return _verified(arguments, repository, routes, version, arguments.load_timeout)
+        return _verified(model, command.gate, repository, routes, version, command.load_seconds, world)
     except (VerificationFailed, NotLoaded):
         if config is not None:
-            unload(config, repository, read_routes(_routes_file(arguments)), arguments.model, version)
+            # Read again: loading may have taken minutes, and nothing that is routed by now may be unloaded.
+            unload(config, repository, read_routes(command.target.routes_file), model, version)
         raise
 
 
 def _verified(
-    arguments: argparse.Namespace, repository: ModelRepository, routes: ModelRoutes, version: int, seconds: float
+    model: str,
+    gate: Gate,
+    repository: ModelRepository,
+    routes: ModelRoutes,
+    version: int,
+    seconds: float,
+    world: Surroundings,
 ) -> Verification:
-    manifest = verify_files(repository, arguments.model, version)
-    accepted = AcceptedChanges(arguments.accept_label_change, arguments.accept_geometry_change)
-    compare_with_stable(manifest, repository.manifest(arguments.model, routes.stable), accepted)
-    base = base_of(repository, arguments.model, version)
-    needed = [(arguments.model, version)] + ([] if base is None else [(base.model, base.version)])
-    with model_servers(arguments.model_server or ["127.0.0.1:8500"]) as servers, _http() as http:
-        wait_until_loaded(servers, needed, seconds)
+    manifest = verify_files(repository, model, version)
+    compare_with_stable(manifest, repository.manifest(model, routes.stable), gate.accepted)
+    base = base_of(repository, model, version)
+    needed = [(model, version)] + ([] if base is None else [(base.model, base.version)])
+    with model_servers(gate.model_servers) as servers, _http() as http:
+        wait_until_loaded(servers, needed, seconds, sleep=world.sleep)
         check_loaded(servers, manifest, version)
-        check_golden_samples(_gateways(arguments), http, manifest, version, arguments.tolerance)
+        check_golden_samples(_addresses(gate.gateways), http, manifest, version, gate.tolerance)
     return verified(repository, manifest, version)
 
 
-def _verify(arguments: argparse.Namespace) -> int:
-    repository = ModelRepository(arguments.repository)
-    routes = read_routes(_routes_file(arguments)).of(arguments.model)
-    version = repository.latest(arguments.model) if arguments.version is None else arguments.version
-    proof = _verified(arguments, repository, routes, version, seconds=0.0)
-    text = f"version {version} of {arguments.model} passes: {proof.golden_samples} golden samples, {proof.digest}"
-    return _say(arguments, {"event": "verified", "version": version, "digest": proof.digest}, text)
+def _verify(command: Verify, output: Output, world: Surroundings) -> int:
+    model, repository = command.target.model, ModelRepository(command.target.repository)
+    routes = read_routes(command.target.routes_file).of(model)
+    version = repository.latest(model) if command.gate.version is None else command.gate.version
+    proof = _verified(model, command.gate, repository, routes, version, 0.0, world)
+    text = f"version {version} of {model} passes: {proof.golden_samples} golden samples, {proof.digest}"
+    return output.say({"event": "verified", "version": version, "digest": proof.digest}, text)
 
 
-def _resume(arguments: argparse.Namespace) -> int:
-    routes_file, model = _routes_file(arguments), arguments.model
+def _resume(command: Resume, output: Output, world: Surroundings) -> int:
+    target = command.target
     try:
-        with controlling(routes_file, model):
-            return _resumed(arguments)
+        with controlling(target.routes_file, target.model):
+            return _resumed(target, command.data, output, world)
     except ControlledElsewhere:
-        state = read_routes(routes_file).of(model).rollout
+        state = read_routes(target.routes_file).of(target.model).rollout
         if state is None or state.status is not RolloutStatus.PAUSED:
             raise
-    # The command that controls it has waited for this. Here it is told how that ends, or gone on if it was killed.
-    _change(arguments, lambda routes: changes.resumed(routes, time.time(), _author()))
-    with controlling(routes_file, model, wait=True):
-        return _control(arguments)
+    # The command that controls it has waited for this. This one reports how that ends, or continues if it was killed.
+    _change(target, lambda routes: changes.resumed(routes, world.clock(), world.author()))
+    with controlling(target.routes_file, target.model, wait=True):
+        return _control(target, command.data, output, world)
 
 
-def _resumed(arguments: argparse.Namespace) -> int:
-    _change(arguments, lambda routes: changes.resumed(routes, time.time(), _author()))
-    return _control(arguments)
+def _resumed(target: Target, data: DataSource, output: Output, world: Surroundings) -> int:
+    _change(target, lambda routes: changes.resumed(routes, world.clock(), world.author()))
+    return _control(target, data, output, world)
 
 
-def _control(arguments: argparse.Namespace) -> int:
-    def told(look: Look) -> None:
-        _say(arguments, view.look_document(arguments.model, look), view.look_text(look))
+def _control(target: Target, data: DataSource, output: Output, world: Surroundings) -> int:
+    def report(look: Look) -> None:
+        output.say(view.look_document(target.model, look), view.look_text(look))
 
     with _http() as http:
-        source = _source(arguments, http)
+        source = world.source or _source(data, http)
+        controller = Controller(
+            target.routes_file, target.model, source, world.author, report, world.settle_seconds, world.clock,
+            world.sleep,
+        )  # fmt: skip
         try:
-            status = Controller(_routes_file(arguments), arguments.model, source, _author, told).run()
+            routes = controller.run()
         except (InvalidRoutes, OSError) as error:
             # Nothing was decided, and the gateways keep the last routes that were good.
-            return _say(arguments, {"event": "inconclusive", "why": str(error)}, str(error), _INCONCLUSIVE)
-    routes = read_routes(_routes_file(arguments)).of(arguments.model)
-    why = routes.rollout.reason if routes.rollout is not None else ""
-    document = {"event": status.value, "model": arguments.model, "stable": routes.stable, "why": why}
-    return _say(arguments, document, f"{status.value.replace('_', ' ')}: {why}", _EXIT_CODES[status])
+            return output.say({"event": "inconclusive", "why": str(error)}, str(error), _INCONCLUSIVE)
+    state = routes.rollout
+    assert state is not None  # the controller returns no routes without one
+    document = {"event": state.status.value, "model": target.model, "stable": routes.stable, "why": state.reason}
+    text = f"{state.status.value.replace('_', ' ')}: {state.reason}"
+    return output.say(document, text, _EXIT_CODES[state.status])
 
 
-def _status(arguments: argparse.Namespace) -> int:
+def _status(command: Status, output: Output, world: Surroundings) -> int:
+    model = command.target.model
     while True:
-        routes = read_routes(_routes_file(arguments)).of(arguments.model)
-        if arguments.watch and sys.stdout.isatty() and not arguments.json:
+        routes = read_routes(command.target.routes_file).of(model)
+        if command.watch and sys.stdout.isatty() and not output.as_json:
             sys.stdout.write("\x1b[H\x1b[2J")
-        _say(arguments, view.status_document(arguments.model, routes), view.status_text(arguments.model, routes))
-        if not arguments.watch or routes.rollout is None or routes.rollout.status not in OPEN:
+        _say_status(model, routes, output)
+        if not command.watch or routes.rollout is None or routes.rollout.status not in OPEN:
             return _DONE
-        time.sleep(_WATCH_SECONDS)
+        world.sleep(_WATCH_SECONDS)
 
 
-def _pause(arguments: argparse.Namespace) -> int:
-    return _changed(arguments, lambda routes: changes.paused(routes, arguments.why or "by hand", _author()))
+def _decide(command: Decide, output: Output, world: Surroundings) -> int:
+    change = _DECISIONS[command.verb]
+    routes = _change(command.target, lambda found: change(found, command.why, world.author()))
+    return _say_status(command.target.model, routes, output)
 
 
-def _promote(arguments: argparse.Namespace) -> int:
-    return _changed(arguments, lambda routes: changes.promoted(routes, arguments.why or "by hand", _author()))
+def _finish(command: Finish, output: Output, world: Surroundings) -> int:
+    target, before = command.target, list[ModelRoutes]()
 
+    def finished(found: ModelRoutes) -> ModelRoutes:
+        before.append(found)
+        return changes.finished(found, world.author())
 
-def _abort(arguments: argparse.Namespace) -> int:
-    return _changed(arguments, lambda routes: changes.rolled_back(routes, arguments.why or "by hand", _author()))
-
-
-def _finish(arguments: argparse.Namespace) -> int:
-    state = read_routes(_routes_file(arguments)).of(arguments.model).rollout
-    _change(arguments, lambda routes: changes.finished(routes, _author()))
-    config = _models_config(arguments)
-    if state is not None and config is not None:
+    routes = _change(target, finished)
+    state = before[0].rollout
+    if state is not None and command.models_config is not None:
         lost = state.previous if state.status is RolloutStatus.PROMOTED else state.candidate
-        table = read_routes(_routes_file(arguments))
-        unload(config, ModelRepository(arguments.repository), table, arguments.model, lost)
-    return _status_said(arguments)
+        # Read after the change: what is unloaded must not be routed by then, of any model.
+        table = read_routes(target.routes_file)
+        unload(command.models_config, ModelRepository(target.repository), table, target.model, lost)
+    return _say_status(target.model, routes, output)
 
 
-def _history(arguments: argparse.Namespace) -> int:
-    for entry in read_routes(_routes_file(arguments)).of(arguments.model).history:
+def _history(command: History, output: Output) -> int:
+    for entry in read_routes(command.target.routes_file).of(command.target.model).history:
         document = {"at": entry.at, "by": entry.by, "what": entry.what, "why": entry.why}
-        _say(arguments, document, f"{entry.at}  {entry.what}: {entry.why} ({entry.by})")
+        output.say(document, f"{entry.at}  {entry.what}: {entry.why} ({entry.by})")
     return _DONE
 
 
-def _report(arguments: argparse.Namespace) -> int:
-    state = read_routes(_routes_file(arguments)).of(arguments.model).rollout
+def _report(command: Report, output: Output) -> int:
+    model = command.target.model
+    state = read_routes(command.target.routes_file).of(model).rollout
     if state is None:
-        raise RolloutRefused(f"there is no rollout of {arguments.model!r} to report on")
+        raise RolloutRefused(f"there is no rollout of {model!r} to report on")
     # The whole rollout, not only its present stage: the shadow comes first. The gateways' own counters have no past;
     # all they have counted is the best that is known.
-    since = datetime.fromisoformat(state.verification.at).timestamp() if arguments.prometheus else 0.0
+    since = datetime.fromisoformat(state.verification.at).timestamp() if command.data.prometheus else 0.0
     with _http() as http:
-        seen = _source(arguments, http).window(arguments.model, state.previous, state.candidate, since)
-    document = view.report_document(arguments.model, seen.shadow)
+        seen = _source(command.data, http).window(model, state.previous, state.candidate, since)
+    document = view.report_document(model, seen.shadow)
     if not document["compared"]:
         text = "ALARM: no answer of a shadow was compared; is there traffic, and a shadow in routes.json?"
-        return _say(arguments, {"event": "alarm", **document}, f"{view.report_text(document)}\n{text}", _INCONCLUSIVE)
-    return _say(arguments, {"event": "report", **document}, view.report_text(document))
+        return output.say({"event": "alarm", **document}, f"{view.report_text(document)}\n{text}", _INCONCLUSIVE)
+    return output.say({"event": "report", **document}, view.report_text(document))
 
 
-def _changed(arguments: argparse.Namespace, change: Callable[[ModelRoutes], ModelRoutes]) -> int:
-    _change(arguments, change)
-    return _status_said(arguments)
+def _change(target: Target, change: Callable[[ModelRoutes], ModelRoutes]) -> ModelRoutes:
+    return change_model(target.routes_file, target.model, change)
 
 
-def _change(arguments: argparse.Namespace, change: Callable[[ModelRoutes], ModelRoutes]) -> ModelRoutes:
-    return change_model(_routes_file(arguments), arguments.model, change)
+def _say_status(model: str, routes: ModelRoutes, output: Output) -> int:
+    return output.say(view.status_document(model, routes), view.status_text(model, routes))
 
 
-def _status_said(arguments: argparse.Namespace) -> int:
-    routes = read_routes(_routes_file(arguments)).of(arguments.model)
-    return _say(arguments, view.status_document(arguments.model, routes), view.status_text(arguments.model, routes))
+def _source(data: DataSource, http: httpx.Client) -> TrafficSource:
+    return PrometheusApi(data.prometheus, http) if data.prometheus else GatewayMetrics(data.metrics, http)
 
 
-def _source(arguments: argparse.Namespace, http: httpx.Client) -> TrafficSource:
-    if arguments.prometheus:
-        return PrometheusApi(arguments.prometheus, http)
-    return GatewayMetrics(arguments.metrics or arguments.gateway or [_GATEWAY], http)
-
-
-_GATEWAY = "http://127.0.0.1:8080"
-
-
-def _gateways(arguments: argparse.Namespace) -> list[str]:
-    urls = [url for configured in arguments.gateway or [_GATEWAY] for url in addresses(configured)]
+def _addresses(gateways: Sequence[str]) -> list[str]:
+    urls = [url for configured in gateways for url in addresses(configured)]
     if not urls:
-        raise VerificationFailed(f"no gateway has an address: {', '.join(arguments.gateway)}")
+        raise VerificationFailed(f"no gateway has an address: {', '.join(gateways)}")
     return urls
 
 
@@ -262,47 +336,17 @@ def _http() -> httpx.Client:
     return httpx.Client(headers={"Authorization": f"Bearer {token}"} if token else None)
 
 
-def _routes_file(arguments: argparse.Namespace) -> Path:
-    path: Path = arguments.routes or arguments.repository / "routes.json"
-    # A link is followed: replacing it by a file would cut off whoever reads what it points to.
-    return path.resolve()
-
-
-def _models_config(arguments: argparse.Namespace) -> Path | None:
-    if arguments.models_config == "none":
-        return None
-    return Path(arguments.models_config or arguments.repository / "models.config").resolve()
-
-
-def _author() -> Author:
+def _user() -> str:
     try:
         name = getpass.getuser()
     except (KeyError, OSError):
         # A container may run as a user without a name.
         name = str(os.getuid())
-    return Author(datetime.now(UTC).isoformat(timespec="seconds"), f"{name}@{socket.gethostname()}")
+    return f"{name}@{socket.gethostname()}"
 
 
-def _say(arguments: argparse.Namespace, document: Mapping[str, object], text: str, code: int = _DONE) -> int:
-    """Write one event, as JSON where that was asked for; what was refused goes to stderr for people."""
-    if arguments.json:
-        sys.stdout.write(view.json_line(document) + "\n")
-    else:
-        stream = sys.stderr if code == _REFUSED else sys.stdout
-        stream.write(f"headway rollout: {text}\n" if code == _REFUSED else f"{text}\n")
-    sys.stdout.flush()
-    return code
-
-
-_VERBS: Mapping[str, Callable[[argparse.Namespace], int]] = {
-    "start": _start,
-    "resume": _resume,
-    "verify": _verify,
-    "status": _status,
-    "pause": _pause,
-    "promote": _promote,
-    "abort": _abort,
-    "finish": _finish,
-    "history": _history,
-    "report": _report,
+_DECISIONS: Mapping[str, Callable[[ModelRoutes, str, Author], ModelRoutes]] = {
+    "pause": changes.paused,
+    "promote": changes.promoted,
+    "abort": changes.rolled_back,
 }

@@ -1,14 +1,192 @@
-"""What ``headway rollout`` can be told."""
+"""What ``headway rollout`` can be told: each verb is a value, made from the command line at once."""
 
 import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from headway_serving.core.rollout_state import RolloutPolicy
-from headway_serving.operations.verification import TOLERANCE
+from headway_serving.operations.verification import TOLERANCE, AcceptedChanges
 
-EPILOG = "Exit codes: 0 done or promoted, 2 refused, 3 rolled back, 4 inconclusive, 130 interrupted (resume goes on)."
+EPILOG = "Exit codes: 0 done or promoted, 2 refused, 3 rolled back, 4 inconclusive, 130 interrupted (resume continues)."
 
 _DEFAULT = RolloutPolicy()
+_GATEWAY, _MODEL_SERVER = "http://127.0.0.1:8080", "127.0.0.1:8500"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The model whose rollout is meant, and where its files are; ``as_json``: write one object a line."""
+
+    model: str
+    repository: Path
+    routes_file: Path
+    as_json: bool
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where data comes from: a Prometheus, or the gateways whose ``/metrics`` are at ``metrics``."""
+
+    prometheus: str | None
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a version is checked by. ``version``: None for the newest; ``tolerance``: of a golden score."""
+
+    version: int | None
+    gateways: tuple[str, ...]
+    model_servers: tuple[str, ...]
+    tolerance: float
+    accepted: AcceptedChanges
+
+
+@dataclass(frozen=True)
+class Start:
+    """Load, verify, then shift step by step. ``models_config``: None if versions are loaded by other means."""
+
+    target: Target
+    gate: Gate
+    policy: RolloutPolicy
+    data: DataSource
+    models_config: Path | None
+    load_seconds: float
+    resume: bool
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Continue a rollout that was paused, held or interrupted."""
+
+    target: Target
+    data: DataSource
+
+
+@dataclass(frozen=True)
+class Verify:
+    """The checks of :class:`Start` alone."""
+
+    target: Target
+    gate: Gate
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a rollout stands; ``watch``: until it is over."""
+
+    target: Target
+    watch: bool
+
+
+@dataclass(frozen=True)
+class Decide:
+    """A person's decision, ``pause``, ``promote`` or ``abort``, and why."""
+
+    target: Target
+    verb: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Finish:
+    """End a rollout that is over, and unload the version that lost."""
+
+    target: Target
+    models_config: Path | None
+
+
+@dataclass(frozen=True)
+class History:
+    """What was changed, when, by whom and why."""
+
+    target: Target
+
+
+@dataclass(frozen=True)
+class Report:
+    """How the shadow's answers compare."""
+
+    target: Target
+    data: DataSource
+
+
+Command = Start | Resume | Verify | Status | Decide | Finish | History | Report
+
+
+class InvalidCommand(Exception):
+    """The arguments contradict each other; ``as_json``: how that is to be written."""
+
+    def __init__(self, text: str, *, as_json: bool) -> None:
+        super().__init__(text)
+        self.as_json = as_json
+
+
+def parse(argv: Sequence[str] | None) -> Command:
+    """The command that the arguments name. Exits with 2 and a message if they name none.
+
+    Raises :class:`InvalidCommand` for a policy that makes no sense.
+    """
+    arguments = parser().parse_args(argv)
+    repository: Path = arguments.repository
+    # A link is followed: replacing it by a file would cut off whoever reads what it points to.
+    routes_file = (arguments.routes or repository / "routes.json").resolve()
+    target = Target(arguments.model, repository, routes_file, arguments.json)
+    try:
+        return _COMMANDS[arguments.verb](target, arguments)
+    except ValueError as error:
+        raise InvalidCommand(str(error), as_json=target.as_json) from error
+
+
+def _start(target: Target, arguments: argparse.Namespace) -> Start:
+    return Start(
+        target,
+        _gate(arguments),
+        _policy(arguments),
+        _data(arguments),
+        _models_config(target, arguments),
+        arguments.load_timeout,
+        arguments.resume,
+    )
+
+
+def _decide(target: Target, arguments: argparse.Namespace) -> Decide:
+    return Decide(target, arguments.verb, arguments.why or "by hand")
+
+
+_COMMANDS: Mapping[str, Callable[[Target, argparse.Namespace], Command]] = {
+    "start": _start,
+    "resume": lambda target, arguments: Resume(target, _data(arguments)),
+    "verify": lambda target, arguments: Verify(target, _gate(arguments)),
+    "status": lambda target, arguments: Status(target, arguments.watch),
+    "pause": _decide,
+    "promote": _decide,
+    "abort": _decide,
+    "finish": lambda target, arguments: Finish(target, _models_config(target, arguments)),
+    "history": lambda target, _: History(target),
+    "report": lambda target, arguments: Report(target, _data(arguments)),
+}
+
+
+def _gate(arguments: argparse.Namespace) -> Gate:
+    return Gate(
+        arguments.version,
+        tuple(arguments.gateway or [_GATEWAY]),
+        tuple(arguments.model_server or [_MODEL_SERVER]),
+        arguments.tolerance,
+        AcceptedChanges(arguments.accept_label_change, arguments.accept_geometry_change),
+    )
+
+
+def _data(arguments: argparse.Namespace) -> DataSource:
+    return DataSource(arguments.prometheus, tuple(arguments.metrics or arguments.gateway or [_GATEWAY]))
+
+
+def _models_config(target: Target, arguments: argparse.Namespace) -> Path | None:
+    if arguments.models_config == "none":
+        return None
+    return Path(arguments.models_config or target.repository / "models.config").resolve()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,8 +210,8 @@ def parser() -> argparse.ArgumentParser:
     _add_gate(start)
     _add_policy(start)
     _add_data(start)
-    start.add_argument("--resume", action="store_true", help="go on with a rollout of this version if there is one")
-    resume = verb("resume", "go on with a rollout that was paused, held or interrupted")
+    start.add_argument("--resume", action="store_true", help="continue a rollout of this version if there is one")
+    resume = verb("resume", "continue a rollout that was paused, held or interrupted")
     _add_gateways(resume)
     _add_data(resume)
     check = verb("verify", "run the checks of start on a version that is loaded; changes nothing")
@@ -58,7 +236,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def policy_of(arguments: argparse.Namespace) -> RolloutPolicy:
+def _policy(arguments: argparse.Namespace) -> RolloutPolicy:
     """The policy that the arguments describe. Raises ValueError for one that makes no sense."""
     return RolloutPolicy(
         steps=arguments.steps,

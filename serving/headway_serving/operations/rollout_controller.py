@@ -1,7 +1,7 @@
 """Carries a rollout through its stages: looks, decides, and writes what was decided into ``routes.json``.
 
 All state is in that file. A controller that is killed at any moment leaves routes that are whole and a rollout that
-another controller goes on with; commands that pause, promote or abort write the same file, and this one follows them.
+another controller continues; commands that pause, promote or abort write the same file, and this one follows them.
 """
 
 import contextlib
@@ -48,46 +48,48 @@ class Look:
 class Controller:
     """Runs the rollout of one model to its end.
 
-    ``author`` signs the history at the time it is called; ``told`` hears of every look. ``settle_seconds``: how long
-    gateways may take to follow a change; that traffic does not count.
+    ``author`` signs the history at the time it is called; ``report`` gets every look. ``settle_seconds``: how long
+    gateways may take to follow a change; that traffic does not count. ``clock`` gives Unix time, seconds.
     """
 
     routes_file: Path
     model: str
     source: TrafficSource
     author: Callable[[], Author]
-    told: Callable[[Look], None]
+    report: Callable[[Look], None]
     settle_seconds: float = 1.5
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
 
-    def run(self) -> RolloutStatus:
-        """Look and decide until the rollout is over or held, and return how it stands.
+    def run(self) -> ModelRoutes:
+        """Look and decide until the rollout is over or held, and return the routes as they then are.
 
         Raises :class:`RolloutRefused` if there is no rollout, and what reading and writing the routes raises.
         """
         marked, looks = (-1, -1.0), 0
         next_look = 0.0
         while True:
-            state = self._state()
+            routes, state = self._state()
             if state.status in (RolloutStatus.PROMOTED, RolloutStatus.ROLLED_BACK, RolloutStatus.HELD):
-                return state.status
+                return routes
             if state.status is RolloutStatus.PAUSED:
                 marked = (-1, -1.0)
             elif marked != (state.stage, state.since):
                 since = self._begin_window()
                 marked, looks, next_look = (state.stage, since), 0, since + state.policy.interval_seconds
-            elif time.time() >= next_look:
+            elif self.clock() >= next_look:
                 looks += 1
                 next_look += state.policy.interval_seconds
                 self._look(state, last=looks >= state.policy.patience)
-            time.sleep(_POLL_SECONDS)
+            self.sleep(_POLL_SECONDS)
 
     def _begin_window(self) -> float:
         """Let the gateways follow, note where the counters stand, and count from now on."""
-        time.sleep(self.settle_seconds)
+        self.sleep(self.settle_seconds)
         # If it is unknown, the first look will say so.
         with contextlib.suppress(TrafficUnknown):
             self.source.mark(self.model)
-        since = time.time()
+        since = self.clock()
         self._change(lambda routes: changes.window_restarted(routes, since))
         return since
 
@@ -97,9 +99,9 @@ class Controller:
             unknown = None
         except TrafficUnknown as error:
             seen, unknown = None, str(error)
-        decision = decide(state.policy, state, seen, time.time())
+        decision = decide(state.policy, state, seen, self.clock())
         reason = decision.reason if unknown is None else f"{decision.reason}: {unknown}"
-        self.told(Look(state, seen, type(decision)(reason, decision.findings)))
+        self.report(Look(state, seen, type(decision)(reason, decision.findings)))
         self._change(lambda routes: self._applied(routes, state, decision, reason, seen, last=last))
 
     def _applied(
@@ -114,7 +116,7 @@ class Controller:
         if isinstance(decision, Promote):
             return changes.promoted(routes, reason, who)
         if isinstance(decision, Advance) and seen is not None:
-            return changes.advanced(routes, reference_of(state.policy, state, seen), time.time(), reason, who)
+            return changes.advanced(routes, reference_of(state.policy, state, seen), self.clock(), reason, who)
         looked = changes.looked(routes, f"{decision.name}: {reason}")
         return changes.held(looked, f"undecided after {state.policy.patience} looks: {reason}", who) if last else looked
 
@@ -127,11 +129,11 @@ class Controller:
 
         change_model(self.routes_file, self.model, unless_stopped)
 
-    def _state(self) -> RolloutState:
-        state = read_routes(self.routes_file).of(self.model).rollout
-        if state is None:
+    def _state(self) -> tuple[ModelRoutes, RolloutState]:
+        routes = read_routes(self.routes_file).of(self.model)
+        if routes.rollout is None:
             raise RolloutRefused(f"there is no rollout of {self.model!r}")
-        return state
+        return routes, routes.rollout
 
 
 class ControlledElsewhere(RolloutRefused):

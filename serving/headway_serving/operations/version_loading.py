@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from headway_serving.adapters.model_server.predictor import TfServingPredictor
@@ -32,18 +32,24 @@ def model_servers(targets: Sequence[str]) -> Iterator[dict[str, TfServingPredict
             server.close()
 
 
-def wait_until_loaded(servers: Mapping[str, VersionStates], needed: Sequence[tuple[str, int]], seconds: float) -> None:
+def wait_until_loaded(
+    servers: Mapping[str, VersionStates],
+    needed: Sequence[tuple[str, int]],
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
     """Return once every server says AVAILABLE of all ``needed``: (model, version), a version and the base it stands on.
 
     Raises :class:`NotLoaded` if one does not within ``seconds``.
     """
-    ends = time.monotonic() + seconds
+    ends = clock() + seconds
     for model, version in needed:
         while waiting := {name: state for name, server in servers.items() if (state := _state(server, model, version))}:
-            if time.monotonic() >= ends:
+            if clock() >= ends:
                 listed = "; ".join(f"{name}: {state}" for name, state in sorted(waiting.items()))
                 raise NotLoaded(f"version {version} of {model!r} was not loaded within {seconds:g} s: {listed}")
-            time.sleep(_POLL_SECONDS)
+            sleep(_POLL_SECONDS)
 
 
 def _state(server: VersionStates, model: str, version: int) -> str | None:
