@@ -55,7 +55,7 @@ fix: $(STAMP)    ## Lint and format, and mend what can be mended
 
 check: lint      ## Lint, types, import rules
 	@$(BIN)/mypy
-	@$(BIN)/mypy scripts benchmarks
+	@$(BIN)/mypy scripts benchmarks tests
 	@$(BIN)/lint-imports
 
 bench: .bench/packages/.installed ## Measure digits, photos and camera pictures beside plain FastAPI and Flask services

@@ -25,7 +25,7 @@ class Faults:
     delays: dict[int, float] = field(default_factory=dict)
 
 
-class _PassOn(grpc.GenericRpcHandler):  # type: ignore[misc]  # untyped
+class _PassOn(grpc.GenericRpcHandler):
     def __init__(self, target: str, faults: Faults) -> None:
         self._channel = grpc.insecure_channel(target)
         self._faults = faults

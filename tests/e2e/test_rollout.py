@@ -51,8 +51,12 @@ def test_a_good_candidate_is_promoted_through_all_steps_under_load(line: Line) -
     eventually(lambda: line.served.classify(HEAD, line.pictures[0]).json()["version"] == 1, "version 1 answers again")
     assert "the logo is wrong" in line.rollout("history").stdout
     assert line.rollout("finish").returncode == 0
-    states = lambda: httpx.get(f"{line.served.url}/v1/models/{HEAD}").json()["versions"]  # noqa: E731
-    eventually(lambda: states() == [1], "the version that lost is unloaded")
+
+    def versions() -> list[int]:
+        listed: list[int] = httpx.get(f"{line.served.url}/v1/models/{HEAD}").json()["versions"]
+        return listed
+
+    eventually(lambda: versions() == [1], "the version that lost is unloaded")
 
 
 CANDIDATES = {

@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
 from tests.fakes.scripted_models import Fault, ScriptedModels, ScriptedVersion, scripted_answer
 
 
-class ScriptedPredictions(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # untyped
+class ScriptedPredictions(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Answers ``serving_default`` and ``manifest``; with ``as_content`` in ``tensor_content``, else in typed fields."""
 
     def __init__(self, models: ScriptedModels, *, as_content: bool) -> None:
@@ -72,7 +72,7 @@ class ScriptedPredictions(prediction_service_pb2_grpc.PredictionServiceServicer)
             tensor.float_val.extend(values.ravel().tolist())
 
 
-class ScriptedStates(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]  # untyped
+class ScriptedStates(model_service_pb2_grpc.ModelServiceServicer):
     """Tells the scripted states, newest version first as TensorFlow Serving does."""
 
     def __init__(self, models: ScriptedModels) -> None:

@@ -26,8 +26,8 @@ INFER = "/v2/models/digits/infer"
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
-    settings = {"REQUEST_TIMEOUT_MS": 20_000, "MODEL_SERVER_REST": "http://127.0.0.1:1"}
-    with live_gateway(tmp_path_factory.mktemp("faults"), **settings) as running:
+    folder = tmp_path_factory.mktemp("faults")
+    with live_gateway(folder, REQUEST_TIMEOUT_MS=20_000, MODEL_SERVER_REST="http://127.0.0.1:1") as running:
         yield running
 
 

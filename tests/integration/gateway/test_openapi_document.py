@@ -34,7 +34,7 @@ def guarded(tmp_path: Path) -> GatewayUnderTest:
 
 def codes_of(operation: dict[str, Any]) -> dict[str, int]:
     """The problem codes of an operation with the status under which each stands."""
-    codes = {}
+    codes: dict[str, int] = {}
     for status, answer in operation["responses"].items():
         if int(status) >= 400:
             codes |= dict.fromkeys((line.partition(":")[0] for line in answer["description"].split("; ")), int(status))

@@ -95,8 +95,8 @@ def test_what_is_no_plain_picture_post_is_left_to_flask(
     gateway: GatewayUnderTest, method: str, path: str, body: bytes, headers: dict[str, str]
 ) -> None:
     assert gateway.posts.recognized(as_sent(method, path, body, headers)) is None
-    request = {"data": body, "content_type": headers.get("content-type", "image/png")}
-    response = gateway.app.test_client().open(path, method=method, **request)
+    kind = headers.get("content-type", "image/png")
+    response = gateway.app.test_client().open(path, method=method, data=body, content_type=kind)
     assert response.status_code >= 400
 
 

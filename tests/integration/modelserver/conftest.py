@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def repository(saved_models: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return root
 
 
-def give_b_a_default(signatures) -> None:
+def give_b_a_default(signatures: Any) -> None:
     default = signatures["add"].defaults["b"]
     default.dtype = 1
     default.tensor_shape.SetInParent()

@@ -28,7 +28,7 @@ class Load(Repeating):
         return Counter(self._versions)
 
     def run(self, _: int) -> None:
-        request = predict_request("half", {"x": np.float32([[4.0]])})
+        request = predict_request("half", {"x": np.array([[4.0]], np.float32)})
         while not self.stopping.is_set():
             try:
                 response = self._server.stubs.prediction.Predict(request, timeout=30)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from tests.integration.modelserver.model_server_process import ModelServerProces
 from tests.integration.modelserver.repository_files import config_list, copy_tree
 from tests.support.waiting import eventually
 
-X = {"x": np.float32([[2.0]])}
+X = {"x": np.array([[2.0]], np.float32)}
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def loaded(server: ModelServerProcess) -> set[tuple[str, int]]:
     return {(name, int(number)) for name, number in found}
 
 
-def test_a_missing_and_a_broken_model_harm_no_other(publish, tmp_path: Path):
+def test_a_missing_and_a_broken_model_harm_no_other(publish: Callable[[str, int], None], tmp_path: Path) -> None:
     publish("half", 1)
     (tmp_path / "broken" / "1").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
@@ -45,18 +46,20 @@ def test_a_missing_and_a_broken_model_harm_no_other(publish, tmp_path: Path):
 
         publish("half", 2)
         eventually(lambda: server.stubs.states("half") == [(2, "AVAILABLE"), (1, "END")], "the update of half")
+
+        def serves(name: str, version: int) -> bool:
+            return (name, version) in loaded(server) and server.stubs.states(name) == [(version, "AVAILABLE")]
+
         publish("absent", 1)
         publish("empty", 3)
         for name, version in (("absent", 1), ("empty", 3)):
             eventually(
-                lambda name=name, version=version: (
-                    (name, version) in loaded(server) and server.stubs.states(name) == [(version, "AVAILABLE")]
-                ),
+                partial(serves, name, version),
                 f"{name}, which came late",
             )
 
 
-def test_storage_that_blinks_unloads_nothing(publish, tmp_path: Path):
+def test_storage_that_blinks_unloads_nothing(publish: Callable[[str, int], None], tmp_path: Path) -> None:
     publish("half", 1)
     base_path = tmp_path / "half"
     with ModelServerProcess("--isolate_models", "--model_name=half", f"--model_base_path={base_path}") as server:

@@ -35,20 +35,20 @@ class Network(tf.Module):
         self.table = tiny_models.line_numbers(words)
 
     @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], tf.uint8, name="images")])
-    def features(self, images):
+    def features(self, images: Any) -> Any:
         convolved = tf.nn.conv2d(tf.cast(images, tf.float32) / 255.0, self.kernel, 1, "SAME")
         return {"features": tf.reduce_mean(tf.nn.relu(tf.nn.bias_add(convolved, self.bias)), [1, 2])}
 
     @tf.function(input_signature=[tf.TensorSpec([None, 8], tf.float32, name="features")])
-    def from_features(self, features):
+    def from_features(self, features: Any) -> Any:
         return {"scores": tf.nn.softmax(tf.matmul(features, self.dense))}
 
     @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], tf.uint8, name="images")])
-    def scores(self, images):
+    def scores(self, images: Any) -> Any:
         return self.from_features(self.features(images)["features"])
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="words")])
-    def number(self, words):
+    def number(self, words: Any) -> Any:
         line = self.table.lookup(words)
         return {"number": line + self.offset, "name": tf.gather(self.names.read_value(), line)}
 
@@ -96,7 +96,9 @@ def pictures(count: int = 5) -> Any:
     return np.random.default_rng(1).integers(0, 255, [count, 8, 8, 1], np.uint8)
 
 
-def test_scores_are_float32_s_but_for_rounding_and_sum_to_1(load, network: Path, caplog):
+def test_scores_are_float32_s_but_for_rounding_and_sum_to_1(
+    load: Callable[..., SavedModel], network: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     exact, rounded = load(network, bfloat16=False), load(network)
     expected, found = ask(exact, "serving_default", pictures())["scores"], ask(rounded, "serving_default", pictures())
     assert found["scores"].dtype == np.float32
@@ -108,7 +110,9 @@ def test_scores_are_float32_s_but_for_rounding_and_sum_to_1(load, network: Path,
         assert (found["scores"] != expected).any()
 
 
-def test_every_signature_of_a_frozen_model_answers(load, network: Path, caplog):
+def test_every_signature_of_a_frozen_model_answers(
+    load: Callable[..., SavedModel], network: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     exact, rounded = load(network, bfloat16=False), load(network)
     features = ask(rounded, "features", pictures())["features"]
     assert features == pytest.approx(ask(exact, "features", pictures())["features"], abs=ROUNDING)
@@ -119,21 +123,29 @@ def test_every_signature_of_a_frozen_model_answers(load, network: Path, caplog):
     assert KEEPS not in caplog.text
 
 
-def test_variables_of_a_graph_without_functions_are_frozen(load, tmp_path: Path, caplog):
+def test_variables_of_a_graph_without_functions_are_frozen(
+    load: Callable[..., SavedModel], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         x = tf.compat.v1.placeholder(tf.float32, [None, 2], "x")
         weights = tf.compat.v1.get_variable("weights", initializer=[[1.0], [2.0]], use_resource=True)
         y = tf.matmul(x, weights, name="y")
         session.run(tf.compat.v1.global_variables_initializer())
         tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "saved"), {"x": x}, {"y": y})
-    assert ask(load(tmp_path / "saved"), "serving_default", np.float32([[3, 4]]))["y"].tolist() == [[11.0]]
+    assert ask(load(tmp_path / "saved"), "serving_default", np.array([[3, 4]], np.float32))["y"].tolist() == [[11.0]]
     assert KEEPS not in caplog.text
 
 
-def test_a_model_that_assigns_its_variable_keeps_it(load, tmp_path: Path, caplog):
+def test_a_model_that_assigns_its_variable_keeps_it(
+    load: Callable[..., SavedModel], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     tiny_models.save_counting(tmp_path / "saved")
     model = load(tmp_path / "saved")
-    assert [ask(model, "serving_default", np.int32([2]))["count"].tolist() for _ in range(3)] == [[2], [4], [6]]
+    assert [ask(model, "serving_default", np.array([2], np.int32))["count"].tolist() for _ in range(3)] == [
+        [2],
+        [4],
+        [6],
+    ]
     assert ask(model, "read")["count"] == 6
     assert f"{tmp_path / 'saved'} {KEEPS}" in caplog.text
     assert "AssignAddVariableOp" in caplog.text
@@ -147,7 +159,7 @@ class Loop(tf.Module):
         self.step = tf.Variable(2.0)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def run(self, x):
+    def run(self, x: Any) -> Any:
         return {"y": tf.while_loop(lambda i, _: i < 3, lambda i, y: (i + 1, y + self.step), (0, x))[1]}
 
 
@@ -161,7 +173,7 @@ class Remembering(tf.Module):
         self.table.insert([1], [6])
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def run(self, x):
+    def run(self, x: Any) -> Any:
         return {"y": tf.cast(self.table.lookup(tf.cast(x, tf.int64)), tf.float32) + self.step}
 
 
@@ -173,21 +185,23 @@ class Rows(tf.Module):
         self.rows = tf.Variable([1.0, 8.0, 9.0])
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def run(self, x):
+    def run(self, x: Any) -> Any:
         return {"y": tf.gather(self.rows, tf.cast(x, tf.int32))}
 
 
 @pytest.mark.parametrize(("module", "answer"), [(Loop, 7.0), (Remembering, 8.0), (Rows, 8.0)])
 def test_what_cannot_be_frozen_answers_all_the_same_and_the_log_says_so(
-    load, module: type, answer: float, tmp_path: Path, caplog
-):
+    load: Callable[..., SavedModel], module: type, answer: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     made = module()
     tf.saved_model.save(made, str(tmp_path / "saved"), signatures={"serving_default": made.run})
-    assert ask(load(tmp_path / "saved"), "serving_default", np.float32([1]))["y"].tolist() == [answer]
+    assert ask(load(tmp_path / "saved"), "serving_default", np.array([1], np.float32))["y"].tolist() == [answer]
     assert KEEPS in caplog.text
 
 
-def test_a_model_without_its_variables_loads_and_fails_when_it_is_run(load, network: Path, tmp_path: Path, caplog):
+def test_a_model_without_its_variables_loads_and_fails_when_it_is_run(
+    load: Callable[..., SavedModel], network: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "saved" / "assets").mkdir(parents=True)
     for file in ("saved_model.pb", "assets/words.txt"):
         (tmp_path / "saved" / file).write_bytes((network / file).read_bytes())
@@ -198,7 +212,7 @@ def test_a_model_without_its_variables_loads_and_fails_when_it_is_run(load, netw
     assert KEEPS in caplog.text
 
 
-def test_the_server_runs_models_in_bfloat16(network: Path, tmp_path: Path):
+def test_the_server_runs_models_in_bfloat16(network: Path, tmp_path: Path) -> None:
     base = tmp_path / "network"
     base.mkdir()
     (base / "1").symlink_to(network)
@@ -212,7 +226,7 @@ def test_the_server_runs_models_in_bfloat16(network: Path, tmp_path: Path):
         assert ("does not pay" in server.stderr) == (obstacle_here() is not None)
 
 
-def test_another_precision_ends_the_start(network: Path):
+def test_another_precision_ends_the_start(network: Path) -> None:
     with ModelServerProcess(f"--model_base_path={network}", "--mixed_precision=float16") as server:
         assert server.exit_status() == 255
         assert server.stdout.startswith("Failed to start server. Error: INVALID_ARGUMENT: server_options.mixed_prec")

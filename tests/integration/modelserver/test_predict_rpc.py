@@ -1,18 +1,19 @@
 """Predict and the lookup of models answer with TensorFlow Serving's values, codes and texts."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
-from tests.integration.modelserver.model_server_process import predict_request, refusal
+from tests.integration.modelserver.model_server_process import ModelServerProcess, predict_request, refusal
 
-X = {"x": np.float32([[1.0], [2.0]])}
-AB = {"a": np.float32([5]), "b": np.float32([2])}
+X = {"x": np.array([[1.0], [2.0]], np.float32)}
+AB = {"a": np.array([5], np.float32), "b": np.array([2], np.float32)}
 
 
-def test_the_reply_carries_typed_fields_and_names_the_version_that_answered(server):
+def test_the_reply_carries_typed_fields_and_names_the_version_that_answered(server: ModelServerProcess) -> None:
     response = server.stubs.prediction.Predict(predict_request("half", X))
     assert list(response.outputs["y"].float_val) == [2.5, 3.0]
     assert [dim.size for dim in response.outputs["y"].tensor_shape.dim] == [2, 1]
@@ -20,35 +21,35 @@ def test_the_reply_carries_typed_fields_and_names_the_version_that_answered(serv
     assert response.model_spec.signature_name == "serving_default"
 
 
-def test_a_version_number_chooses_the_version(server):
+def test_a_version_number_chooses_the_version(server: ModelServerProcess) -> None:
     assert server.stubs.predict("half", X, version=1)["y"].ravel().tolist() == [1.5, 2.0]
 
 
-def test_a_shape_that_only_the_signature_forbids_is_run(server):
-    assert server.stubs.predict("half", {"x": np.float32([1, 2, 3])})["y"].tolist() == [2.5, 3.0, 3.5]
+def test_a_shape_that_only_the_signature_forbids_is_run(server: ModelServerProcess) -> None:
+    assert server.stubs.predict("half", {"x": np.array([1, 2, 3], np.float32)})["y"].tolist() == [2.5, 3.0, 3.5]
 
 
-def test_strings_travel_both_ways(server):
+def test_strings_travel_both_ways(server: ModelServerProcess) -> None:
     texts = np.array([b"", b"\x00\xff", "zwölf".encode()], object)
     assert server.stubs.predict("half", {"texts": texts}, signature="echo")["texts"].tolist() == texts.tolist()
 
 
-def test_the_output_filter_chooses_outputs(server):
+def test_the_output_filter_chooses_outputs(server: ModelServerProcess) -> None:
     request = predict_request("half", AB, signature="add")
     request.output_filter.append("difference")
     assert list(server.stubs.prediction.Predict(request).outputs) == ["difference"]
 
 
-def test_an_input_with_a_default_may_be_left_out(server):
-    assert server.stubs.predict("defaults", {"a": np.float32([5])}, signature="add")["sum"].tolist() == [15]
+def test_an_input_with_a_default_may_be_left_out(server: ModelServerProcess) -> None:
+    assert server.stubs.predict("defaults", {"a": np.array([5], np.float32)}, signature="add")["sum"].tolist() == [15]
 
 
-def test_requests_and_replies_larger_than_grpcs_own_limit_pass(server):
+def test_requests_and_replies_larger_than_grpcs_own_limit_pass(server: ModelServerProcess) -> None:
     many = np.ones([3_000_000, 1], np.float32)
     assert server.stubs.predict("half", {"x": many})["y"].shape == many.shape
 
 
-def test_a_call_without_deadline_and_one_with_both_are_answered(server):
+def test_a_call_without_deadline_and_one_with_both_are_answered(server: ModelServerProcess) -> None:
     request = predict_request("half", X)
     assert server.stubs.prediction.Predict(request, timeout=30).outputs
     assert server.stubs.prediction.Predict(request).outputs
@@ -94,7 +95,7 @@ def test_a_call_without_deadline_and_one_with_both_are_answered(server):
         ),
         (
             "defaults",
-            {"a": np.float32([1]), "z": np.float32([1])},
+            {"a": np.array([1], np.float32), "z": np.array([1], np.float32)},
             {"signature": "add"},
             "INVALID_ARGUMENT: Inputs contains invalid name. Used request inputs: a, request input: a,z",
         ),
@@ -106,18 +107,20 @@ def test_a_call_without_deadline_and_one_with_both_are_answered(server):
         ),
         (
             "half",
-            {"x": np.int32([1])},
+            {"x": np.array([1], np.int32)},
             {},
             "INVALID_ARGUMENT: Expects arg[0] to be float but int32 is provided",
         ),
     ],
 )
-def test_errors_have_the_codes_and_texts_of_tensorflow_serving(server, name, inputs, spec, expected):
+def test_errors_have_the_codes_and_texts_of_tensorflow_serving(
+    server: ModelServerProcess, name: Any, inputs: Any, spec: Any, expected: Any
+) -> None:
     assert refusal(server.stubs.predict, name, inputs, **spec) == expected
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8), (), (1, 8, 8, 1, 1)])
-def test_a_picture_of_the_wrong_rank_is_refused_and_the_server_lives(server, shape):
+def test_a_picture_of_the_wrong_rank_is_refused_and_the_server_lives(server: ModelServerProcess, shape: Any) -> None:
     shown = ",".join(map(str, shape))
     assert refusal(server.stubs.predict, "picture", {"images": np.ones(shape, np.uint8)}) == (
         f"INVALID_ARGUMENT: convolution input must be 4-dimensional: [{shown}]"
@@ -127,7 +130,9 @@ def test_a_picture_of_the_wrong_rank_is_refused_and_the_server_lives(server, sha
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8, 3), (1, 0, 0, 1)])
-def test_a_picture_of_the_wrong_size_gets_the_kernels_answer_and_the_server_lives(server, shape):
+def test_a_picture_of_the_wrong_size_gets_the_kernels_answer_and_the_server_lives(
+    server: ModelServerProcess, shape: Any
+) -> None:
     refused = refusal(server.stubs.predict, "picture", {"images": np.ones(shape, np.uint8)})
     assert refused.startswith("INVALID_ARGUMENT: ")
     # Which kernel answers, and what it calls its node, depends on the processor.
@@ -146,25 +151,25 @@ def test_a_picture_of_the_wrong_size_gets_the_kernels_answer_and_the_server_live
         (["sum", "sum"], "INVALID_ARGUMENT: duplicate output tensor alias: sum"),
     ],
 )
-def test_a_bad_output_filter_is_refused(server, wanted, expected):
+def test_a_bad_output_filter_is_refused(server: ModelServerProcess, wanted: Any, expected: Any) -> None:
     request = predict_request("half", AB, signature="add")
     request.output_filter.extend(wanted)
     assert refusal(server.stubs.prediction.Predict, request) == expected
 
 
-def test_a_tensor_that_cannot_be_read_is_refused_by_its_alias(server):
+def test_a_tensor_that_cannot_be_read_is_refused_by_its_alias(server: ModelServerProcess) -> None:
     request = predict_request("half", X)
     request.inputs["x"].tensor_content = b"123"
     assert refusal(server.stubs.prediction.Predict, request) == "INVALID_ARGUMENT: tensor parsing error: x"
 
 
-def test_a_long_text_is_cut(server):
+def test_a_long_text_is_cut(server: ModelServerProcess) -> None:
     code, _, text = refusal(server.stubs.predict, "n" * 2000, X).partition(": ")
     assert code == "NOT_FOUND"
     assert text == ("Servable not found for request: Latest(" + "n" * 2000)[:1024] + "...TRUNCATED"
 
 
-def test_a_request_without_model_spec_is_refused_by_every_method(server):
+def test_a_request_without_model_spec_is_refused_by_every_method(server: ModelServerProcess) -> None:
     prediction, model = server.stubs.prediction, server.stubs.model
     expected = "INVALID_ARGUMENT: Missing ModelSpec"
     assert refusal(prediction.Predict, predict_pb2.PredictRequest()) == expected
@@ -172,7 +177,7 @@ def test_a_request_without_model_spec_is_refused_by_every_method(server):
     assert refusal(model.GetModelStatus, get_model_status_pb2.GetModelStatusRequest()) == expected
 
 
-def test_metadata_describes_every_signature(server):
+def test_metadata_describes_every_signature(server: ModelServerProcess) -> None:
     response = server.stubs.metadata("half", "signature_def")
     assert (response.model_spec.name, response.model_spec.version.value) == ("half", 2)
     assert response.model_spec.signature_name == ""
@@ -197,11 +202,13 @@ def test_metadata_describes_every_signature(server):
         ("half", ["signature_def"], {"version": 9}, "NOT_FOUND: Servable not found for request: Specific(half, 9)"),
     ],
 )
-def test_bad_questions_for_metadata_are_refused(server, name, fields, spec, expected):
+def test_bad_questions_for_metadata_are_refused(
+    server: ModelServerProcess, name: Any, fields: Any, spec: Any, expected: Any
+) -> None:
     assert refusal(server.stubs.metadata, name, *fields, **spec) == expected
 
 
-def test_states_are_listed_newest_first_or_for_one_version(server):
+def test_states_are_listed_newest_first_or_for_one_version(server: ModelServerProcess) -> None:
     assert server.stubs.states("half") == [(2, "AVAILABLE"), (1, "AVAILABLE")]
     assert server.stubs.states("half", version=1) == [(1, "AVAILABLE")]
     assert len(server.stubs.states("half", label="whatever")) == 2
@@ -214,5 +221,7 @@ def test_states_are_listed_newest_first_or_for_one_version(server):
         ("half", {"version": 9}, "NOT_FOUND: Could not find version 9 of model half"),
     ],
 )
-def test_states_of_what_is_not_there_are_not_found(server, name, spec, expected):
+def test_states_of_what_is_not_there_are_not_found(
+    server: ModelServerProcess, name: Any, spec: Any, expected: Any
+) -> None:
     assert refusal(server.stubs.states, name, **spec) == expected

@@ -41,7 +41,7 @@ def ask(connection: http.client.HTTPConnection, path: str = PREDICT, body: str =
     return reply.status, reply.read()
 
 
-def test_many_connections_are_answered_by_few_threads(server):
+def test_many_connections_are_answered_by_few_threads(server: ServerUnderTest) -> None:
     def talk(_number: int) -> set[tuple[int, bytes]]:
         connection = connect(server)
         answers = {ask(connection) for _ in range(10)}
@@ -53,7 +53,7 @@ def test_many_connections_are_answered_by_few_threads(server):
     assert answers == {(200, b'{\n    "predictions": [[2.5], [3.0]\n    ]\n}')}
 
 
-def test_clients_that_send_slowly_or_nothing_hold_up_nobody(server):
+def test_clients_that_send_slowly_or_nothing_hold_up_nobody(server: ServerUnderTest) -> None:
     idle = [socket.create_connection(("127.0.0.1", server.rest_port)) for _ in range(20)]
     for number, client in enumerate(idle):
         client.sendall(b"POST /v1/models/half:predict HTTP/1.1\r\nContent-Length: 50\r\n\r\n{"[: 10 + 5 * number])
@@ -64,7 +64,7 @@ def test_clients_that_send_slowly_or_nothing_hold_up_nobody(server):
         client.close()
 
 
-def test_a_stop_lets_running_requests_end_and_refuses_new_ones(server):
+def test_a_stop_lets_running_requests_end_and_refuses_new_ones(server: ServerUnderTest) -> None:
     before = connect(server)
     assert ask(before)[0] == 200
     with concurrent.futures.ThreadPoolExecutor(1) as client:
@@ -76,7 +76,7 @@ def test_a_stop_lets_running_requests_end_and_refuses_new_ones(server):
     assert server.exit_status() == 0
 
 
-def test_a_stop_cuts_off_what_exceeds_the_grace_period(repository: Path, saved_models: Path, tmp_path: Path):
+def test_a_stop_cuts_off_what_exceeds_the_grace_period(repository: Path, saved_models: Path, tmp_path: Path) -> None:
     (tmp_path / "spin").mkdir()
     (tmp_path / "spin" / "1").symlink_to(saved_models / "spin")
     flags = ["--model_name=spin", f"--model_base_path={tmp_path / 'spin'}", "--shutdown_grace_seconds=1"]

@@ -33,7 +33,7 @@ def run_default(model: SavedModel, value: Any, timeout_ms: int | None = None) ->
 
 
 @pytest.mark.parametrize("timeout_ms", [0, 100])
-def test_a_run_ends_with_its_deadline(saved_models: Path, timeout_ms):
+def test_a_run_ends_with_its_deadline(saved_models: Path, timeout_ms: Any) -> None:
     model = load(saved_models / "spin")
     with pytest.raises(StatusError) as caught:
         run_default(model, np.array(1_000_000_000, np.int32), timeout_ms)
@@ -42,14 +42,14 @@ def test_a_run_ends_with_its_deadline(saved_models: Path, timeout_ms):
     model.close()
 
 
-def test_a_graph_with_other_tags_is_not_found(saved_models: Path):
+def test_a_graph_with_other_tags_is_not_found(saved_models: Path) -> None:
     with pytest.raises(StatusError) as caught:
         load_saved_model(saved_models / "half_plus_1", frozenset({"serve", "gpu"}), SessionConfig())
     assert caught.value.code is Code.NOT_FOUND
     assert caught.value.message.startswith("Could not find meta graph def matching supplied tags: { gpu serve }. To")
 
 
-def test_a_tensor_that_is_not_in_the_graph_is_an_error_of_the_request(saved_models: Path):
+def test_a_tensor_that_is_not_in_the_graph_is_an_error_of_the_request(saved_models: Path) -> None:
     model = load(saved_models / "half_plus_1")
     with pytest.raises(StatusError) as caught:
         model.run({}, ["nowhere:0"], None)
@@ -57,7 +57,7 @@ def test_a_tensor_that_is_not_in_the_graph_is_an_error_of_the_request(saved_mode
     model.close()
 
 
-def test_a_table_is_filled_from_its_asset_wherever_the_model_stands_and_text_is_read(tmp_path: Path):
+def test_a_table_is_filled_from_its_asset_wherever_the_model_stands_and_text_is_read(tmp_path: Path) -> None:
     words = tmp_path / "words.txt"
     words.write_text("cat\ndog\n")
 
@@ -67,7 +67,7 @@ def test_a_table_is_filled_from_its_asset_wherever_the_model_stands_and_text_is_
             self.table = tiny_models.line_numbers(words)
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="words")])
-        def number(self, words):
+        def number(self, words: Any) -> Any:
             return {"number": self.table.lookup(words)}
 
     module = Words()
@@ -91,7 +91,7 @@ def frozen_garbage() -> Iterator[None]:
     gc.unfreeze()
 
 
-def test_loading_and_unloading_again_and_again_takes_no_memory(saved_models: Path, frozen_garbage):
+def test_loading_and_unloading_again_and_again_takes_no_memory(saved_models: Path, frozen_garbage: Any) -> None:
     def cycle() -> None:
         model = load(saved_models / "picture")
         run_default(model, np.ones([4, 8, 8, 1], np.uint8))
@@ -126,7 +126,7 @@ PROTOS = {
 
 
 @pytest.mark.parametrize("text", PROTOS.values(), ids=PROTOS.keys())
-def test_tensors_are_read_as_tensorflow_reads_them(text):
+def test_tensors_are_read_as_tensorflow_reads_them(text: Any) -> None:
     proto = text_format.Parse(text, tensor_pb2.TensorProto())
     expected = tf.io.parse_tensor(proto.SerializeToString(), tf.dtypes.as_dtype(proto.dtype)).numpy()
     read = decode(proto)
@@ -143,7 +143,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("text", UNREADABLE.values(), ids=UNREADABLE.keys())
-def test_what_tensorflow_cannot_read_is_refused(text):
+def test_what_tensorflow_cannot_read_is_refused(text: Any) -> None:
     proto = text_format.Parse(text, tensor_pb2.TensorProto())
     with pytest.raises(tf.errors.InvalidArgumentError):
         tf.io.parse_tensor(proto.SerializeToString(), tf.dtypes.as_dtype(proto.dtype or 1))

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,21 +20,21 @@ from tests.integration.modelserver.repository_files import config_list, copy_tre
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
-X = {"x": np.float32([[2.0]])}
+X = {"x": np.array([[2.0]], np.float32)}
 
 
 def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_version_names_server_and_library():
+def test_version_names_server_and_library() -> None:
     done = run_command("--version")
     assert done.returncode == 0
     assert done.stdout.startswith("TensorFlow ModelServer: ")
     assert "\nTensorFlow Library: 2." in done.stdout
 
 
-def test_bind_address_listens_there_and_nowhere_else(saved_models: Path, tmp_path: Path):
+def test_bind_address_listens_there_and_nowhere_else(saved_models: Path, tmp_path: Path) -> None:
     (tmp_path / "half").mkdir()
     copy_tree(saved_models / "half_plus_1", tmp_path / "half" / "1")
     port, rest_port = free_port(), free_port()
@@ -50,13 +51,13 @@ def is_open(address: str, port: int) -> bool:
         return probe.connect_ex((address, port)) == 0
 
 
-def test_help_shows_the_usage():
+def test_help_shows_the_usage() -> None:
     done = run_command("--help")
     assert (done.returncode, done.stderr) == (255, "")
     assert "\t--model_config_file_poll_wait_seconds=0" in done.stdout
 
 
-def test_a_bad_value_shows_the_usage_and_ends():
+def test_a_bad_value_shows_the_usage_and_ends() -> None:
     done = run_command("--port=eighty")
     assert done.returncode == 255
     assert "Couldn't interpret value eighty for flag port." in done.stderr
@@ -73,14 +74,14 @@ def test_a_bad_value_shows_the_usage_and_ends():
         (["--use_alts_credentials"], "UNIMPLEMENTED: flag --use_alts_credentials is not supported"),
     ],
 )
-def test_what_cannot_be_served_is_said_on_stdout(arguments, expected):
+def test_what_cannot_be_served_is_said_on_stdout(arguments: Any, expected: Any) -> None:
     done = run_command(*arguments)
     assert done.returncode == 255
     assert done.stdout.startswith(f"Failed to start server. Error: {expected}")
     assert "Traceback" not in done.stderr
 
 
-def test_a_broken_model_ends_the_start_and_unknown_arguments_do_not(repository: Path, tmp_path: Path):
+def test_a_broken_model_ends_the_start_and_unknown_arguments_do_not(repository: Path, tmp_path: Path) -> None:
     config = tmp_path / "models.config"
     config.write_text(config_list(repository, "half", "bad_empty"))
     flags = [f"--model_config_file={config}", "--max_num_load_retries=0", "--skip_initialize_tpu"]
@@ -96,7 +97,7 @@ def test_a_broken_model_ends_the_start_and_unknown_arguments_do_not(repository: 
     assert unexpected == []
 
 
-def test_sigterm_ends_a_server_that_still_waits_for_a_model(tmp_path: Path):
+def test_sigterm_ends_a_server_that_still_waits_for_a_model(tmp_path: Path) -> None:
     with ModelServerProcess(f"--model_base_path={tmp_path}") as server:
         server.wait_for_log("No versions of servable default found under base path")
         server.terminate()
@@ -104,7 +105,7 @@ def test_sigterm_ends_a_server_that_still_waits_for_a_model(tmp_path: Path):
         assert server.stdout == ""
 
 
-def test_the_flags_of_a_real_command_line_take_effect(repository: Path, tmp_path: Path):
+def test_the_flags_of_a_real_command_line_take_effect(repository: Path, tmp_path: Path) -> None:
     config = tmp_path / "models.config"
     config.write_text(config_list(repository, 'name: "half" version_labels { key: "next" value: 9 }'))
     port = free_port()
@@ -146,7 +147,7 @@ def test_the_flags_of_a_real_command_line_take_effect(repository: Path, tmp_path
         stubs.channel.close()
 
 
-def test_starting_loads_neither_keras_nor_the_public_api_of_tensorflow():
+def test_starting_loads_neither_keras_nor_the_public_api_of_tensorflow() -> None:
     code = (
         "from headway_serving.modelserver import lean_tensorflow; lean_tensorflow.install()\n"
         "import headway_serving.modelserver.server, sys\n"
@@ -157,6 +158,6 @@ def test_starting_loads_neither_keras_nor_the_public_api_of_tensorflow():
     assert done.stderr == ""
 
 
-def test_the_port_opens_only_after_the_models_serve(server):
+def test_the_port_opens_only_after_the_models_serve(server: ModelServerProcess) -> None:
     log = server.stderr
     assert log.index("Successfully loaded servable version {name: half") < log.index("Running gRPC ModelServer")

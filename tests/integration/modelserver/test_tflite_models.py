@@ -36,50 +36,50 @@ def server(request: pytest.FixtureRequest, base_path: Path) -> Iterator[ModelSer
         yield running.wait_until_ready()
 
 
-def test_the_tflite_model_answers_for_any_number_of_rows(server: ModelServerProcess):
+def test_the_tflite_model_answers_for_any_number_of_rows(server: ModelServerProcess) -> None:
     for rows in (1, 3, 2):
         x = np.arange(rows, dtype=np.float32).reshape(-1, 1)
         assert server.stubs.predict("default", {"x": x})["y"].tolist() == (x / 2 + 2).tolist()
 
 
-def test_every_signature_is_served(server: ModelServerProcess):
-    inputs = {"a": np.float32([5, 7]), "b": np.float32([1, 2])}
+def test_every_signature_is_served(server: ModelServerProcess) -> None:
+    inputs = {"a": np.array([5, 7], np.float32), "b": np.array([1, 2], np.float32)}
     outputs = server.stubs.predict("default", inputs, signature="add")
     assert {name: value.tolist() for name, value in outputs.items()} == {"sum": [6, 9], "difference": [4, 5]}
 
 
-def test_the_metadata_tells_names_types_and_shapes(server: ModelServerProcess):
+def test_the_metadata_tells_names_types_and_shapes(server: ModelServerProcess) -> None:
     reply = server.stubs.metadata("default", "signature_def")
     text = reply.metadata["signature_def"].value
     assert b"serving_default_x:0" in text
     assert b"tensorflow/serving/predict" in text
 
 
-def test_a_wrong_dtype_is_refused_and_harms_nobody(server: ModelServerProcess):
-    refused = refusal(server.stubs.predict, "default", {"x": np.int64([[1]])})
+def test_a_wrong_dtype_is_refused_and_harms_nobody(server: ModelServerProcess) -> None:
+    refused = refusal(server.stubs.predict, "default", {"x": np.array([[1]], np.int64)})
     assert refused.startswith("INVALID_ARGUMENT: Cannot set tensor: Got value of type INT64 but expected type FLOAT32")
-    assert server.stubs.predict("default", {"x": np.float32([[4]])})["y"].tolist() == [[4]]
+    assert server.stubs.predict("default", {"x": np.array([[4]], np.float32)})["y"].tolist() == [[4]]
 
 
-def test_requests_in_parallel_get_their_own_answers(server: ModelServerProcess):
+def test_requests_in_parallel_get_their_own_answers(server: ModelServerProcess) -> None:
     def ask(value: int) -> float:
-        return float(server.stubs.predict("default", {"x": np.float32([[value]])})["y"][0, 0])
+        return float(server.stubs.predict("default", {"x": np.array([[value]], np.float32)})["y"][0, 0])
 
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(ask, range(200))) == [value / 2 + 2 for value in range(200)]
 
 
 @pytest.mark.skipif(not LITERT, reason="ai-edge-litert is not installed")
-def test_a_version_without_a_tflite_model_is_served_as_a_saved_model(saved_models: Path, tmp_path: Path):
+def test_a_version_without_a_tflite_model_is_served_as_a_saved_model(saved_models: Path, tmp_path: Path) -> None:
     copy_tree(saved_models / "half_plus_3", tmp_path / "1")
     with ModelServerProcess("--prefer_tflite_model", f"--model_base_path={tmp_path}") as running:
         running.wait_until_ready()
-        assert running.stubs.predict("default", {"x": np.float32([[4]])})["y"].tolist() == [[5]]
+        assert running.stubs.predict("default", {"x": np.array([[4]], np.float32)})["y"].tolist() == [[5]]
 
 
 @pytest.mark.skipif(not LITERT, reason="ai-edge-litert is not installed")
 @pytest.mark.parametrize("content", [b"", b"this is no TFLite model"])
-def test_a_damaged_tflite_model_does_not_load(tmp_path: Path, content: bytes):
+def test_a_damaged_tflite_model_does_not_load(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "model.tflite").write_bytes(content)
     flags = ["--prefer_tflite_model", f"--model_base_path={tmp_path}", "--max_num_load_retries=0"]
@@ -89,7 +89,7 @@ def test_a_damaged_tflite_model_does_not_load(tmp_path: Path, content: bytes):
 
 
 @pytest.mark.skipif(LITERT, reason="ai-edge-litert is installed")
-def test_without_litert_the_flag_says_what_to_install(tmp_path: Path):
+def test_without_litert_the_flag_says_what_to_install(tmp_path: Path) -> None:
     with ModelServerProcess("--prefer_tflite_model", f"--model_base_path={tmp_path}") as running:
         assert running.exit_status() == 255
         assert running.stdout == (

@@ -1,6 +1,7 @@
 """What a version takes, it gives back."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -22,7 +23,7 @@ class Wide(tf.Module):
         self.matrix = tf.Variable(tf.random.normal([4096, 4096]))
 
     @tf.function(input_signature=[tf.TensorSpec([None, 4096], tf.float32, name="x")])
-    def product(self, x):
+    def product(self, x: Any) -> Any:
         return {"y": tf.reduce_mean(tf.matmul(x, self.matrix), axis=1)}
 
 
@@ -36,7 +37,7 @@ def wide(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("flags", [[], ["--enable_batching"]], ids=["one_by_one", "batched"])
-def test_20_load_and_unload_cycles_grow_the_process_by_less_than_10_percent(wide: Path, flags: list[str]):
+def test_20_load_and_unload_cycles_grow_the_process_by_less_than_10_percent(wide: Path, flags: list[str]) -> None:
     def serve_only(version: int) -> str:
         return config_list(wide, f'name: "wide" model_version_policy {{ specific {{ versions: {version} }} }}')
 

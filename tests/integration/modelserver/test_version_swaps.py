@@ -3,6 +3,7 @@
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -16,7 +17,7 @@ from tests.integration.modelserver.repository_files import config_list, copy_tre
 from tests.support.waiting import eventually
 
 
-def test_five_swaps_under_load_lose_no_request_and_give_no_wrong_answer(saved_models: Path, tmp_path: Path):
+def test_five_swaps_under_load_lose_no_request_and_give_no_wrong_answer(saved_models: Path, tmp_path: Path) -> None:
     def publish(version: int) -> None:
         copy_tree(saved_models / f"half_plus_{version}", tmp_path / "half" / str(version))
 
@@ -36,7 +37,7 @@ def test_five_swaps_under_load_lose_no_request_and_give_no_wrong_answer(saved_mo
                 server.wait_for_log(f"Successfully loaded servable version {{name: half version: {version}}}")
             for gone in (3, 2):
                 shutil.rmtree(tmp_path / "half" / str(gone))
-                eventually(lambda gone=gone: serves(gone - 1), f"back to version {gone - 1}")
+                eventually(partial(serves, gone - 1), f"back to version {gone - 1}")
             publish(3)
             eventually(lambda: serves(3), "version 3 again")
             eventually(lambda: not serves(1), "version 1 unloaded")
@@ -47,7 +48,9 @@ def test_five_swaps_under_load_lose_no_request_and_give_no_wrong_answer(saved_mo
 
 
 @pytest.mark.parametrize("flags", [[], ["--enable_batching"]], ids=["one_by_one", "batched"])
-def test_ten_thousand_predicts_from_32_threads_during_50_swaps(saved_models: Path, tmp_path: Path, flags: list[str]):
+def test_ten_thousand_predicts_from_32_threads_during_50_swaps(
+    saved_models: Path, tmp_path: Path, flags: list[str]
+) -> None:
     (tmp_path / "half").mkdir()
     for version in (1, 2):
         copy_tree(saved_models / f"half_plus_{version}", tmp_path / "half" / str(version))
@@ -61,20 +64,24 @@ def test_ten_thousand_predicts_from_32_threads_during_50_swaps(saved_models: Pat
     with ModelServerProcess(f"--model_config_file={config}", *flags) as server:
         server.wait_until_ready()
         swaps = 0
+
+        def states_are(expected: list[tuple[int, str]]) -> bool:
+            return server.stubs.states("half") == expected
+
         with Load(server, threads=32) as load:
             while (swaps < 50 or load.answers.total() < 10_000) and not load.problems:
                 version = 2 - swaps % 2
                 server.stubs.reload(serve_only(version))
                 other = 3 - version
                 expected = sorted([(version, "AVAILABLE"), (other, "END")], reverse=True)
-                eventually(lambda expected=expected: server.stubs.states("half") == expected, f"{expected}")
+                eventually(partial(states_are, expected), f"{expected}")
                 swaps += 1
         assert load.problems == []
         assert load.answers.total() >= 10_000
         assert min(load.answers[1], load.answers[2]) > 100
 
 
-def test_sigterm_lets_running_requests_end_and_refuses_new_ones(saved_models: Path, tmp_path: Path):
+def test_sigterm_lets_running_requests_end_and_refuses_new_ones(saved_models: Path, tmp_path: Path) -> None:
     (tmp_path / "spin").mkdir()
     copy_tree(saved_models / "spin", tmp_path / "spin" / "1")
     config = tmp_path / "models.config"
@@ -97,7 +104,7 @@ def test_sigterm_lets_running_requests_end_and_refuses_new_ones(saved_models: Pa
         assert server.stdout == ""
 
 
-def test_a_request_that_outlives_the_grace_period_does_not_keep_the_server(saved_models: Path, tmp_path: Path):
+def test_a_request_that_outlives_the_grace_period_does_not_keep_the_server(saved_models: Path, tmp_path: Path) -> None:
     (tmp_path / "spin").mkdir()
     copy_tree(saved_models / "spin", tmp_path / "spin" / "1")
     flags = ["--model_name=spin", f"--model_base_path={tmp_path / 'spin'}", "--shutdown_grace_seconds=0"]

@@ -21,15 +21,15 @@ class HalfPlus(tf.Module):
         self.offset = tf.Variable(float(offset))
 
     @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])
-    def half_plus(self, x):
+    def half_plus(self, x: Any) -> Any:
         return {"y": self.half * x + self.offset}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name=n) for n in ("a", "b")])
-    def add(self, a, b):
+    def add(self, a: Any, b: Any) -> Any:
         return {"sum": a + b, "difference": a - b}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="texts")])
-    def echo(self, texts):
+    def echo(self, texts: Any) -> Any:
         return {"texts": texts}
 
 
@@ -41,7 +41,7 @@ class Picture(tf.Module):
         self.kernel = tf.Variable(tf.ones([3, 3, 1, 2]))
 
     @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], tf.uint8, name="images")])
-    def scores(self, images):
+    def scores(self, images: Any) -> Any:
         convolved = tf.nn.conv2d(tf.cast(images, tf.float32), self.kernel, 1, "VALID")
         return {"scores": tf.reduce_mean(convolved, [1, 2])}
 
@@ -50,80 +50,80 @@ class Spin(tf.Module):
     """Counts to n, one by one: a request as slow as one likes."""
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="n")])
-    def count(self, n):
+    def count(self, n: Any) -> Any:
         return {"counted": tf.while_loop(lambda i: i < n, lambda i: (i + 1,), (tf.constant(0),))[0]}
 
 
 class Examples(tf.Module):
     """Reads `x` from tf.Example messages: classes "small" and "large" with scores 1 - x and x; value 10 x."""
 
-    def _x(self, serialized):
+    def _x(self, serialized: Any) -> Any:
         features = {"x": tf.io.FixedLenFeature([], tf.float32)}
         return tf.io.parse_example(serialized, features)["x"]
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def scores(self, inputs):
+    def scores(self, inputs: Any) -> Any:
         x = self._x(inputs)
         return {"scores": tf.stack([1 - x, x], axis=1)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def classes(self, inputs):
+    def classes(self, inputs: Any) -> Any:
         return {"classes": tf.tile(tf.constant([["small", "large"]]), [tf.shape(inputs)[0], 1])}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def classify(self, inputs):
+    def classify(self, inputs: Any) -> Any:
         return {**self.classes(inputs), **self.scores(inputs)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def number_classes(self, inputs):
+    def number_classes(self, inputs: Any) -> Any:
         return {"classes": tf.ones([tf.size(inputs), 2], tf.int64), **self.scores(inputs)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def flat_scores(self, inputs):
+    def flat_scores(self, inputs: Any) -> Any:
         return {"scores": self._x(inputs)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def short_scores(self, inputs):
+    def short_scores(self, inputs: Any) -> Any:
         return {"scores": self.scores(inputs)["scores"][:1]}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def strange_outputs(self, inputs):
+    def strange_outputs(self, inputs: Any) -> Any:
         return {"strange": self._x(inputs)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def three_outputs(self, inputs):
+    def three_outputs(self, inputs: Any) -> Any:
         return {**self.classify(inputs), "third": self._x(inputs)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def regress(self, inputs):
+    def regress(self, inputs: Any) -> Any:
         return {"outputs": 10 * self._x(inputs)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def regress_column(self, inputs):
+    def regress_column(self, inputs: Any) -> Any:
         return {"outputs": 10 * self._x(inputs)[:, None]}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def regress_pairs(self, inputs):
+    def regress_pairs(self, inputs: Any) -> Any:
         return {"outputs": self.scores(inputs)["scores"]}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def regress_double(self, inputs):
+    def regress_double(self, inputs: Any) -> Any:
         return {"outputs": tf.cast(self._x(inputs), tf.float64)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def regress_short(self, inputs):
+    def regress_short(self, inputs: Any) -> Any:
         return {"outputs": self._x(inputs)[:1]}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
-    def other_input(self, examples):
+    def other_input(self, examples: Any) -> Any:
         return {"outputs": self._x(examples)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=name) for name in ("inputs", "more")])
-    def two_inputs(self, inputs, more):
+    def two_inputs(self, inputs: Any, more: Any) -> Any:
         return {"outputs": self._x(inputs) + self._x(more)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="inputs")])
-    def foreign(self, inputs):
+    def foreign(self, inputs: Any) -> Any:
         return {"outputs": inputs}
 
 
@@ -143,30 +143,30 @@ class Values(tf.Module):
             "to_half": self.to_half,
         }
 
-    def _identity(self, dtype):
+    def _identity(self, dtype: Any) -> Any:
         spec = tf.TensorSpec(None, dtype, name="v")
         return tf.function(lambda v: {"same": tf.identity(v)}, input_signature=[spec])
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="v")])
-    def sizes(self, v):
+    def sizes(self, v: Any) -> Any:
         return {"all": tf.identity(v), "first": v[:1]}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="v")])
-    def scalar(self, v):
+    def scalar(self, v: Any) -> Any:
         return {"total": tf.reduce_sum(v)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="v")])
-    def texts(self, v):
+    def texts(self, v: Any) -> Any:
         return {"text": tf.identity(v), "text_bytes": tf.identity(v)}
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, 2], tf.float32, name="a"), tf.TensorSpec([None], tf.string, name="b")]
     )
-    def pair(self, a, b):
+    def pair(self, a: Any, b: Any) -> Any:
         return {"sum": tf.reduce_sum(a, axis=1), "b": tf.identity(b)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="v")])
-    def to_half(self, v):
+    def to_half(self, v: Any) -> Any:
         return {"half": tf.cast(v, tf.float16)}
 
 
@@ -190,11 +190,11 @@ class Counting(tf.Module):
         self.runs = tf.Variable(0)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="n")])
-    def add(self, n):
+    def add(self, n: Any) -> Any:
         return {"count": tf.reshape(self.runs.assign_add(n[0]), [1])}
 
     @tf.function(input_signature=[])
-    def read(self):
+    def read(self) -> Any:
         return {"count": self.runs.read_value()}
 
 

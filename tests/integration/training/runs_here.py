@@ -3,6 +3,7 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -23,7 +24,7 @@ class Workshop:
     pictures: Path
 
     def train(
-        self, recipe: Recipe, shown: io.StringIO | None = None, repository: ModelRepository | None = None, **more: Path
+        self, recipe: Recipe, shown: io.StringIO | None = None, repository: ModelRepository | None = None, **more: Any
     ) -> Published:
         """Run a recipe; what it prints goes to ``shown``. ``more``: further options of the run."""
         console = Console(file=shown or io.StringIO(), width=200)

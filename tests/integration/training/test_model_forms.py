@@ -67,8 +67,10 @@ def test_both_forms_record_the_same_figures(forms: Workshop) -> None:
     alone, whole = forms.record("alone"), forms.record("whole")
     assert (alone.form, whole.form) == ("on_base", "standalone")
     assert alone.evaluation == whole.evaluation
-    scores = [ScoredPictures.load(forms.repository.path(name, 1) / SCORES_FILE).scores for name in ("alone", "whole")]
-    np.testing.assert_array_equal(*scores)
+    first, second = [
+        ScoredPictures.load(forms.repository.path(name, 1) / SCORES_FILE).scores for name in ("alone", "whole")
+    ]
+    np.testing.assert_array_equal(first, second)
 
 
 def test_it_holds_the_heads_variables_and_not_the_bases(forms: Workshop) -> None:

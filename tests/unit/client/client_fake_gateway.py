@@ -117,7 +117,8 @@ def _images(content_type: str, body: bytes) -> list[bytes]:
     parts = message.get_payload()
     assert isinstance(parts, list)
     assert {part.get_param("name", header="content-disposition") for part in parts} == {"image"}
-    return [part.get_payload(decode=True) for part in parts]
+    payloads = [part.get_payload(decode=True) for part in parts]
+    return [payload for payload in payloads if isinstance(payload, bytes)]
 
 
 def _route(gateway: FakeGateway, seen: Seen) -> dict[str, Any]:

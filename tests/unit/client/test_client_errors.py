@@ -36,13 +36,15 @@ NOT_RAISED_BY_A_REQUEST = {
     httpx.StreamConsumed,
     httpx.StreamError,
 }
-EXPORTED = {
+EXPORTED: set[type[Exception]] = {
     value for name in httpx.__all__ if isinstance(value := getattr(httpx, name), type) and issubclass(value, Exception)
 }
-CONCRETE = {kind for kind in EXPORTED if not any(other is not kind and issubclass(other, kind) for other in EXPORTED)}
+CONCRETE: set[type[Exception]] = {
+    kind for kind in EXPORTED if not any(other is not kind and issubclass(other, kind) for other in EXPORTED)
+}
 
 
-@pytest.mark.parametrize("kind", sorted(CONCRETE - NOT_RAISED_BY_A_REQUEST, key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(CONCRETE - NOT_RAISED_BY_A_REQUEST, key=str))
 def test_every_error_of_a_request_has_a_line_of_its_own(kind: type[Exception]) -> None:
     line = next(base for base in kind.__mro__ if base in TRANSLATIONS)
     assert line is not httpx.RequestError, f"{kind.__name__} only meets the catch-all line"

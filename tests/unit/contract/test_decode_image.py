@@ -174,7 +174,10 @@ def test_gray_with_opacity_at_16_bits_keeps_both() -> None:
 
 def test_a_picture_of_unknown_samples_is_unsupported() -> None:
     tags = gray_tiff(4, 4, tag(273, 8), tag(278, 4), tag(279, 64))
-    tags = [(258, 3, 1, struct.pack("<I", 7)) if number == 258 else (number, *rest) for number, *rest in tags]
+    tags = [
+        (258, 3, 1, struct.pack("<I", 7)) if number == 258 else (number, kind, count, value)
+        for number, kind, count, value in tags
+    ]
     with pytest.raises(UnsupportedImage, match="save it as PNG"):
         decode_image(tiff(tags, bytes(64)))
 

@@ -83,7 +83,7 @@ def test_starts_of_scans_in_what_follows_a_picture_are_not_counted() -> None:
     assert decode_image(data).size == (16, 16)
 
 
-SAMPLES = {
+SAMPLES: dict[str, tuple[str, str, dict[str, object]]] = {
     "JPEG": ("JPEG", "RGB", {}),
     "progressive JPEG": ("JPEG", "RGB", {"progressive": True}),
     "gray JPEG": ("JPEG", "L", {}),

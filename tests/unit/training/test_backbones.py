@@ -167,7 +167,7 @@ def test_an_efficientnet_from_a_file_sees_the_values_that_its_weights_were_train
     """Keras' ImageNet files hold deviations as the variances of the Normalization layer, and Keras adds a layer for it
     only where it downloads the file itself.
     """
-    mean, deviation = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    mean, deviation = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
     published = keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=(32, 32, 3))
     published.get_layer(index=2).set_weights([mean, deviation, np.int32(0)])
     published.save_weights(tmp_path / "b0.weights.h5")

@@ -23,7 +23,8 @@ def test_digits_are_labelled_as_well_as_is_known(digits: tuple[np.ndarray, ...])
     with warnings.catch_warnings():
         # A pixel that never changes, or a fit that stops early, is no news to someone who trains a network.
         warnings.simplefilter("error")
-        majority, centroid, linear = baselines(*digits, seed=1)
+        pixels, labels, test_pixels, test_labels = digits
+        majority, centroid, linear = baselines(pixels, labels, test_pixels, test_labels, seed=1)
     assert [item.name for item in (majority, centroid, linear)] == ["majority class", "nearest centroid", "linear"]
     _, train_y, _, test_y = digits
     commonest = np.bincount(train_y).argmax()

@@ -88,8 +88,10 @@ def test_the_digest_changes_with_any_pixel_label_class_order_or_geometry() -> No
         labels = np.array([0, 1] * 3, dtype=np.int32)
         labels[label] ^= bool(label)
         spec = fields.get("image", ImageSpec(2, 2, 1))
-        splits = (Split(ArrayPictures(rows[i : i + 2], "rows", spec), labels[i : i + 2]) for i in order)
-        return Splits(*splits, **{"classes": ("a", "b"), "image": spec, "check": DataCheck(counts=())} | fields)
+        first, second, third = (Split(ArrayPictures(rows[i : i + 2], "rows", spec), labels[i : i + 2]) for i in order)
+        return Splits(
+            first, second, third, **{"classes": ("a", "b"), "image": spec, "check": DataCheck(counts=())} | fields
+        )
 
     assert small().digest() == small().digest()
     changed = [

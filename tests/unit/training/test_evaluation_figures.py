@@ -96,7 +96,8 @@ def test_a_bin_averages_its_pictures() -> None:
     scores = np.array([[0.82, 0.18], [0.84, 0.16], [0.86, 0.14], [0.81, 0.19]], dtype=np.float32)
     found = evaluate(scores, np.array([0, 0, 0, 1], dtype=np.int32), ("a", "b"))
     (only,) = found.reliability
-    assert only == ReliabilityBin(12 / 15, 13 / 15, 4, pytest.approx(0.8325, abs=1e-6), 0.75)
+    assert only.confidence == pytest.approx(0.8325, abs=1e-6)
+    assert only == ReliabilityBin(12 / 15, 13 / 15, 4, only.confidence, 0.75)
     assert found.ece == pytest.approx(0.0825, abs=1e-6)
 
 

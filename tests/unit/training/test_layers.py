@@ -21,7 +21,7 @@ def layers(*described: dict[str, Any]) -> tuple[Layer, ...]:
     return _LAYERS.validate_python(described)
 
 
-MAPS = st.one_of(
+MAPS: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.builds(
         dict,
         type=st.just("conv"),
@@ -34,7 +34,7 @@ MAPS = st.one_of(
     st.builds(dict, type=st.sampled_from(["max_pool", "average_pool"]), size=st.integers(1, 3)),
     st.builds(dict, type=st.sampled_from(["batch_norm", "relu"])),
 )
-FLAT = st.one_of(
+FLAT: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.builds(dict, type=st.just("dense"), units=st.integers(1, 5)),
     st.builds(dict, type=st.just("dropout"), rate=st.floats(0, 0.9)),
 )

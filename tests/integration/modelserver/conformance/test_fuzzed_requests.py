@@ -11,6 +11,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -34,7 +35,7 @@ PREDICTION = "/tensorflow.serving.PredictionService/"
 MODEL = "/tensorflow.serving.ModelService/"
 PICTURES = np.ones([2, 8, 8, 1], np.uint8)
 
-REST_BODIES = {
+REST_BODIES: dict[str, list[Any]] = {
     "/v1/models/half:predict": [
         {"instances": [[1.0], [2]]},
         {"inputs": {"x": [[1.0]]}},
@@ -51,7 +52,7 @@ REST_BODIES = {
 
 
 @pytest.fixture(scope="module")
-def fuzzed(program: Program, conformance_config, monitoring_config) -> Iterator[ServerUnderTest]:
+def fuzzed(program: Program, conformance_config: Path, monitoring_config: Path) -> Iterator[ServerUnderTest]:
     flags = [f"--model_config_file={conformance_config}", f"--monitoring_config_file={monitoring_config}"]
     with ServerUnderTest(program, *flags, "--rest_api_timeout_in_ms=5000") as server:
         yield server.wait_until_ready()
@@ -62,7 +63,7 @@ def alive_afterwards(fuzzed: ServerUnderTest) -> Iterator[None]:
     """After each test the server answers on both ports, and its log has no failure of its own."""
     yield
     assert fuzzed.process.poll() is None, fuzzed.stderr[-5000:]
-    assert fuzzed.stubs.predict("half", {"x": np.float32([2])})["y"].tolist() == [3]
+    assert fuzzed.stubs.predict("half", {"x": np.array([2], np.float32)})["y"].tolist() == [3]
     assert fuzzed.http("POST", "/v1/models/half:predict", {"instances": [[2.0]]}).json == {"predictions": [[3]]}
     if fuzzed.program.name == "embedded":
         assert "Traceback" not in fuzzed.stderr, fuzzed.stderr[-5000:]
@@ -109,10 +110,10 @@ def grpc_requests() -> list[tuple[str, bytes]]:
     status = predict_request("half", {})
     requests: dict[str, list[Any]] = {
         PREDICTION + "Predict": [
-            predict_request("half", {"x": np.float32([[1], [2]])}),
+            predict_request("half", {"x": np.array([[1], [2]], np.float32)}),
             predict_request("half", {"texts": np.array([b"a", b"bc"], object)}, signature="echo"),
             predict_request("picture", {"images": PICTURES}, version=1),
-            predict_request("values", {"v": np.float16([1])}, signature="float16"),
+            predict_request("values", {"v": np.array([1], np.float16)}, signature="float16"),
         ],
         PREDICTION + "Classify": [classification_request("classify", 0.5, 1)],
         PREDICTION + "Regress": [regression_request("regress", 0.5), with_contexts],
@@ -125,7 +126,7 @@ def grpc_requests() -> list[tuple[str, bytes]]:
     return [(path, message.SerializeToString()) for path, messages in requests.items() for message in messages]
 
 
-def test_mutated_grpc_requests_blame_the_request(fuzzed):
+def test_mutated_grpc_requests_blame_the_request(fuzzed: ServerUnderTest) -> None:
     requests = grpc_requests()
     codes = set()
     for chance in rounds():
@@ -139,7 +140,7 @@ def test_mutated_grpc_requests_blame_the_request(fuzzed):
     assert {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT} <= codes
 
 
-def test_random_bytes_as_grpc_messages(fuzzed):
+def test_random_bytes_as_grpc_messages(fuzzed: ServerUnderTest) -> None:
     paths = sorted({path for path, _ in grpc_requests()} | {MODEL + "HandleReloadConfigRequest", "/no/Such"})
     codes = set()
     for chance in rounds():
@@ -147,7 +148,7 @@ def test_random_bytes_as_grpc_messages(fuzzed):
     assert {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED} <= codes
 
 
-def test_mutated_rest_bodies_blame_the_request(fuzzed):
+def test_mutated_rest_bodies_blame_the_request(fuzzed: ServerUnderTest) -> None:
     statuses = set()
     for chance in rounds():
         path = chance.choice(sorted(REST_BODIES))
@@ -172,7 +173,7 @@ def exchange(port: int, sent: bytes) -> bytes:
     return received
 
 
-def test_random_and_mutated_bytes_as_http(fuzzed):
+def test_random_and_mutated_bytes_as_http(fuzzed: ServerUnderTest) -> None:
     body = json.dumps({"instances": [[1.0]]}).encode()
     plain = [
         b"POST /v1/models/half:predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body),
@@ -195,7 +196,7 @@ def test_random_and_mutated_bytes_as_http(fuzzed):
     assert answered > 0
 
 
-def test_random_bytes_as_http_2(fuzzed):
+def test_random_bytes_as_http_2(fuzzed: ServerUnderTest) -> None:
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
     settings = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
     for chance in rounds():

@@ -15,7 +15,7 @@ from tests.integration.modelserver.conformance.server_under_test import Program
 from tests.integration.modelserver.model_server_process import Stubs, predict_request, refusal
 from tests.support.ports import free_port
 
-X = {"x": np.float32([[2.0]])}
+X = {"x": np.array([[2.0]], np.float32)}
 Publish = Callable[[str, str, int], Path]
 
 
@@ -30,7 +30,7 @@ def run(program: Program, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*program.command, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_version_exits_0_and_help_255(program: Program):
+def test_version_exits_0_and_help_255(program: Program) -> None:
     version, usage = run(program, "--version"), run(program, "--help")
     assert version.returncode == 0
     assert version.stdout.startswith("TensorFlow ModelServer: ")
@@ -47,13 +47,13 @@ def test_version_exits_0_and_help_255(program: Program):
         ("--enable_model_warmup=yes", "Couldn't interpret value yes for flag enable_model_warmup."),
     ],
 )
-def test_a_bad_value_prints_the_usage_and_exits_255(program: Program, argument: str, complaint: str):
+def test_a_bad_value_prints_the_usage_and_exits_255(program: Program, argument: str, complaint: str) -> None:
     done = run(program, argument)
     assert (done.returncode, complaint in done.stderr) == (255, True)
     assert done.stdout.startswith("usage: ")
 
 
-def test_unknown_arguments_do_not_stop_the_server_and_the_last_duplicate_wins(start: StartServer, half: str):
+def test_unknown_arguments_do_not_stop_the_server_and_the_last_duplicate_wins(start: StartServer, half: str) -> None:
     port = free_port()
     server = start(half, "surprise", "--model_name", "ignored", "--model_name=a", "--model_name=b", f"--port={port}")
     server.wait_for_log("Running gRPC ModelServer at 0.0.0.0")
@@ -83,13 +83,13 @@ def test_unknown_arguments_do_not_stop_the_server_and_the_last_duplicate_wins(st
         (["--model_base_path=relative/path"], "INVALID_ARGUMENT: Expected model default to have an absolute path or "),
     ],
 )
-def test_a_fatal_start_is_told_on_stdout_and_exits_255(start: StartServer, flags: list[str], error: str):
+def test_a_fatal_start_is_told_on_stdout_and_exits_255(start: StartServer, flags: list[str], error: str) -> None:
     server = start(*flags)
     assert server.exit_status() == 255
     assert server.stdout.startswith(f"Failed to start server. Error: {error}")
 
 
-def test_port_0_listens_on_the_unix_socket_alone(start: StartServer, half: str):
+def test_port_0_listens_on_the_unix_socket_alone(start: StartServer, half: str) -> None:
     server = start(half, "--port=0")
     server.wait_for_log("Running gRPC ModelServer at UNIX socket")
     stubs = Stubs(f"unix:{server.socket_path}")
@@ -98,13 +98,13 @@ def test_port_0_listens_on_the_unix_socket_alone(start: StartServer, half: str):
     assert refusal(server.stubs.prediction.Predict, predict_request("default", X), timeout=5).startswith("UNAVAILABLE")
 
 
-def test_rest_api_port_0_means_no_rest(start: StartServer, half: str):
+def test_rest_api_port_0_means_no_rest(start: StartServer, half: str) -> None:
     server = start(half, "--rest_api_port=0").wait_until_ready()
     with pytest.raises(ConnectionRefusedError):
         server.http("GET", "/v1/models/default")
 
 
-def test_rest_api_port_equal_to_port_is_skipped(start: StartServer, half: str):
+def test_rest_api_port_equal_to_port_is_skipped(start: StartServer, half: str) -> None:
     port = free_port()
     server = start(half, f"--port={port}", f"--rest_api_port={port}")
     server.wait_for_log("Running gRPC ModelServer at 0.0.0.0")
@@ -114,7 +114,7 @@ def test_rest_api_port_equal_to_port_is_skipped(start: StartServer, half: str):
     stubs.channel.close()
 
 
-def test_file_system_poll_wait_seconds_0_looks_once(start: StartServer, half: str, publish: Publish):
+def test_file_system_poll_wait_seconds_0_looks_once(start: StartServer, half: str, publish: Publish) -> None:
     server = start(half, "--file_system_poll_wait_seconds=0").wait_until_ready()
     publish("half_plus_2", "half", 2)
     with pytest.raises(subprocess.TimeoutExpired):
@@ -122,19 +122,19 @@ def test_file_system_poll_wait_seconds_0_looks_once(start: StartServer, half: st
     assert server.stubs.states("default") == [(1, "AVAILABLE")]
 
 
-def test_saved_model_tags_chooses_the_graph(start: StartServer, half: str):
+def test_saved_model_tags_chooses_the_graph(start: StartServer, half: str) -> None:
     server = start(half, "--saved_model_tags=serve,gpu", "--max_num_load_retries=0")
     assert server.exit_status() == 255
     assert "NOT_FOUND: Could not find meta graph def matching supplied tags: { gpu serve }" in server.stdout
 
 
-def test_enable_serialization_as_tensor_content(start: StartServer, half: str):
+def test_enable_serialization_as_tensor_content(start: StartServer, half: str) -> None:
     server = start(half, "--enable_serialization_as_tensor_content").wait_until_ready()
     reply = server.stubs.prediction.Predict(predict_request("default", X)).outputs["y"]
     assert (np.frombuffer(reply.tensor_content, np.float32).tolist(), list(reply.float_val)) == ([2.0], [])
 
 
-def test_tensorflow_session_config_file(start: StartServer, publish: Publish, tmp_path: Path):
+def test_tensorflow_session_config_file(start: StartServer, publish: Publish, tmp_path: Path) -> None:
     publish("spin", "spin", 1)
     config = tmp_path / "session.config"
     config.write_text("operation_timeout_in_ms: 300")
@@ -144,7 +144,7 @@ def test_tensorflow_session_config_file(start: StartServer, publish: Publish, tm
     assert refused.startswith("DEADLINE_EXCEEDED")
 
 
-def test_flags_that_change_no_answer_are_accepted(start: StartServer, half: str):
+def test_flags_that_change_no_answer_are_accepted(start: StartServer, half: str) -> None:
     flags = [
         "--flush_filesystem_caches=false",
         "--per_process_gpu_memory_fraction=0.5",
@@ -162,7 +162,7 @@ def test_flags_that_change_no_answer_are_accepted(start: StartServer, half: str)
     assert "unknown argument" not in server.stdout
 
 
-def test_grpc_channel_arguments_reach_grpc(start: StartServer, publish: Publish, tmp_path: Path):
+def test_grpc_channel_arguments_reach_grpc(start: StartServer, publish: Publish, tmp_path: Path) -> None:
     publish("spin", "spin", 1)
     arguments = "grpc.max_connection_age_ms=500,grpc.max_connection_age_grace_ms=1,grpc.some_text=a"
     server = start(f"--model_base_path={tmp_path / 'spin'}", f"--grpc_channel_arguments={arguments}")
@@ -172,7 +172,7 @@ def test_grpc_channel_arguments_reach_grpc(start: StartServer, publish: Publish,
     assert refused.startswith("UNAVAILABLE")
 
 
-def test_enable_grpc_healthcheck_service(start: StartServer, half: str):
+def test_enable_grpc_healthcheck_service(start: StartServer, half: str) -> None:
     server = start(half, "--enable_grpc_healthcheck_service").wait_until_ready()
     health = health_pb2_grpc.HealthStub(server.stubs.channel)
     for service in ("", "ModelService", "PredictionService"):
@@ -182,7 +182,7 @@ def test_enable_grpc_healthcheck_service(start: StartServer, half: str):
     assert refusal(health.Check, unknown).startswith("NOT_FOUND")
 
 
-def test_without_the_flag_there_is_no_health_service(start: StartServer, half: str):
+def test_without_the_flag_there_is_no_health_service(start: StartServer, half: str) -> None:
     server = start(half).wait_until_ready()
     health = health_pb2_grpc.HealthStub(server.stubs.channel)
     assert refusal(health.Check, health_pb2.HealthCheckRequest()).startswith("UNIMPLEMENTED")
@@ -211,7 +211,7 @@ def quoted(file: Path) -> str:
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 @pytest.mark.parametrize("verify", [False, True], ids=["any_client", "client_verify"])
-def test_ssl_config_file(start: StartServer, half: str, tmp_path: Path, verify: bool):
+def test_ssl_config_file(start: StartServer, half: str, tmp_path: Path, verify: bool) -> None:
     make_certificates(tmp_path)
     ca, key, certificate = (tmp_path / name for name in ("ca.pem", "client.key", "client.pem"))
     config = tmp_path / "ssl.config"

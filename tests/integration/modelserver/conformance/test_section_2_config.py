@@ -18,7 +18,7 @@ from tests.integration.modelserver.model_server_process import predict_request, 
 from tests.integration.modelserver.repository_files import HALF, copy_tree
 from tests.support.waiting import eventually
 
-X = {"x": np.float32([[2.0]])}
+X = {"x": np.array([[2.0]], np.float32)}
 Publish = Callable[[str, str, int], Path]
 
 
@@ -118,7 +118,7 @@ LABEL = 'version_labels {{ key: "{}" value: {} }}'
     ],
     ids=["unset_is_latest", "latest_0_is_1", "latest_2", "all", "specific_serves_those_that_exist", "specific_nothing"],
 )
-def test_versions_chosen(configured: Configured, policy: str, served: list[int]):
+def test_versions_chosen(configured: Configured, policy: str, served: list[int]) -> None:
     configured.reload(f'name: "half" {policy}')
 
     def serving() -> list[int]:
@@ -164,12 +164,12 @@ def test_versions_chosen(configured: Configured, policy: str, served: list[int])
         "unknown_platform",
     ],
 )
-def test_validation(configured: Configured, models: tuple[str, ...], error: str):
+def test_validation(configured: Configured, models: tuple[str, ...], error: str) -> None:
     assert configured.refusal(*models) == error
     assert configured.answering() == 3
 
 
-def test_a_new_model_that_failed_to_load_is_told_by_the_reload(configured: Configured):
+def test_a_new_model_that_failed_to_load_is_told_by_the_reload(configured: Configured) -> None:
     refused = configured.refusal(HALF, "broken")
     assert refused.startswith(
         "UNKNOWN: 1 model(s) did not become available: {{{name: broken version: 1} due to error: NOT_FOUND: "
@@ -177,7 +177,7 @@ def test_a_new_model_that_failed_to_load_is_told_by_the_reload(configured: Confi
     assert configured.answering() == 3
 
 
-def test_a_model_that_failed_to_load_ends_the_first_start(own: Callable[..., Configured]):
+def test_a_model_that_failed_to_load_ends_the_first_start(own: Callable[..., Configured]) -> None:
     server = own(HALF, "broken", ready=False).server
     assert server.exit_status() == 255
     assert server.stdout.startswith(
@@ -186,21 +186,21 @@ def test_a_model_that_failed_to_load_ends_the_first_start(own: Callable[..., Con
 
 
 @pytest.mark.parametrize("text", ["", "custom_model_config { type_url: 'x' }"], ids=["not_set", "custom"])
-def test_reload_takes_a_model_config_list_only(configured: Configured, text: str):
+def test_reload_takes_a_model_config_list_only(configured: Configured, text: str) -> None:
     assert refusal(configured.server.stubs.reload, text) == (
         "INVALID_ARGUMENT: ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList "
         "is currently supported"
     )
 
 
-def test_a_refused_label_leaves_the_new_config_for_later_comparisons(configured: Configured):
+def test_a_refused_label_leaves_the_new_config_for_later_comparisons(configured: Configured) -> None:
     # `empty` would be waited for, but the refused configuration has made it known.
     models = (f"{HALF} {LABEL.format('next', 9)}", "empty")
     assert "Request to assign label to version 9" in configured.refusal(*models)
     configured.reload(HALF, "empty", timeout=30)
 
 
-def test_labels_are_replaced_as_a_whole_and_may_share_a_version(configured: Configured):
+def test_labels_are_replaced_as_a_whole_and_may_share_a_version(configured: Configured) -> None:
     configured.reload(f"{HALF} {LABEL.format('stable', 1)} {LABEL.format('canary', 2)} {LABEL.format('newest', 2)}")
     assert [configured.answering(label=label) for label in ("stable", "canary", "newest")] == [1, 2, 2]
     configured.reload(f"{HALF} {LABEL.format('stable', 2)}")
@@ -209,7 +209,7 @@ def test_labels_are_replaced_as_a_whole_and_may_share_a_version(configured: Conf
     assert refused == "INVALID_ARGUMENT: Unrecognized servable version label: canary"
 
 
-def test_labels_are_checked_before_loading(configured: Configured):
+def test_labels_are_checked_before_loading(configured: Configured) -> None:
     latest = 'name: "half" model_version_policy { specific { versions: 1 } }'
     configured.reload(latest)
     configured.eventually("half", (3, "END"), (2, "END"), (1, "AVAILABLE"))
@@ -222,7 +222,7 @@ def test_labels_are_checked_before_loading(configured: Configured):
     assert configured.answering(label="canary") == 2
 
 
-def test_labels_in_the_first_config_file_end_the_start(own: Callable[..., Configured]):
+def test_labels_in_the_first_config_file_end_the_start(own: Callable[..., Configured]) -> None:
     server = own(f"{HALF} {LABEL.format('stable', 1)}", ready=False).server
     assert server.exit_status() == 255
     assert server.stdout == (
@@ -231,7 +231,7 @@ def test_labels_in_the_first_config_file_end_the_start(own: Callable[..., Config
     )
 
 
-def test_allow_version_labels_for_unavailable_models(own: Callable[..., Configured]):
+def test_allow_version_labels_for_unavailable_models(own: Callable[..., Configured]) -> None:
     flags = ("--allow_version_labels_for_unavailable_models",)
     configured = own(f"{HALF} {LABEL.format('stable', 1)} {LABEL.format('next', 9)}", flags=flags)
     configured.eventually("half", (3, "AVAILABLE"), (2, "AVAILABLE"), (1, "AVAILABLE"))
@@ -242,7 +242,7 @@ def test_allow_version_labels_for_unavailable_models(own: Callable[..., Configur
     assert moved.startswith("FAILED_PRECONDITION: Request to assign label to version 8 of model half")
 
 
-def test_reload_replaces_the_list_and_answers_ok(configured: Configured):
+def test_reload_replaces_the_list_and_answers_ok(configured: Configured) -> None:
     response = configured.reload("other")
     assert (response.HasField("status"), response.status.error_code) == (True, 0)
     assert configured.answering("other") == 1
@@ -251,13 +251,13 @@ def test_reload_replaces_the_list_and_answers_ok(configured: Configured):
     assert refused == "NOT_FOUND: Servable not found for request: Latest(half)"
 
 
-def test_reload_waits_for_a_new_model_without_versions(own: Callable[..., Configured]):
+def test_reload_waits_for_a_new_model_without_versions(own: Callable[..., Configured]) -> None:
     configured = own(HALF)
     refused = refusal(configured.reload, HALF, "empty", timeout=3)
     assert refused.startswith("DEADLINE_EXCEEDED")
 
 
-def test_reload_does_not_wait_for_new_versions_of_a_known_model(configured: Configured):
+def test_reload_does_not_wait_for_new_versions_of_a_known_model(configured: Configured) -> None:
     configured.reload('name: "half" model_version_policy { specific { versions: 1 } }')
     configured.eventually("half", (3, "END"), (2, "END"), (1, "AVAILABLE"))
     wanted = 'name: "half" model_version_policy { specific { versions: 1 versions: 9 } }'
@@ -267,7 +267,7 @@ def test_reload_does_not_wait_for_new_versions_of_a_known_model(configured: Conf
 
 def test_model_config_file_poll_wait_seconds_applies_the_file_again_and_only_logs_errors(
     own: Callable[..., Configured],
-):
+) -> None:
     configured = own(HALF, flags=("--model_config_file_poll_wait_seconds=1",))
     configured.reload(HALF, "other")
     # The file on disk was not rewritten; its next reading takes the model away again.
@@ -285,7 +285,7 @@ def test_model_config_file_poll_wait_seconds_applies_the_file_again_and_only_log
     configured.eventually("other", (1, "AVAILABLE"))
 
 
-def test_a_new_version_loads_before_the_old_one_is_unloaded(own: Callable[..., Configured]):
+def test_a_new_version_loads_before_the_old_one_is_unloaded(own: Callable[..., Configured]) -> None:
     configured = own("other", flags=("--file_system_poll_wait_seconds=1",))
     stop = threading.Event()
 
@@ -305,7 +305,7 @@ def test_a_new_version_loads_before_the_old_one_is_unloaded(own: Callable[..., C
     assert configured.answering("other") == 2
 
 
-def test_an_unload_waits_for_requests_in_flight(start: StartServer, publish: Publish, tmp_path: Path):
+def test_an_unload_waits_for_requests_in_flight(start: StartServer, publish: Publish, tmp_path: Path) -> None:
     for version in (1, 2):
         publish("spin", "spin", version)
     config = tmp_path / "models.config"

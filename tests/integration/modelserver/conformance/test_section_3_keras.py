@@ -76,7 +76,7 @@ def _inputs(server: ServerUnderTest, name: str) -> list[str]:
     return list(reply["metadata"]["signature_def"]["signature_def"]["serving_default"]["inputs"])
 
 
-def test_3_5_keras_models_as_they_were_written(start: StartServer, repository_of_keras: Path, tmp_path: Path):
+def test_3_5_keras_models_as_they_were_written(start: StartServer, repository_of_keras: Path, tmp_path: Path) -> None:
     config = tmp_path / "models.config"
     config.write_text(config_list(repository_of_keras, *(save.__name__ for save in (*SERVED, *NOT_SERVED))))
     server = start(f"--model_config_file={config}").wait_until_ready()

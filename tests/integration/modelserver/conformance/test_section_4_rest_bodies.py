@@ -3,44 +3,47 @@
 import base64
 import json
 import math
+from typing import Any
 
 import pytest
 
+from tests.integration.modelserver.conformance.server_under_test import ServerUnderTest
 
-def post(server, body, path="values:predict"):
+
+def post(server: Any, body: Any, path: Any = "values:predict") -> Any:
     return server.http("POST", f"/v1/models/{path}", body)
 
 
-def predict(server, signature, **body):
+def predict(server: Any, signature: Any, **body: Any) -> Any:
     return post(server, {"signature_name": signature, **body})
 
 
-def refused(reply):
+def refused(reply: Any) -> Any:
     return f"{reply.status} {reply.error}"
 
 
-def failed(index, key, text):
+def failed(index: Any, key: Any, text: Any) -> Any:
     shown = f" key: {key}" if key else ""
     return f"400 Failed to process element: {index}{shown} of 'instances' list. Error: INVALID_ARGUMENT: {text}"
 
 
-def test_4_row_form_with_one_input_and_one_output_is_lists(server):
+def test_4_row_form_with_one_input_and_one_output_is_lists(server: ServerUnderTest) -> None:
     reply = predict(server, "float32", instances=[[1, 2.5], [0.1, 9000000]])
     assert reply.body == b'{\n    "predictions": [[1.0, 2.5], [0.1, 9e+06]\n    ]\n}'
     assert predict(server, "float32", instances=[1.0, 2.0]).json == {"predictions": [1, 2]}
 
 
-def test_4_row_form_with_several_inputs_and_outputs_is_objects(server):
+def test_4_row_form_with_several_inputs_and_outputs_is_objects(server: ServerUnderTest) -> None:
     rows = [{"a": [1, 2.5], "b": "x"}, {"b": {"b64": "aGk="}, "a": [3, 4]}]
     expected = {"predictions": [{"b": "x", "sum": 3.5}, {"b": "hi", "sum": 7}]}
     assert predict(server, "pair", instances=rows).json == expected
 
 
-def test_4_row_form_takes_objects_for_one_input_too(server):
+def test_4_row_form_takes_objects_for_one_input_too(server: ServerUnderTest) -> None:
     assert predict(server, "float32", instances=[{"v": [1]}, {"v": [2]}]).json == {"predictions": [[1], [2]]}
 
 
-def test_4_column_form_takes_a_value_a_list_or_an_object(server):
+def test_4_column_form_takes_a_value_a_list_or_an_object(server: ServerUnderTest) -> None:
     assert predict(server, "float32", inputs=1.5).json == {"outputs": 1.5}
     assert predict(server, "float32", inputs=[[1, 2]]).json == {"outputs": [[1, 2]]}
     assert predict(server, "float32", inputs={"v": [1], "surplus": "ignored"}).json == {"outputs": [1]}
@@ -48,14 +51,14 @@ def test_4_column_form_takes_a_value_a_list_or_an_object(server):
     assert predict(server, "pair", inputs=columns).json == {"outputs": {"b": ["x"], "sum": [3.5]}}
 
 
-def test_4_column_form_is_printed_a_value_a_line(server):
+def test_4_column_form_is_printed_a_value_a_line(server: ServerUnderTest) -> None:
     reply = predict(server, "float32", inputs=[[1], [2]])
     assert reply.body == (
         b'{\n    "outputs": [\n        [\n            1.0\n        ],\n        [\n            2.0\n        ]\n    ]\n}'
     )
 
 
-def test_4_the_default_signature_needs_no_name(server):
+def test_4_the_default_signature_needs_no_name(server: ServerUnderTest) -> None:
     assert post(server, {"instances": [[1.0]]}, "half:predict").json == {"predictions": [[2.5]]}
 
 
@@ -75,18 +78,18 @@ def test_4_the_default_signature_needs_no_name(server):
         ("string", '["", "zw\\u00f6lf", {"b64": "aGk="}]', '["", "zwölf", "hi"]'),
     ],
 )
-def test_4_types(server, dtype, sent, returned):
+def test_4_types(server: ServerUnderTest, dtype: Any, sent: Any, returned: Any) -> None:
     reply = post(server, f'{{"signature_name": "{dtype}", "instances": {sent}}}')
     assert reply.body.decode() == f'{{\n    "predictions": {returned[:-1]}\n    ]\n}}'
 
 
 @pytest.mark.parametrize("dtype", ["float16", "uint16"])
-def test_4_other_types_are_unimplemented(server, dtype):
+def test_4_other_types_are_unimplemented(server: ServerUnderTest, dtype: Any) -> None:
     name = {"float16": "half", "uint16": "uint16"}[dtype]
     assert refused(predict(server, dtype, inputs=[1])) == f"501 Conversion of JSON Value: 1 to type: {name}"
 
 
-def test_4_other_types_cannot_be_written(server):
+def test_4_other_types_cannot_be_written(server: ServerUnderTest) -> None:
     assert refused(predict(server, "to_half", inputs=[1])) == "400 Failed to write JSON value for tensor type: half"
 
 
@@ -103,16 +106,16 @@ def test_4_other_types_cannot_be_written(server):
         ("-0.0", "-0.0"),
     ],
 )
-def test_4_floats_have_six_digits_if_they_are_enough(server, value, shown):
+def test_4_floats_have_six_digits_if_they_are_enough(server: ServerUnderTest, value: Any, shown: Any) -> None:
     reply = post(server, f'{{"signature_name": "float32", "inputs": {value}}}')
     assert reply.body.decode() == f'{{\n    "outputs": {shown}\n}}'
 
 
-def test_4_doubles_have_seventeen_digits_if_six_are_not_enough(server):
+def test_4_doubles_have_seventeen_digits_if_six_are_not_enough(server: ServerUnderTest) -> None:
     assert predict(server, "float64", inputs=math.pi).body == b'{\n    "outputs": 3.1415926535897931\n}'
 
 
-def test_4_outputs_called_bytes_are_b64_objects(server):
+def test_4_outputs_called_bytes_are_b64_objects(server: ServerUnderTest) -> None:
     secret = b"\xff\x80\xfe"
     row = {"b64": base64.b64encode(secret).decode()}
     reply = post(server, {"signature_name": "texts", "instances": [{"b64": "aGk="}]})
@@ -121,35 +124,35 @@ def test_4_outputs_called_bytes_are_b64_objects(server):
     assert secret in predict(server, "string", instances=[row]).body
 
 
-def test_4_web_safe_base64_is_refused(server):
+def test_4_web_safe_base64_is_refused(server: ServerUnderTest) -> None:
     reply = predict(server, "string", inputs={"b64": "_-8="})
     assert refused(reply) == "400 Unable to base64 decode"
 
 
-def test_4_b64_is_for_strings_only(server):
+def test_4_b64_is_for_strings_only(server: ServerUnderTest) -> None:
     reply = predict(server, "float32", inputs=[{"b64": "aGk="}])
     assert reply.status == 400
     assert reply.error.endswith("Type: Object is not of expected type: float")
 
 
-def test_4_bytes_after_the_object_are_ignored(server):
+def test_4_bytes_after_the_object_are_ignored(server: ServerUnderTest) -> None:
     body = '{"signature_name": "float32", "inputs": 1} and more'
     assert post(server, body).json == {"outputs": 1}
 
 
-def test_4_of_duplicate_keys_the_first_counts(server):
+def test_4_of_duplicate_keys_the_first_counts(server: ServerUnderTest) -> None:
     body = '{"inputs": 1, "signature_name": "float32", "inputs": 2}'
     assert post(server, body).json == {"outputs": 1}
 
 
-def test_4_every_output_needs_the_same_first_dimension(server):
+def test_4_every_output_needs_the_same_first_dimension(server: ServerUnderTest) -> None:
     assert refused(predict(server, "sizes", instances=[1.0, 2.0])) == (
         "400 Tensor name: first has inconsistent batch size: 1 expecting: 2"
     )
     assert predict(server, "sizes", inputs=[1.0, 2.0]).json == {"outputs": {"all": [1, 2], "first": [1]}}
 
 
-def test_4_a_scalar_output_has_no_rows(server):
+def test_4_a_scalar_output_has_no_rows(server: ServerUnderTest) -> None:
     assert refused(predict(server, "scalar", instances=[1.0])) == ("400 Tensor name: total has no shape information ")
     assert predict(server, "scalar", inputs=[1.0, 2.0]).json == {"outputs": 3}
 
@@ -174,7 +177,7 @@ PARSE_ERRORS = {
 
 
 @pytest.mark.parametrize(("body", "expected"), PARSE_ERRORS.items())
-def test_4_parse_errors(server, body, expected):
+def test_4_parse_errors(server: ServerUnderTest, body: Any, expected: Any) -> None:
     assert refused(post(server, body)) == f"400 JSON Parse error: {expected}"
 
 
@@ -206,12 +209,12 @@ DOCUMENT = "JSON Value: {document} "
         ),
     ],
 )
-def test_4_documents_of_another_form(server, body, expected):
+def test_4_documents_of_another_form(server: ServerUnderTest, body: Any, expected: Any) -> None:
     shown = json.dumps(json.loads(body), indent=4)
     assert refused(post(server, body)) == f"400 {expected.format(document=shown)}"
 
 
-def test_4_a_shown_value_is_cut_at_256_bytes(server):
+def test_4_a_shown_value_is_cut_at_256_bytes(server: ServerUnderTest) -> None:
     reply = post(server, json.dumps(["x" * 400]))
     cut = json.dumps(["x" * 400], indent=4)[:256]
     assert refused(reply) == f"400 JSON Value: {cut} Is not object"
@@ -241,7 +244,7 @@ def test_4_a_shown_value_is_cut_at_256_bytes(server):
         ("float32", [1e39], "Cannot convert JSON value: 1e+39 to float without loss of precision."),
     ],
 )
-def test_4_columns_that_cannot_be_read(server, signature, inputs, expected):
+def test_4_columns_that_cannot_be_read(server: ServerUnderTest, signature: Any, inputs: Any, expected: Any) -> None:
     assert refused(predict(server, signature, inputs=inputs)) == f"400 {expected}"
 
 
@@ -279,33 +282,33 @@ def test_4_columns_that_cannot_be_read(server, signature, inputs, expected):
         ),
     ],
 )
-def test_4_rows_that_cannot_be_read(server, signature, rows, expected):
+def test_4_rows_that_cannot_be_read(server: ServerUnderTest, signature: Any, rows: Any, expected: Any) -> None:
     assert refused(predict(server, signature, instances=rows)) == expected
 
 
-def test_4_the_runs_own_errors_come_through(server):
+def test_4_the_runs_own_errors_come_through(server: ServerUnderTest) -> None:
     reply = post(server, {"signature_name": "add", "inputs": {"a": [1, 2], "b": [1, 2, 3]}}, "half:predict")
     assert refused(reply).startswith("400 Incompatible shapes: [2] vs. [3]")
 
 
-def test_4_classify_replies_with_results(server):
+def test_4_classify_replies_with_results(server: ServerUnderTest) -> None:
     body = {"signature_name": "classify", "examples": [{"x": 0.25}, {"x": [1.0]}]}
     reply = post(server, body, "examples:classify")
     assert reply.json == {"results": [[["small", 0.75], ["large", 0.25]], [["small", 0.0], ["large", 1.0]]]}
     assert reply.body.startswith(b'{\n    "results": [[["small", 0.75], ["large", 0.25]], [[')
 
 
-def test_4_regress_replies_with_results(server):
+def test_4_regress_replies_with_results(server: ServerUnderTest) -> None:
     body = {"signature_name": "regress", "examples": [{"x": 0.25}, {"x": 1.0}]}
     assert post(server, body, "examples:regress").body == b'{\n    "results": [2.5, 10.0]\n}'
 
 
-def test_4_a_context_is_part_of_every_example(server):
+def test_4_a_context_is_part_of_every_example(server: ServerUnderTest) -> None:
     body = {"signature_name": "regress", "context": {"x": 0.5}, "examples": [{"other": "text"}, {"other": {"b64": ""}}]}
     assert post(server, body, "examples:regress").json == {"results": [5, 5]}
 
 
-def test_4_an_integer_makes_an_int64_feature(server):
+def test_4_an_integer_makes_an_int64_feature(server: ServerUnderTest) -> None:
     reply = post(server, {"signature_name": "regress", "examples": [{"x": 2}]}, "examples:regress")
     assert reply.status == 400
     assert "Data type: int64 but expected type: float" in reply.error
@@ -324,7 +327,7 @@ def test_4_an_integer_makes_an_int64_feature(server):
         ([{"x": 1e39}], "Cannot convert JSON value: 1e+39 to float without loss of precision."),
     ],
 )
-def test_4_examples_that_cannot_be_read(server, examples, expected):
+def test_4_examples_that_cannot_be_read(server: ServerUnderTest, examples: Any, expected: Any) -> None:
     reply = post(server, {"signature_name": "regress", "examples": examples}, "examples:regress")
     assert refused(reply) == f"400 {expected}"
 
@@ -339,17 +342,17 @@ def test_4_examples_that_cannot_be_read(server, examples, expected):
     ],
     ids=["missing", "no list", "empty"],
 )
-def test_4_missing_examples(server, verb, body, expected):
+def test_4_missing_examples(server: ServerUnderTest, verb: Any, body: Any, expected: Any) -> None:
     reply = post(server, body, f"examples:{verb}")
     assert refused(reply) == f"400 JSON Value: {json.dumps(body, indent=4)} {expected}"
 
 
-def test_4_unknown_signature_of_classify_has_the_text_of_grpc(server):
+def test_4_unknown_signature_of_classify_has_the_text_of_grpc(server: ServerUnderTest) -> None:
     reply = post(server, {"signature_name": "S", "examples": [{"x": 1.0}]}, "examples:classify")
     assert refused(reply) == "400 No signature was found with the name: S"
 
 
-def test_4_status_json(server):
+def test_4_status_json(server: ServerUnderTest) -> None:
     reply = server.http("GET", "/v1/models/examples")
     assert reply.body.decode() == (
         '{\n "model_version_status": [\n  {\n   "version": "1",\n   "state": "AVAILABLE",\n   "status": {\n'
@@ -357,8 +360,8 @@ def test_4_status_json(server):
     )
 
 
-def test_4_status_of_a_version_or_a_label(server):
-    def versions(path):
+def test_4_status_of_a_version_or_a_label(server: ServerUnderTest) -> None:
+    def versions(path: Any) -> Any:
         return [status["version"] for status in server.http("GET", path).json["model_version_status"]]
 
     assert versions("/v1/models/half") == ["2", "1"]
@@ -368,7 +371,7 @@ def test_4_status_of_a_version_or_a_label(server):
     assert refused(reply) == "404 Could not find version 9 of model half"
 
 
-def test_4_metadata_json_prints_every_default(server):
+def test_4_metadata_json_prints_every_default(server: ServerUnderTest) -> None:
     reply = server.http("GET", "/v1/models/half/versions/1/metadata").json
     assert reply["model_spec"] == {"name": "half", "signature_name": "", "version": "1"}
     signature = reply["metadata"]["signature_def"]["signature_def"]["serving_default"]
@@ -378,6 +381,6 @@ def test_4_metadata_json_prints_every_default(server):
     assert signature["defaults"] == {}
 
 
-def test_4_metadata_of_what_is_not_there(server):
+def test_4_metadata_of_what_is_not_there(server: ServerUnderTest) -> None:
     reply = server.http("GET", "/v1/models/nope/metadata")
     assert refused(reply) == "404 Servable not found for request: Latest(nope)"

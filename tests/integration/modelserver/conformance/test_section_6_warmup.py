@@ -1,8 +1,9 @@
 """Section 6: the requests in assets.extra/tf_serving_warmup_requests."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,45 +75,45 @@ def runs(server: ServerUnderTest, name: str) -> int:
 
 def add(n: int, signature: str = "", name: str = "") -> bytes:
     log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.CopyFrom(predict_request(name, {"n": np.int32([n])}, signature=signature))
+    log.predict_log.request.CopyFrom(predict_request(name, {"n": np.array([n], np.int32)}, signature=signature))
     return log.SerializeToString()
 
 
-def test_6_on_by_default_and_run_before_the_version_is_available(reloadable, counting):
+def test_6_on_by_default_and_run_before_the_version_is_available(reloadable: ServerUnderTest, counting: Path) -> None:
     tiny_models.write_warmup(counting, [add(1), add(10)])
     load(reloadable, counting)
     assert runs(reloadable, counting.parent.name) == 11
 
 
-def test_6_an_absent_file_is_fine(reloadable, counting):
+def test_6_an_absent_file_is_fine(reloadable: ServerUnderTest, counting: Path) -> None:
     load(reloadable, counting)
     assert runs(reloadable, counting.parent.name) == 0
 
 
-def test_6_can_be_switched_off(start: StartServer, counting):
+def test_6_can_be_switched_off(start: StartServer, counting: Path) -> None:
     tiny_models.write_warmup(counting, [add(1)])
     server = start("--model_name=counting", f"--model_base_path={counting.parent}", "--enable_model_warmup=false")
     assert runs(server.wait_until_ready(), "counting") == 0
 
 
-def test_6_each_record_runs_num_request_iterations_times(start: StartServer, counting):
+def test_6_each_record_runs_num_request_iterations_times(start: StartServer, counting: Path) -> None:
     tiny_models.write_warmup(counting, [add(1), add(10)])
     flags = ["--model_name=counting", f"--model_base_path={counting.parent}", "--num_request_iterations_for_warmup=3"]
     assert runs(start(*flags).wait_until_ready(), "counting") == 33
 
 
-def test_6_the_records_model_is_not_looked_at_and_its_signature_is(reloadable, counting):
+def test_6_the_records_model_is_not_looked_at_and_its_signature_is(reloadable: ServerUnderTest, counting: Path) -> None:
     tiny_models.write_warmup(counting, [add(1, name="another")])
     load(reloadable, counting)
     assert runs(reloadable, counting.parent.name) == 1
 
 
-def test_6_the_records_signature_is_looked_at(reloadable, counting):
+def test_6_the_records_signature_is_looked_at(reloadable: ServerUnderTest, counting: Path) -> None:
     tiny_models.write_warmup(counting, [add(1, signature="S")])
     assert load_refused(reloadable, counting) == 'FAILED_PRECONDITION: Serving signature key "S" not found.'
 
 
-def test_6_every_kind_of_request_is_run(reloadable, shared):
+def test_6_every_kind_of_request_is_run(reloadable: ServerUnderTest, shared: Path) -> None:
     logs = [prediction_log_pb2.PredictionLog() for _ in range(4)]
     examples = np.array([classification_request("", 1).input.example_list.examples[0].SerializeToString()], object)
     logs[0].predict_log.request.CopyFrom(predict_request("", {"inputs": examples}, signature="classify"))
@@ -127,7 +128,9 @@ def test_6_every_kind_of_request_is_run(reloadable, shared):
 
 
 @pytest.mark.parametrize(("kind", "field"), [("session_run_log", 5), ("predict_streamed_log", 7)])
-def test_6_streamed_and_session_run_records_are_unimplemented(reloadable, counting, kind, field):
+def test_6_streamed_and_session_run_records_are_unimplemented(
+    reloadable: ServerUnderTest, counting: Path, kind: Any, field: Any
+) -> None:
     log = prediction_log_pb2.PredictionLog()
     getattr(log, kind).SetInParent()
     tiny_models.write_warmup(counting, [log.SerializeToString()])
@@ -135,7 +138,7 @@ def test_6_streamed_and_session_run_records_are_unimplemented(reloadable, counti
 
 
 @pytest.mark.parametrize("kind", ["classify_log", "regress_log", "multi_inference_log"])
-def test_6_any_failing_record_fails_the_load(reloadable, shared, kind):
+def test_6_any_failing_record_fails_the_load(reloadable: ServerUnderTest, shared: Path, kind: Any) -> None:
     request = {
         "classify_log": classification_request("classify"),
         "regress_log": regression_request("regress"),
@@ -147,7 +150,7 @@ def test_6_any_failing_record_fails_the_load(reloadable, shared, kind):
     assert load_refused(reloadable, shared) == "INVALID_ARGUMENT: Input is empty."
 
 
-def test_6_a_failing_load_is_retried(start: StartServer, counting):
+def test_6_a_failing_load_is_retried(start: StartServer, counting: Path) -> None:
     tiny_models.write_warmup(counting, [add(1, signature="S")])
     flags = ["--max_num_load_retries=2", "--load_retry_interval_micros=0"]
     server = start(f"--model_base_path={counting.parent}", *flags)
@@ -157,24 +160,24 @@ def test_6_a_failing_load_is_retried(start: StartServer, counting):
         assert server.stderr.count("failed: FAILED_PRECONDITION: Serving signature key") == 3
 
 
-def test_6_more_than_1000_records(reloadable, counting):
+def test_6_more_than_1000_records(reloadable: ServerUnderTest, counting: Path) -> None:
     tiny_models.write_warmup(counting, [add(1)] * 1001)
     expected = f"INVALID_ARGUMENT: Number of warmup records exceeds the maximum (1000) at {counting / WARMUP_FILE}"
     assert load_refused(reloadable, counting) == expected
 
 
-def test_6_1000_records_are_not_too_many(reloadable, counting):
+def test_6_1000_records_are_not_too_many(reloadable: ServerUnderTest, counting: Path) -> None:
     tiny_models.write_warmup(counting, [add(1)] * 1000)
     load(reloadable, counting)
     assert runs(reloadable, counting.parent.name) == 1000
 
 
-def test_6_unparsable_record(reloadable, counting):
+def test_6_unparsable_record(reloadable: ServerUnderTest, counting: Path) -> None:
     tiny_models.write_warmup(counting, [b"\xff\xff"])
     assert load_refused(reloadable, counting).startswith("INVALID_ARGUMENT: Failed to parse warmup record: ")
 
 
-def test_6_no_tfrecord_file(reloadable, counting):
+def test_6_no_tfrecord_file(reloadable: ServerUnderTest, counting: Path) -> None:
     path = counting / WARMUP_FILE
     path.parent.mkdir()
     path.write_bytes(b"these bytes are no TFRecord file")
@@ -183,7 +186,9 @@ def test_6_no_tfrecord_file(reloadable, counting):
     assert refused.endswith(". Please verify your warmup data is in TFRecord format.")
 
 
-def test_6_records_run_on_the_batched_session(start: StartServer, saved_models, publish, tmp_path):
+def test_6_records_run_on_the_batched_session(
+    start: StartServer, saved_models: Path, publish: Callable[[str, str, int], Path], tmp_path: Path
+) -> None:
     version = publish("half_plus_1", "half", 1)
     tiny_models.write_warmup(version, [tiny_models.predict_record("x", np.ones([2, 1], np.float32))])
     parameters = tmp_path / "batching.config"
@@ -194,7 +199,7 @@ def test_6_records_run_on_the_batched_session(start: StartServer, saved_models, 
     assert "Task size 2 is larger than maximum input batch size 1" in server.stdout
 
 
-def test_6_metrics_of_warmup(reloadable, counting):
+def test_6_metrics_of_warmup(reloadable: ServerUnderTest, counting: Path) -> None:
     tiny_models.write_warmup(counting, [add(1), add(1)])
     load(reloadable, counting)
     page = reloadable.http("GET", "/monitoring/prometheus/metrics").body.decode()

@@ -1,7 +1,9 @@
 """Section 7: the metrics page on the REST port, its names, labels, buckets, and what is counted."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ LATENCY_LIMITS = (
     "10 18 32.4 58.32 104.976 188.957 340.122 612.22 1102 1983.59 3570.47 6426.84 11568.3 20823 37481.3 67466.4 "
     "121440 218591 393464 708235 1.27482e+06"
 )
-X = {"x": np.float32([[1.0], [2.0]])}
+X = {"x": np.array([[1.0], [2.0]], np.float32)}
 
 
 def page(server: ServerUnderTest) -> str:
@@ -40,7 +42,7 @@ def limits(server: ServerUnderTest, metric: str, labels: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def used(program: Program, conformance_config, monitoring_config) -> Iterator[ServerUnderTest]:
+def used(program: Program, conformance_config: Path, monitoring_config: Path) -> Iterator[ServerUnderTest]:
     """A server after a known set of requests."""
     flags = [f"--model_config_file={conformance_config}", f"--monitoring_config_file={monitoring_config}"]
     with ServerUnderTest(program, *flags) as server:
@@ -68,7 +70,7 @@ def used(program: Program, conformance_config, monitoring_config) -> Iterator[Se
         yield server
 
 
-def test_7_off_without_monitoring_config_file(start: StartServer, conformance_config):
+def test_7_off_without_monitoring_config_file(start: StartServer, conformance_config: Path) -> None:
     server = start(f"--model_config_file={conformance_config}").wait_until_ready()
     assert server.http("GET", PATH).status == 404
 
@@ -84,8 +86,14 @@ def test_7_off_without_monitoring_config_file(start: StartServer, conformance_co
     ids=["default path", "own path", "not enabled", "empty"],
 )
 def test_7_monitoring_config_enables_it_and_may_name_the_path(
-    start: StartServer, saved_models, publish, tmp_path, config, path, status
-):
+    start: StartServer,
+    saved_models: Path,
+    publish: Callable[[str, str, int], Path],
+    tmp_path: Path,
+    config: Any,
+    path: Any,
+    status: Any,
+) -> None:
     version = publish("half_plus_1", "half", 1)
     (tmp_path / "monitoring.config").write_text(config)
     monitoring = f"--monitoring_config_file={tmp_path / 'monitoring.config'}"
@@ -93,13 +101,15 @@ def test_7_monitoring_config_enables_it_and_may_name_the_path(
     assert server.http("GET", path).status == status
 
 
-def test_7_only_effective_with_rest(start: StartServer, saved_models, publish, tmp_path):
+def test_7_only_effective_with_rest(
+    start: StartServer, saved_models: Path, publish: Callable[[str, str, int], Path], tmp_path: Path
+) -> None:
     version = publish("half_plus_1", "half", 1)
     server = start(f"--model_base_path={version.parent}", "--monitoring_config_file=/nowhere", "--rest_api_port=0")
     assert server.wait_until_ready().stubs.states("default") == [(1, "AVAILABLE")]
 
 
-def test_7_the_page_is_plain_text_with_types_and_no_help(used):
+def test_7_the_page_is_plain_text_with_types_and_no_help(used: ServerUnderTest) -> None:
     reply = used.http("GET", PATH)
     assert reply.headers["Content-Type"] == "text/plain"
     lines = reply.body.decode().splitlines()
@@ -109,7 +119,7 @@ def test_7_the_page_is_plain_text_with_types_and_no_help(used):
     )
 
 
-def test_7_a_query_string_is_an_unexpected_path(used):
+def test_7_a_query_string_is_an_unexpected_path(used: ServerUnderTest) -> None:
     reply = used.http("GET", f"{PATH}?x=1")
     assert (reply.status, reply.body.decode()) == (400, f"Unexpected path: {PATH}?x=1. Should be {PATH}")
 
@@ -133,11 +143,11 @@ TYPES = {
 
 
 @pytest.mark.parametrize(("name", "kind"), TYPES.items())
-def test_7_names_and_types(used, name, kind):
+def test_7_names_and_types(used: ServerUnderTest, name: Any, kind: Any) -> None:
     assert page(used).count(f"# TYPE {PREFIX}{name} {kind}\n") == 1
 
 
-def test_7_request_count(used):
+def test_7_request_count(used: ServerUnderTest) -> None:
     assert samples(used, f"{PREFIX}request_count") == {
         'model_name="half",status="OK"': 3 + 3,
         'model_name="half",status="FAILED_PRECONDITION"': 1,
@@ -150,7 +160,7 @@ def test_7_request_count(used):
     }
 
 
-def test_7_request_latency_of_successes_by_api_and_entrypoint(used):
+def test_7_request_latency_of_successes_by_api_and_entrypoint(used: ServerUnderTest) -> None:
     assert samples(used, f"{PREFIX}request_latency_count") == {
         'model_name="half",API="Predict",entrypoint="GRPC"': 3,
         'model_name="examples",API="Classify",entrypoint="GRPC"': 1,
@@ -164,7 +174,7 @@ def test_7_request_latency_of_successes_by_api_and_entrypoint(used):
     assert all(10 < total < 60e6 for total in sums.values()), "microseconds"
 
 
-def test_7_latency_buckets(used):
+def test_7_latency_buckets(used: ServerUnderTest) -> None:
     for metric, labels in (
         ("request_latency", 'model_name="half",API="Predict",entrypoint="GRPC"'),
         ("runtime_latency", 'model_name="half",API="Predict",runtime="TF1"'),
@@ -175,7 +185,7 @@ def test_7_latency_buckets(used):
         assert found[-2:] == ["1.47476e+09", "+Inf"]
 
 
-def test_7_buckets_are_cumulative_up_to_the_count(used):
+def test_7_buckets_are_cumulative_up_to_the_count(used: ServerUnderTest) -> None:
     labels = 'model_name="half",API="Predict",entrypoint="GRPC"'
     buckets = samples(used, f"{PREFIX}request_latency_bucket")
     counts = [count for key, count in buckets.items() if key.startswith(labels)]
@@ -183,7 +193,7 @@ def test_7_buckets_are_cumulative_up_to_the_count(used):
     assert counts[-1] == 3
 
 
-def test_7_runtime_latency(used):
+def test_7_runtime_latency(used: ServerUnderTest) -> None:
     assert samples(used, f"{PREFIX}runtime_latency_count") == {
         'model_name="half",API="Predict",runtime="TF1"': 4,
         'model_name="examples",API="Classify",runtime="TF1"': 1,
@@ -193,14 +203,16 @@ def test_7_runtime_latency(used):
     }
 
 
-def test_7_request_example_counts(used):
+def test_7_request_example_counts(used: ServerUnderTest) -> None:
     assert samples(used, f"{PREFIX}request_example_count_total") == {'model="examples"': 2 + 3, 'model="shared"': 3}
     assert samples(used, f"{PREFIX}request_example_counts_count") == {'model="examples"': 2, 'model="shared"': 3}
     found = limits(used, f"{PREFIX}request_example_counts", 'model="examples"')
     assert found == [*(str(2**power) for power in range(15)), "+Inf"]
 
 
-def test_7_batching_metrics(start: StartServer, conformance_config, monitoring_config, tmp_path):
+def test_7_batching_metrics(
+    start: StartServer, conformance_config: Path, monitoring_config: Path, tmp_path: Path
+) -> None:
     (tmp_path / "batching.config").write_text("allowed_batch_sizes: 4 max_batch_size { value: 4 }")
     server = start(
         f"--model_config_file={conformance_config}",
@@ -226,13 +238,13 @@ def test_7_batching_metrics(start: StartServer, conformance_config, monitoring_c
         assert limits(server, f"{PREFIX}batching_session:{metric}", labels) == sizes, metric
 
 
-def test_7_load_metrics(used, conformance_repository):
+def test_7_load_metrics(used: ServerUnderTest, conformance_repository: Path) -> None:
     half = conformance_repository / "half" / "2"
     attempts = samples(used, ":tensorflow:cc:saved_model:load_attempt_count")
     assert attempts[f'model_path="{half}",status="success"'] == 1
     assert samples(used, ":tensorflow:cc:saved_model:load_latency")[f'model_path="{half}"'] > 0
 
 
-def test_7_label_values_are_escaped(used):
+def test_7_label_values_are_escaped(used: ServerUnderTest) -> None:
     used.http("GET", "/v1/models/a%22b%5Cc")
     assert 'model_name="a\\"b\\\\c",status="NOT_FOUND"' in samples(used, f"{PREFIX}request_count")

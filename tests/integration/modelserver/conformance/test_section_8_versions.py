@@ -16,7 +16,7 @@ from tests.integration.modelserver.model_server_process import refusal, write_sp
 from tests.integration.modelserver.repository_files import config_list
 from tests.support.waiting import eventually
 
-X = {"x": np.float32([[2.0]])}
+X = {"x": np.array([[2.0]], np.float32)}
 Publish = Callable[[str, str, int], Path]
 
 
@@ -51,7 +51,7 @@ def error_of(server: ServerUnderTest, model: str, version: int) -> str:
     return str(status.status.error_message)
 
 
-def test_a_child_is_a_version_iff_its_name_parses_as_int64(serve: Serve, publish: Publish, tmp_path: Path):
+def test_a_child_is_a_version_iff_its_name_parses_as_int64(serve: Serve, publish: Publish, tmp_path: Path) -> None:
     publish("half_plus_1", "half", 1)
     base_path = tmp_path / "half"
     (base_path / "1").rename(base_path / "00000123")
@@ -62,7 +62,9 @@ def test_a_child_is_a_version_iff_its_name_parses_as_int64(serve: Serve, publish
     assert answer(server) == 1
 
 
-def test_a_plain_file_named_as_a_number_is_aspired_and_fails_to_load(serve: Serve, publish: Publish, tmp_path: Path):
+def test_a_plain_file_named_as_a_number_is_aspired_and_fails_to_load(
+    serve: Serve, publish: Publish, tmp_path: Path
+) -> None:
     publish("half_plus_1", "half", 1)
     server = serve("half").wait_until_ready()
     (tmp_path / "half" / "7").touch()
@@ -73,7 +75,7 @@ def test_a_plain_file_named_as_a_number_is_aspired_and_fails_to_load(serve: Serv
 
 def test_of_two_names_for_one_number_the_lexicographically_last_is_served(
     serve: Serve, publish: Publish, tmp_path: Path
-):
+) -> None:
     publish("half_plus_1", "half", 1)
     (tmp_path / "half" / "1").rename(tmp_path / "half" / "007")
     publish("half_plus_2", "half", 7)
@@ -81,7 +83,7 @@ def test_of_two_names_for_one_number_the_lexicographically_last_is_served(
     assert (server.stubs.states("half"), answer(server)) == ([(7, "AVAILABLE")], 2)
 
 
-def test_specific_tries_the_number_itself_first(serve: Serve, publish: Publish, tmp_path: Path):
+def test_specific_tries_the_number_itself_first(serve: Serve, publish: Publish, tmp_path: Path) -> None:
     publish("half_plus_1", "half", 7)
     publish("half_plus_2", "half", 2)
     (tmp_path / "half" / "2").rename(tmp_path / "half" / "7 ")
@@ -89,7 +91,7 @@ def test_specific_tries_the_number_itself_first(serve: Serve, publish: Publish, 
     assert answer(server) == 1
 
 
-def test_a_partial_copy_fails_to_load_and_is_retried(serve: Serve, publish: Publish, tmp_path: Path):
+def test_a_partial_copy_fails_to_load_and_is_retried(serve: Serve, publish: Publish, tmp_path: Path) -> None:
     publish("half_plus_1", "half", 1)
     flags = ("--max_num_load_retries=1000", "--load_retry_interval_micros=100000")
     server = serve("half", flags=flags).wait_until_ready()
@@ -104,14 +106,18 @@ def test_a_partial_copy_fails_to_load_and_is_retried(serve: Serve, publish: Publ
     assert answer(server) == 2
 
 
-def test_a_copy_without_its_variables_loads_and_fails_at_run_time(serve: Serve, publish: Publish, tmp_path: Path):
+def test_a_copy_without_its_variables_loads_and_fails_at_run_time(
+    serve: Serve, publish: Publish, tmp_path: Path
+) -> None:
     shutil.rmtree(publish("half_plus_1", "half", 1) / "variables")
     server = serve("half").wait_until_ready()
     assert server.stubs.states("half") == [(1, "AVAILABLE")]
     assert refusal(answer, server).startswith("FAILED_PRECONDITION: Could not find variable ")
 
 
-def test_retries_end_and_a_negative_load_retry_interval_means_no_wait(serve: Serve, publish: Publish, tmp_path: Path):
+def test_retries_end_and_a_negative_load_retry_interval_means_no_wait(
+    serve: Serve, publish: Publish, tmp_path: Path
+) -> None:
     publish("half_plus_1", "half", 1)
     flags = ("--max_num_load_retries=2", "--load_retry_interval_micros=-1")
     server = serve("half", flags=flags).wait_until_ready()
@@ -120,7 +126,9 @@ def test_retries_end_and_a_negative_load_retry_interval_means_no_wait(serve: Ser
     assert "Could not find SavedModel .pb or .pbtxt at supplied export directory path" in error_of(server, "half", 2)
 
 
-def test_a_missing_base_path_blocks_the_start_and_is_logged_each_second(serve: Serve, publish: Publish, tmp_path: Path):
+def test_a_missing_base_path_blocks_the_start_and_is_logged_each_second(
+    serve: Serve, publish: Publish, tmp_path: Path
+) -> None:
     publish("half_plus_1", "half", 1)
     server = serve("half", "absent")
     complaint = (
@@ -135,7 +143,7 @@ def test_a_missing_base_path_blocks_the_start_and_is_logged_each_second(serve: S
     assert (answer(server), answer(server, "absent")) == (1, 2)
 
 
-def test_a_base_path_that_goes_missing_freezes_every_model(serve: Serve, publish: Publish, tmp_path: Path):
+def test_a_base_path_that_goes_missing_freezes_every_model(serve: Serve, publish: Publish, tmp_path: Path) -> None:
     publish("half_plus_1", "half", 1)
     publish("half_plus_1", "other", 1)
     server = serve("half", "other").wait_until_ready()
@@ -150,7 +158,7 @@ def test_a_base_path_that_goes_missing_freezes_every_model(serve: Serve, publish
     states(server, (2, "AVAILABLE"), (1, "END"))
 
 
-def test_a_base_path_without_versions_waits_at_the_start(serve: Serve, publish: Publish, tmp_path: Path):
+def test_a_base_path_without_versions_waits_at_the_start(serve: Serve, publish: Publish, tmp_path: Path) -> None:
     (tmp_path / "half").mkdir()
     server = serve("half")
     server.wait_for_log(
@@ -163,7 +171,7 @@ def test_a_base_path_without_versions_waits_at_the_start(serve: Serve, publish: 
     assert answer(server) == 1
 
 
-def test_when_all_versions_are_deleted_everything_is_unloaded(serve: Serve, publish: Publish, tmp_path: Path):
+def test_when_all_versions_are_deleted_everything_is_unloaded(serve: Serve, publish: Publish, tmp_path: Path) -> None:
     publish("half_plus_1", "half", 1)
     server = serve("half").wait_until_ready()
     shutil.rmtree(tmp_path / "half" / "1")
@@ -171,7 +179,7 @@ def test_when_all_versions_are_deleted_everything_is_unloaded(serve: Serve, publ
     assert refusal(answer, server) == "NOT_FOUND: Servable not found for request: Latest(half)"
 
 
-def test_deleting_the_highest_version_rolls_back(serve: Serve, publish: Publish, tmp_path: Path):
+def test_deleting_the_highest_version_rolls_back(serve: Serve, publish: Publish, tmp_path: Path) -> None:
     publish("half_plus_1", "half", 1)
     publish("half_plus_2", "half", 2)
     server = serve("half").wait_until_ready()
@@ -181,7 +189,7 @@ def test_deleting_the_highest_version_rolls_back(serve: Serve, publish: Publish,
     assert (answer(server), error_of(server, "half", 2)) == (1, "")
 
 
-def test_overwriting_a_loaded_version_in_place_does_nothing(serve: Serve, publish: Publish, tmp_path: Path):
+def test_overwriting_a_loaded_version_in_place_does_nothing(serve: Serve, publish: Publish, tmp_path: Path) -> None:
     loaded = publish("half_plus_1", "half", 1)
     server = serve("half").wait_until_ready()
     shutil.copytree(publish("half_plus_2", "elsewhere", 1), loaded, dirs_exist_ok=True)

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import partial
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_code_that_waits_lets_others_go_on_and_gets_what_it_waited_for() -> None
             opened.set()
             return 2
 
-        return await asyncio.gather(run(waits), run(opens))
+        return list(await asyncio.gather(run(waits), run(opens)))
 
     assert asyncio.run(main()) == [1, 2]
     assert order == ["waits", "opens", "goes on"]
@@ -53,9 +54,13 @@ def test_what_is_started_gives_its_result_on_the_loop_when_it_has_one() -> None:
             wait_for(asyncio.sleep(seconds))
             return name
 
+        def finish(name: str) -> None:
+            results.append(name)
+            done.set()
+
         def starts_another() -> str:
-            # It waits while who has started it goes on, and ends after it.
-            start(loop, lambda: works("inner", 0.05), lambda name: (results.append(name), done.set()))
+            # It waits while its starter continues, and ends after it.
+            start(loop, lambda: works("inner", 0.05), finish)
             return works("outer", 0.01)
 
         start(loop, lambda: "at once", results.append)
@@ -149,7 +154,7 @@ def test_each_has_context_variables_of_its_own() -> None:
         return who.get()
 
     async def main() -> list[str]:
-        return await asyncio.gather(*(run(lambda name=name: work(name)) for name in "abc"))
+        return await asyncio.gather(*(run(partial(work, name)) for name in "abc"))
 
     assert asyncio.run(main()) == ["a", "b", "c"]
 

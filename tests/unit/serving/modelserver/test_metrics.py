@@ -6,7 +6,7 @@ import threading
 from headway_serving.modelserver.metrics import MAX_SERIES, Counter, Histogram, ServerMetrics
 
 
-def test_a_counter_has_no_total_and_its_name_begins_with_a_colon():
+def test_a_counter_has_no_total_and_its_name_begins_with_a_colon() -> None:
     counter = Counter("/tensorflow/serving/request_count", ["model_name", "status"])
     assert counter.lines() == ["# TYPE :tensorflow:serving:request_count counter"]
     counter.increment("m", "OK")
@@ -14,7 +14,7 @@ def test_a_counter_has_no_total_and_its_name_begins_with_a_colon():
     assert counter.lines()[1:] == [':tensorflow:serving:request_count{model_name="m",status="OK"} 3']
 
 
-def test_a_bucket_holds_what_is_less_than_its_limit():
+def test_a_bucket_holds_what_is_less_than_its_limit() -> None:
     histogram = Histogram("/a", (1, 2))
     for value in (0.5, 1, 1.5, 2, 7):
         histogram.observe(value)
@@ -28,7 +28,7 @@ def test_a_bucket_holds_what_is_less_than_its_limit():
     ]
 
 
-def test_made_up_names_do_not_make_series_without_end():
+def test_made_up_names_do_not_make_series_without_end() -> None:
     counter = Counter("/a", ["name"])
     for number in range(MAX_SERIES + 5):
         counter.increment(f"name {number}")
@@ -38,13 +38,13 @@ def test_made_up_names_do_not_make_series_without_end():
     assert {':a{name="name 0"} 2', ':a{name="other"} 5'} <= set(lines)
 
 
-def test_a_label_cannot_break_the_page():
+def test_a_label_cannot_break_the_page() -> None:
     counter = Counter("/a", ["name"])
     counter.increment('"} 1\n# \\')
     assert counter.lines()[1:] == [':a{name="\\"} 1\\n# \\\\"} 1']
 
 
-def test_counts_from_many_threads_are_not_lost():
+def test_counts_from_many_threads_are_not_lost() -> None:
     metrics = ServerMetrics()
 
     def count() -> None:

@@ -7,7 +7,7 @@ from headway_serving.modelserver.process.flag_table import FLAGS, Support
 PAGE = Path(__file__).parents[4] / "docs" / "model-server.md"
 
 
-def test_every_flag_stands_under_the_heading_that_is_true_of_it():
+def test_every_flag_stands_under_the_heading_that_is_true_of_it() -> None:
     sections = PAGE.read_text().split("\n### ")
     headings = {
         Support.HONOURED: "Honoured flags",

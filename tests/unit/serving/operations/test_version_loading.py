@@ -40,7 +40,7 @@ def test_a_base_that_comes_later_than_its_head_is_waited_for() -> None:
         def version_states(self, model: str, timeout: float) -> dict[int, str]:
             # Two looks find the base loading, the third finds it loaded.
             state = "AVAILABLE" if len(self.timeouts) >= 3 else "LOADING"
-            self.models["strokes"][1] = replace(scripted_version(), state=state)
+            self.models = {**self.models, "strokes": {1: replace(scripted_version(), state=state)}}
             return super().version_states(model, timeout)
 
     loading = Loading({"digits": {2: scripted_version()}, "strokes": {1: scripted_version()}})

@@ -151,7 +151,7 @@ def test_batches_shrink_to_the_time_that_a_call_may_take(model: GatedModel, pool
         time.sleep(0.01 * len(arguments[1]))
         return plain(*arguments)
 
-    model.predict = slow  # type: ignore[method-assign]
+    model.predict = slow  # type: ignore[method-assign, assignment]  # a slower one in its place
     for _ in range(20):
         predictor.predict(ROUTE, rows(1), SECONDS)
     model.calls.clear()

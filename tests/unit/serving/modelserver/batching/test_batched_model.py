@@ -59,7 +59,7 @@ def scheduler() -> Iterator[BatchScheduler[BatchTask]]:
 
 
 def column(*values: float) -> dict[str, Array]:
-    return {"x": np.float32(values).reshape(-1, 1)}
+    return {"x": np.array(values, np.float32).reshape(-1, 1)}
 
 
 def run_together(batched: BatchedModel, *feeds: Mapping[str, Array], timeout_ms: int | None = None) -> list[Any]:
@@ -75,60 +75,67 @@ def run_together(batched: BatchedModel, *feeds: Mapping[str, Array], timeout_ms:
         return list(threads.map(run, feeds))
 
 
-def test_callers_share_a_run_and_get_their_own_rows(model, scheduler):
+def test_callers_share_a_run_and_get_their_own_rows(model: Doubler, scheduler: BatchScheduler[BatchTask]) -> None:
     batched = BatchedModel(model, PATIENT, scheduler)
     results = run_together(batched, column(1), column(2, 3), column(4))
     assert results == [[[2]], [[4], [6]], [[8]]]
     assert model.batches == [(4, 1)]
 
 
-def test_outputs_come_in_the_order_asked_for(model, scheduler):
+def test_outputs_come_in_the_order_asked_for(model: Doubler, scheduler: BatchScheduler[BatchTask]) -> None:
     batched = BatchedModel(model, PATIENT, scheduler)
     y, name, again = batched.run(column(1), ["y", "name", "y"], None)
     assert (y.tolist(), name.tolist(), again.tolist()) == ([[2]], [b"1.0"], [[2]])
 
 
-def test_a_failed_run_fails_for_the_whole_batch_but_not_for_the_next(model, scheduler):
+def test_a_failed_run_fails_for_the_whole_batch_but_not_for_the_next(
+    model: Doubler, scheduler: BatchScheduler[BatchTask]
+) -> None:
     batched = BatchedModel(model, PATIENT, scheduler)
     assert run_together(batched, column(1), column(-1)) == ["INVALID_ARGUMENT: negative"] * 2
     assert run_together(batched, column(1)) == [[[2]]]
 
 
-def test_another_dtype_is_answered_to_its_sender_alone(model, scheduler):
+def test_another_dtype_is_answered_to_its_sender_alone(model: Doubler, scheduler: BatchScheduler[BatchTask]) -> None:
     batched = BatchedModel(model, PATIENT, scheduler)
-    right, wrong = run_together(batched, column(1), {"x": np.int64([[1]])})
+    right, wrong = run_together(batched, column(1), {"x": np.array([[1]], np.int64)})
     assert (right, wrong) == ([[2]], "INVALID_ARGUMENT: Expects arg[0] to be float")
 
 
-def test_no_inputs_are_refused(model, scheduler):
+def test_no_inputs_are_refused(model: Doubler, scheduler: BatchScheduler[BatchTask]) -> None:
     with pytest.raises(StatusError, match="must have at least one input tensor"):
         BatchedModel(model, PATIENT, scheduler).run({}, ["y"], None)
 
 
-def test_requests_of_no_rows_are_padded_too(model, scheduler):
+def test_requests_of_no_rows_are_padded_too(model: Doubler, scheduler: BatchScheduler[BatchTask]) -> None:
     parameters = BatchingParameters(max_batch_size=2, allowed_batch_sizes=(2,))
     (y,) = BatchedModel(model, parameters, scheduler).run({"x": np.empty([0, 3], np.float32)}, ["y"], None)
     assert y.shape == (0, 3)
     assert model.batches == [(2, 3)]
 
 
-def test_lengths_are_padded_with_each_tensors_first_element(model, scheduler):
+def test_lengths_are_padded_with_each_tensors_first_element(
+    model: Doubler, scheduler: BatchScheduler[BatchTask]
+) -> None:
     parameters = BatchingParameters(max_batch_size=8, batch_timeout_micros=200_000, pad_variable_length_inputs=True)
     batched = BatchedModel(model, parameters, scheduler)
-    short, long = run_together(batched, {"x": np.float32([[5]])}, {"x": np.float32([[1, 2, 3]])})
+    short, long = run_together(batched, {"x": np.array([[5]], np.float32)}, {"x": np.array([[1, 2, 3]], np.float32)})
     assert (short, long) == ([[10, 10, 10]], [[2, 4, 6]])
 
 
-def test_a_batch_runs_as_long_as_its_most_patient_request(model, scheduler):
+def test_a_batch_runs_as_long_as_its_most_patient_request(model: Doubler, scheduler: BatchScheduler[BatchTask]) -> None:
     batched = BatchedModel(model, PATIENT, scheduler)
     run_together(batched, column(1), column(2), timeout_ms=60_000)
     batched.run(column(1), ["y"], None)
     limited, unlimited = model.timeouts
+    assert limited is not None
     assert 0 < limited <= 60_000
     assert unlimited is None
 
 
-def test_requests_that_all_timed_out_in_the_queue_do_not_run(model, scheduler):
+def test_requests_that_all_timed_out_in_the_queue_do_not_run(
+    model: Doubler, scheduler: BatchScheduler[BatchTask]
+) -> None:
     batched = BatchedModel(model, BatchingParameters(max_batch_size=1), scheduler)
     model.gate.clear()
     with ThreadPoolExecutor(2) as threads:
@@ -140,7 +147,7 @@ def test_requests_that_all_timed_out_in_the_queue_do_not_run(model, scheduler):
     assert model.batches == [(1, 1)]
 
 
-def test_parts_of_a_large_request_come_back_as_one(model, scheduler):
+def test_parts_of_a_large_request_come_back_as_one(model: Doubler, scheduler: BatchScheduler[BatchTask]) -> None:
     parameters = BatchingParameters(
         max_batch_size=100, max_execution_batch_size=4, enable_large_batch_splitting=True, allowed_batch_sizes=(2, 4)
     )
@@ -149,7 +156,7 @@ def test_parts_of_a_large_request_come_back_as_one(model, scheduler):
     assert model.batches == [(4, 1), (4, 1), (2, 1)]
 
 
-def test_closing_releases_the_model_and_its_queues(model, scheduler):
+def test_closing_releases_the_model_and_its_queues(model: Doubler, scheduler: BatchScheduler[BatchTask]) -> None:
     batched = BatchedModel(model, PATIENT, scheduler)
     batched.run(column(1), ["y"], None)
     batched.close()
@@ -187,7 +194,9 @@ def test_closing_releases_the_model_and_its_queues(model, scheduler):
         ),
     ],
 )
-def test_parameters_that_contradict_each_other_are_refused(model, scheduler, parameters, refusal):
+def test_parameters_that_contradict_each_other_are_refused(
+    model: Doubler, scheduler: BatchScheduler[BatchTask], parameters: Any, refusal: Any
+) -> None:
     with pytest.raises(StatusError) as caught:
         BatchedModel(model, parameters, scheduler)
     assert str(caught.value).startswith(f"INVALID_ARGUMENT: {refusal}")

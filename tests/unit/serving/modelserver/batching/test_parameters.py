@@ -13,7 +13,7 @@ from headway_serving.modelserver.batching.parameters import (
 from headway_serving.modelserver.errors import StatusError
 
 
-def test_what_is_not_set_has_tensorflows_default(tmp_path: Path):
+def test_what_is_not_set_has_tensorflows_default(tmp_path: Path) -> None:
     file = tmp_path / "batching.config"
     file.write_text("max_batch_size { value: 32 }")
     parameters = read_batching_parameters(file)
@@ -22,7 +22,7 @@ def test_what_is_not_set_has_tensorflows_default(tmp_path: Path):
     assert BatchingParameters().max_batch_size == 1000
 
 
-def test_every_field_is_read(tmp_path: Path):
+def test_every_field_is_read(tmp_path: Path) -> None:
     file = tmp_path / "batching.config"
     file.write_text(
         "max_batch_size { value: 16 } batch_timeout_micros { value: 5000 } max_enqueued_batches { value: 3 } "
@@ -43,7 +43,7 @@ def test_every_field_is_read(tmp_path: Path):
     )
 
 
-def test_the_example_of_the_documentation_can_be_used(tmp_path: Path):
+def test_the_example_of_the_documentation_can_be_used(tmp_path: Path) -> None:
     page = (Path(__file__).parents[5] / "docs" / "model-server.md").read_text()
     (example,) = [block for block in page.split("```") if block.startswith("text\nmax_batch_size")]
     file = tmp_path / "batching.config"
@@ -54,7 +54,7 @@ def test_the_example_of_the_documentation_can_be_used(tmp_path: Path):
 
 
 @pytest.mark.parametrize("text", ["max_batch_size: 32", "batch_size { value: 1 }", "\xff"])
-def test_another_text_is_refused(tmp_path: Path, text: str):
+def test_another_text_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "batching.config"
     file.write_bytes(text.encode("latin-1"))
     with pytest.raises(StatusError) as caught:
@@ -62,21 +62,21 @@ def test_another_text_is_refused(tmp_path: Path, text: str):
     assert str(caught.value) == f"INVALID_ARGUMENT: Invalid protobuf file: '{file}'"
 
 
-def test_a_missing_file_is_not_found(tmp_path: Path):
+def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(StatusError, match="No such file or directory"):
         read_batching_parameters(tmp_path / "absent")
 
 
 @pytest.mark.parametrize(("size", "padded"), [(1, 4), (4, 4), (5, 8), (9, 9)])
-def test_a_batch_grows_to_the_next_allowed_size(size: int, padded: int):
+def test_a_batch_grows_to_the_next_allowed_size(size: int, padded: int) -> None:
     assert BatchingParameters(allowed_batch_sizes=(4, 8)).padded_size(size) == padded
 
 
-def test_without_allowed_sizes_a_batch_stays_as_it_is():
+def test_without_allowed_sizes_a_batch_stays_as_it_is() -> None:
     assert BatchingParameters().padded_size(3) == 3
 
 
-def test_a_version_brings_its_own_parameters_but_not_its_own_threads(tmp_path: Path):
+def test_a_version_brings_its_own_parameters_but_not_its_own_threads(tmp_path: Path) -> None:
     common = BatchingParameters(num_batch_threads=7, max_batch_size=5)
     assert of_version(tmp_path, common) is None
     (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 2 } num_batch_threads { value: 1 }")

@@ -55,7 +55,7 @@ def add(batches: Batches) -> Iterator[Add]:
     scheduler.stop()
 
 
-def test_a_full_batch_runs_at_once_and_the_next_task_opens_another(add, batches):
+def test_a_full_batch_runs_at_once_and_the_next_task_opens_another(add: Add, batches: Batches) -> None:
     queue = add(BatchingParameters(max_batch_size=4, batch_timeout_micros=HOUR))
     for size in (1, 3, 2):
         queue.schedule(Rows(size))
@@ -64,20 +64,20 @@ def test_a_full_batch_runs_at_once_and_the_next_task_opens_another(add, batches)
     eventually(lambda: batches.ran == [[1, 3], [2, 2]], "the second batch")
 
 
-def test_a_task_that_does_not_fit_closes_the_batch_before_it(add, batches):
+def test_a_task_that_does_not_fit_closes_the_batch_before_it(add: Add, batches: Batches) -> None:
     queue = add(BatchingParameters(max_batch_size=4, batch_timeout_micros=HOUR))
     queue.schedule(Rows(3))
     queue.schedule(Rows(2))
     eventually(lambda: batches.ran == [[3]], "the batch that could take no more")
 
 
-def test_a_batch_waits_no_longer_than_the_timeout(add, batches):
+def test_a_batch_waits_no_longer_than_the_timeout(add: Add, batches: Batches) -> None:
     queue = add(BatchingParameters(max_batch_size=100, batch_timeout_micros=20_000))
     queue.schedule(Rows(1))
     eventually(lambda: batches.ran == [[1]], "the timeout")
 
 
-def test_while_the_threads_are_busy_tasks_gather(add, batches):
+def test_while_the_threads_are_busy_tasks_gather(add: Add, batches: Batches) -> None:
     queue = add(BatchingParameters(max_batch_size=100))
     batches.gate.clear()
     queue.schedule(Rows(1))
@@ -88,7 +88,7 @@ def test_while_the_threads_are_busy_tasks_gather(add, batches):
     eventually(lambda: batches.ran == [[1], [2] * 5], "one batch of all that came meanwhile")
 
 
-def test_a_full_queue_refuses(add, batches):
+def test_a_full_queue_refuses(add: Add, batches: Batches) -> None:
     queue = add(BatchingParameters(max_batch_size=2, max_enqueued_batches=2, batch_timeout_micros=HOUR))
     batches.gate.clear()
     queue.schedule(Rows(2))
@@ -106,7 +106,7 @@ def test_a_full_queue_refuses(add, batches):
     eventually(lambda: batches.ran == [[2], [2], [1, 1]], "all that was accepted")
 
 
-def test_splitting_fills_the_open_batch_first(add, batches):
+def test_splitting_fills_the_open_batch_first(add: Add, batches: Batches) -> None:
     parameters = BatchingParameters(
         max_batch_size=9, max_execution_batch_size=4, enable_large_batch_splitting=True, batch_timeout_micros=HOUR
     )
@@ -119,7 +119,7 @@ def test_splitting_fills_the_open_batch_first(add, batches):
         queue.schedule(Rows(10))
 
 
-def test_splitting_refuses_what_the_queue_has_no_room_for(add, batches):
+def test_splitting_refuses_what_the_queue_has_no_room_for(add: Add, batches: Batches) -> None:
     parameters = BatchingParameters(
         max_batch_size=100, max_execution_batch_size=2, enable_large_batch_splitting=True, max_enqueued_batches=2
     )
@@ -132,7 +132,7 @@ def test_splitting_refuses_what_the_queue_has_no_room_for(add, batches):
     )
 
 
-def test_queues_take_turns_on_the_thread(add, batches):
+def test_queues_take_turns_on_the_thread(add: Add, batches: Batches) -> None:
     busy = add(BatchingParameters(max_batch_size=1))
     other = add(BatchingParameters(max_batch_size=2))
     batches.gate.clear()
@@ -145,6 +145,6 @@ def test_queues_take_turns_on_the_thread(add, batches):
     assert batches.ran.index([2]) <= 2
 
 
-def test_there_must_be_a_thread():
+def test_there_must_be_a_thread() -> None:
     with pytest.raises(StatusError, match="num_batch_threads must be positive; was 0"):
         BatchScheduler[Rows](0, "none")

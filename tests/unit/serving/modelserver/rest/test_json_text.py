@@ -40,25 +40,25 @@ def refusal(call: Callable[..., Any], *arguments: Any) -> str | None:
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=3))
-def test_valid_json_is_read_as_python_reads_it(document):
+def test_valid_json_is_read_as_python_reads_it(document: Any) -> None:
     assert parse_object(json.dumps(document).encode()) == document
     assert parse_object(json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"tail") is not None
 
 
 @given(st.binary())
-def test_any_bytes_are_read_or_refused_as_json(body):
+def test_any_bytes_are_read_or_refused_as_json(body: Any) -> None:
     refused = refusal(parse_object, body)
     assert refused is None or refused.startswith(("JSON Parse error: ", "JSON Value: "))
 
 
 @given(st.binary())
-def test_strings_keep_bytes_that_are_no_utf_8(value):
+def test_strings_keep_bytes_that_are_no_utf_8(value: Any) -> None:
     quoted_bytes = quoted(value).encode("utf-8", "surrogateescape")
     assert to_bytes(parse_object(b'{"a": ' + quoted_bytes + b"}")["a"]) == value
 
 
 @given(st.sampled_from(sorted(DTYPES)), SHAPES, st.randoms(use_true_random=False))
-def test_regular_lists_become_the_array_numpy_makes_of_them(number, shape, chance):
+def test_regular_lists_become_the_array_numpy_makes_of_them(number: Any, shape: Any, chance: Any) -> None:
     array = np.array([chance.randint(0, 1 << 20) for _ in range(math.prod(shape))], DTYPES[number]).reshape(shape)
     read = columns(array.tolist(), number)
     assert read.dtype == array.dtype
@@ -67,7 +67,7 @@ def test_regular_lists_become_the_array_numpy_makes_of_them(number, shape, chanc
 
 
 @given(st.lists(JSON, min_size=1, max_size=4), st.sampled_from([1, 3, 7, 10]))
-def test_any_json_is_read_or_refused_as_rows_and_as_columns(value, number):
+def test_any_json_is_read_or_refused_as_rows_and_as_columns(value: Any, number: Any) -> None:
     for document in ({"instances": value}, {"inputs": value}):
         refused = refusal(read_inputs, document, {"v": SimpleNamespace(dtype=number)})
         assert refused is None or refused.partition(" ")[0] in {
@@ -80,7 +80,7 @@ def test_any_json_is_read_or_refused_as_rows_and_as_columns(value, number):
         }
 
 
-def test_rows_read_at_once_equal_rows_read_one_by_one():
+def test_rows_read_at_once_equal_rows_read_one_by_one() -> None:
     rows = [[1, 2.5], [3, 4]]
     info = {"v": SimpleNamespace(dtype=1)}
     at_once = read_inputs({"instances": rows}, info).arrays["v"]
@@ -90,21 +90,21 @@ def test_rows_read_at_once_equal_rows_read_one_by_one():
 
 
 @given(st.floats(width=32))
-def test_floats_are_read_back_exactly(value):
+def test_floats_are_read_back_exactly(value: Any) -> None:
     (text,) = decimals(np.array([value], np.float32))
     read = np.float32(json.loads(text))
     assert read == np.float32(value) or (math.isnan(read) and math.isnan(value))
 
 
 @given(st.floats())
-def test_doubles_are_read_back_exactly(value):
+def test_doubles_are_read_back_exactly(value: Any) -> None:
     (text,) = decimals(np.array([value], np.float64))
     read = json.loads(text)
     assert read == value or (math.isnan(read) and math.isnan(value))
 
 
 @given(SHAPES, st.sampled_from([np.float32, np.int64, np.bool_]))
-def test_outputs_are_json_of_the_same_values(shape, dtype):
+def test_outputs_are_json_of_the_same_values(shape: Any, dtype: Any) -> None:
     array = np.arange(math.prod(shape)).reshape(shape).astype(dtype)
     assert json.loads(write_outputs({"v": array}, in_rows=False)) == {"outputs": array.tolist()}
     two = {"outputs": {"v": array.tolist(), "w": array.tolist()}}
@@ -123,13 +123,13 @@ def test_outputs_are_json_of_the_same_values(shape, dtype):
         (b'{"a": -1e400}', "JSON Parse error: Number too big to be stored in double. at offset: 6"),
     ],
 )
-def test_what_would_hurt_is_refused(body, expected):
+def test_what_would_hurt_is_refused(body: Any, expected: Any) -> None:
     with pytest.raises(StatusError) as caught:
         parse_object(body)
     assert caught.value.message == expected
 
 
-def test_a_name_that_is_no_utf_8_is_no_input():
+def test_a_name_that_is_no_utf_8_is_no_input() -> None:
     signatures = get_model_metadata_pb2.SignatureDefMap()
     infos = dict(signatures.signature_def["s"].inputs)
     refused = refusal(read_inputs, parse_object(b'{"instances": [{"\xff": 1}]}'), infos)
@@ -137,6 +137,6 @@ def test_a_name_that_is_no_utf_8_is_no_input():
     assert "does not have named input: \udcff" in refused
 
 
-def test_half_a_surrogate_pair_is_no_string():
+def test_half_a_surrogate_pair_is_no_string() -> None:
     with pytest.raises(StatusError, match="surrogate pair"):
         columns(parse_object(b'{"a": "\\ud800"}')["a"], 7)

@@ -41,7 +41,7 @@ def service(error: Exception, metrics: ServerMetrics) -> RestService:
     return RestService(Inference(core, PredictOptions(), metrics), RestOptions())
 
 
-def test_4_every_code_has_an_http_status():
+def test_4_every_code_has_an_http_status() -> None:
     assert set(HTTP_STATUS) == set(Code)
     assert {name: HTTP_STATUS[Code[name]] for names in EXPECTED for name in names.split()} == {
         name: status for names, status in EXPECTED.items() for name in names.split()
@@ -49,21 +49,21 @@ def test_4_every_code_has_an_http_status():
 
 
 @pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK])
-def test_a_refusal_has_the_status_of_its_code(code):
+def test_a_refusal_has_the_status_of_its_code(code: Any) -> None:
     metrics = ServerMetrics()
     answer = service(StatusError(code, 'a "text"'), metrics).answer("GET", "/v1/models/m", b"")
     assert (answer.status, answer.body) == (HTTP_STATUS[code], b'{\n    "error": "a \\"text\\""\n}')
     assert f'{{model_name="m",status="{code.name}"}} 1' in metrics.page()
 
 
-def test_an_unexpected_failure_is_an_internal_error():
+def test_an_unexpected_failure_is_an_internal_error() -> None:
     metrics = ServerMetrics()
     answer = service(ZeroDivisionError("oh"), metrics).answer("GET", "/v1/models/m", b"")
     assert (answer.status, answer.body) == (500, b'{\n    "error": "ZeroDivisionError: oh"\n}')
     assert metrics.request_count.total() == 1
 
 
-def test_names_that_are_no_utf_8_are_answered():
+def test_names_that_are_no_utf_8_are_answered() -> None:
     target = "/v1/models/%ff%fe\ufffd"
     answer = service(StatusError(Code.NOT_FOUND, "x"), ServerMetrics()).answer("GET", target, b"")
     assert answer.status == 404

@@ -38,7 +38,7 @@ def records(count: int) -> list[bytes]:
     return [log.SerializeToString()] * count
 
 
-def test_6_the_1001st_record_is_run_before_it_is_too_many(version):
+def test_6_the_1001st_record_is_run_before_it_is_too_many(version: Path) -> None:
     model, metrics = CountingModel(), ServerMetrics()
     with pytest.raises(StatusError, match="exceeds the maximum"):
         warm_up(model, version, lambda _: records(MAX_RECORDS + 100), PredictOptions(), metrics, iterations=1)
@@ -46,7 +46,7 @@ def test_6_the_1001st_record_is_run_before_it_is_too_many(version):
     assert metrics.warmup_records_read.total() == MAX_RECORDS + 1
 
 
-def test_a_record_without_a_request_is_read_and_not_run(version):
+def test_a_record_without_a_request_is_read_and_not_run(version: Path) -> None:
     model = CountingModel()
     warm_up(model, version, lambda _: [b"", *records(1)], PredictOptions(), ServerMetrics(), iterations=3)
     assert model.runs == 3

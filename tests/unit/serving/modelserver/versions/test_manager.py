@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,7 +52,9 @@ def wait_for(manager: Manager, expected: dict[int, State]) -> None:
     eventually(lambda: states(manager) == expected, f"{expected}, but {states(manager)}")
 
 
-def test_an_aspired_version_becomes_available_and_the_highest_is_the_latest(manager, versions):
+def test_an_aspired_version_becomes_available_and_the_highest_is_the_latest(
+    manager: Manager, versions: dict[int, Path]
+) -> None:
     aspire(manager, versions, 1, 2)
     wait_for(manager, {2: State.AVAILABLE, 1: State.AVAILABLE})
     with manager.acquire("digits") as latest, manager.acquire("digits", 1) as first:
@@ -66,7 +70,9 @@ def test_an_aspired_version_becomes_available_and_the_highest_is_the_latest(mana
         ("letters", 1, "Specific(letters, 1)"),
     ],
 )
-def test_what_is_not_loaded_is_not_found(manager, versions, name, number, text):
+def test_what_is_not_loaded_is_not_found(
+    manager: Manager, versions: dict[int, Path], name: Any, number: Any, text: Any
+) -> None:
     aspire(manager, versions, 1)
     wait_for(manager, {1: State.AVAILABLE})
     with pytest.raises(StatusError) as caught, manager.acquire(name, number):
@@ -74,7 +80,9 @@ def test_what_is_not_loaded_is_not_found(manager, versions, name, number, text):
     assert str(caught.value) == f"NOT_FOUND: Servable not found for request: {text}"
 
 
-def test_the_new_version_serves_before_the_old_one_goes(manager, loader, versions):
+def test_the_new_version_serves_before_the_old_one_goes(
+    manager: Manager, loader: FakeLoader, versions: dict[int, Path]
+) -> None:
     aspire(manager, versions, 1)
     wait_for(manager, {1: State.AVAILABLE})
     loader.hold(versions[2])
@@ -87,7 +95,9 @@ def test_the_new_version_serves_before_the_old_one_goes(manager, loader, version
     assert [servable.closed for servable in loader.servables] == [True, False]
 
 
-def test_a_request_ends_on_the_version_it_began_with(manager, loader, versions):
+def test_a_request_ends_on_the_version_it_began_with(
+    manager: Manager, loader: FakeLoader, versions: dict[int, Path]
+) -> None:
     aspire(manager, versions, 1)
     wait_for(manager, {1: State.AVAILABLE})
     with manager.acquire("digits") as handle:
@@ -104,7 +114,9 @@ def test_a_request_ends_on_the_version_it_began_with(manager, loader, versions):
     assert not manager.busy()
 
 
-def test_a_broken_version_ends_with_its_error_while_the_old_one_serves_on(manager, loader, versions):
+def test_a_broken_version_ends_with_its_error_while_the_old_one_serves_on(
+    manager: Manager, loader: FakeLoader, versions: dict[int, Path]
+) -> None:
     aspire(manager, versions, 1)
     wait_for(manager, {1: State.AVAILABLE})
     aspire(manager, versions, 9)
@@ -115,7 +127,9 @@ def test_a_broken_version_ends_with_its_error_while_the_old_one_serves_on(manage
     assert loader.loads.count(versions[9]) == 3, "one load and two retries"
 
 
-def test_a_broken_version_is_tried_again_only_after_it_was_away(manager, loader, versions):
+def test_a_broken_version_is_tried_again_only_after_it_was_away(
+    manager: Manager, loader: FakeLoader, versions: dict[int, Path]
+) -> None:
     aspire(manager, versions, 1, 9)
     wait_for(manager, {9: State.END, 1: State.AVAILABLE})
     (versions[9] / "saved_model.pb").touch()
@@ -127,7 +141,7 @@ def test_a_broken_version_is_tried_again_only_after_it_was_away(manager, loader,
     wait_for(manager, {9: State.AVAILABLE, 2: State.AVAILABLE, 1: State.AVAILABLE})
 
 
-def test_retries_stop_when_the_version_is_no_longer_wanted(loader, versions):
+def test_retries_stop_when_the_version_is_no_longer_wanted(loader: FakeLoader, versions: dict[int, Path]) -> None:
     manager = VersionManager(loader, RetryPolicy(retries=5, interval_seconds=3600))
     manager.start(load_threads=0)
     aspire(manager, versions, 9)
@@ -138,7 +152,9 @@ def test_retries_stop_when_the_version_is_no_longer_wanted(loader, versions):
     manager.stop()
 
 
-def test_a_version_that_is_wanted_again_before_it_went_just_stays(manager, loader, versions):
+def test_a_version_that_is_wanted_again_before_it_went_just_stays(
+    manager: Manager, loader: FakeLoader, versions: dict[int, Path]
+) -> None:
     aspire(manager, versions, 1)
     wait_for(manager, {1: State.AVAILABLE})
     aspire(manager, versions, 9)
@@ -149,7 +165,9 @@ def test_a_version_that_is_wanted_again_before_it_went_just_stays(manager, loade
     assert loader.loads.count(versions[1]) == 1
 
 
-def test_a_version_wanted_again_while_it_goes_is_loaded_anew(manager, loader, versions):
+def test_a_version_wanted_again_while_it_goes_is_loaded_anew(
+    manager: Manager, loader: FakeLoader, versions: dict[int, Path]
+) -> None:
     aspire(manager, versions, 1)
     wait_for(manager, {1: State.AVAILABLE})
     with manager.acquire("digits"):
@@ -160,7 +178,9 @@ def test_a_version_wanted_again_while_it_goes_is_loaded_anew(manager, loader, ve
     assert [servable.closed for servable in loader.servables] == [True, False]
 
 
-def test_with_load_threads_one_slow_load_does_not_hold_up_the_rest(loader, versions):
+def test_with_load_threads_one_slow_load_does_not_hold_up_the_rest(
+    loader: FakeLoader, versions: dict[int, Path]
+) -> None:
     manager = VersionManager(loader, RetryPolicy())
     manager.start(load_threads=2)
     loader.hold(versions[3])
@@ -171,14 +191,18 @@ def test_with_load_threads_one_slow_load_does_not_hold_up_the_rest(loader, versi
     manager.stop()
 
 
-def test_waiting_ends_with_the_failures_once_every_model_is_decided(manager, versions):
+def test_waiting_ends_with_the_failures_once_every_model_is_decided(
+    manager: Manager, versions: dict[int, Path]
+) -> None:
     manager.set_aspired("good", {1: versions[1]})
     manager.set_aspired("bad", {9: versions[9]})
     failed = manager.wait_until_settled(["good", "bad"], give_up=lambda: False)
     assert [(status.name, status.number) for status in failed] == [("bad", 9)]
 
 
-def test_a_model_of_an_earlier_configuration_does_not_count_as_failed(manager, versions):
+def test_a_model_of_an_earlier_configuration_does_not_count_as_failed(
+    manager: Manager, versions: dict[int, Path]
+) -> None:
     aspire(manager, versions, 1)
     wait_for(manager, {1: State.AVAILABLE})
     aspire(manager, versions)
@@ -196,7 +220,9 @@ def test_a_model_of_an_earlier_configuration_does_not_count_as_failed(manager, v
     assert waited.is_set()
 
 
-def test_waiting_for_a_model_without_versions_ends_when_the_caller_gives_up_or_the_server_stops(manager):
+def test_waiting_for_a_model_without_versions_ends_when_the_caller_gives_up_or_the_server_stops(
+    manager: Manager,
+) -> None:
     with pytest.raises(StatusError) as caught:
         manager.wait_until_settled(["nothing"], give_up=lambda: True)
     assert caught.value.code is Code.CANCELLED
@@ -206,7 +232,7 @@ def test_waiting_for_a_model_without_versions_ends_when_the_caller_gives_up_or_t
     assert caught.value.code is Code.UNAVAILABLE
 
 
-def test_hundreds_of_requests_across_many_swaps_never_miss(manager, versions):
+def test_hundreds_of_requests_across_many_swaps_never_miss(manager: Manager, versions: dict[int, Path]) -> None:
     aspire(manager, versions, 1)
     wait_for(manager, {1: State.AVAILABLE})
     stop = threading.Event()
@@ -229,7 +255,7 @@ def test_hundreds_of_requests_across_many_swaps_never_miss(manager, versions):
     for swap in range(30):
         number = swap % 3 + 1
         aspire(manager, versions, number)
-        eventually(lambda number=number: manager.is_available("digits", number), f"version {number}")
+        eventually(partial(manager.is_available, "digits", number), f"version {number}")
     stop.set()
     for thread in threads:
         thread.join(timeout=30)
@@ -246,7 +272,9 @@ def isolating(loader: FakeLoader) -> Iterator[Manager]:
     manager.stop()
 
 
-def test_in_isolation_a_version_that_waits_for_its_next_try_holds_up_nothing(isolating, loader, versions):
+def test_in_isolation_a_version_that_waits_for_its_next_try_holds_up_nothing(
+    isolating: Manager, loader: FakeLoader, versions: dict[int, Path]
+) -> None:
     isolating.set_aspired("bad", {9: versions[9]})
     eventually(lambda: loader.loads == [versions[9]], "the first try")
     aspire(isolating, versions, 1)
@@ -256,7 +284,7 @@ def test_in_isolation_a_version_that_waits_for_its_next_try_holds_up_nothing(iso
     assert [status.state for status in isolating.statuses("bad")] == [State.LOADING]
 
 
-def test_in_isolation_a_first_failed_try_is_a_verdict(isolating, versions):
+def test_in_isolation_a_first_failed_try_is_a_verdict(isolating: Manager, versions: dict[int, Path]) -> None:
     isolating.set_aspired("bad", {9: versions[9]})
     (failed,) = isolating.wait_until_settled(["bad"], give_up=lambda: False)
     assert (failed.name, failed.state) == ("bad", State.LOADING)
@@ -264,7 +292,7 @@ def test_in_isolation_a_first_failed_try_is_a_verdict(isolating, versions):
     assert failed.error.code is Code.NOT_FOUND
 
 
-def test_in_isolation_loads_still_take_turns(isolating, loader, versions):
+def test_in_isolation_loads_still_take_turns(isolating: Manager, loader: FakeLoader, versions: dict[int, Path]) -> None:
     loader.hold(versions[3])
     aspire(isolating, versions, 2, 3)
     eventually(lambda: loader.loads == [versions[3]], "the first load")

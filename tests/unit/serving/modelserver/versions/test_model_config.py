@@ -32,7 +32,7 @@ model_config_list {
 """
 
 
-def test_a_config_file_gives_models_with_policies_and_labels(tmp_path: Path):
+def test_a_config_file_gives_models_with_policies_and_labels(tmp_path: Path) -> None:
     path = tmp_path / "models.config"
     path.write_text(CONFIG)
     plain, newest, every, some = read_models(read_config_file(path).model_config_list)
@@ -42,12 +42,12 @@ def test_a_config_file_gives_models_with_policies_and_labels(tmp_path: Path):
     assert some.policy == Specific(frozenset({1, 4}))
 
 
-def test_one_model_of_the_command_line_serves_its_latest_version():
+def test_one_model_of_the_command_line_serves_its_latest_version() -> None:
     config = single_model_config("digits", "/models/digits")
     assert read_models(config.model_config_list) == (ModelConfig("digits", "/models/digits", Latest(1)),)
 
 
-def test_a_file_that_is_no_config_or_not_there_is_named(tmp_path: Path):
+def test_a_file_that_is_no_config_or_not_there_is_named(tmp_path: Path) -> None:
     path = tmp_path / "models.config"
     with pytest.raises(StatusError) as caught:
         read_config_file(path)

@@ -1,5 +1,7 @@
 """Which versions are wanted, and what happens next."""
 
+from typing import Any
+
 import pytest
 
 from headway_serving.modelserver.versions.model_config import AllVersions, Latest, ModelConfig, Specific
@@ -25,22 +27,24 @@ CHILDREN = ["1", "3", "00000002", "10", "tmp-11", "11.partial", "latest", "1_2",
         (Specific(frozenset()), {}),
     ],
 )
-def test_the_policy_picks_from_the_names_that_are_numbers(policy, expected):
+def test_the_policy_picks_from_the_names_that_are_numbers(policy: Any, expected: Any) -> None:
     assert aspired_versions(ModelConfig("digits", "/models/digits", policy), CHILDREN) == expected
 
 
 @pytest.mark.parametrize("policy", [Latest(), Specific(frozenset({7})), AllVersions()])
-def test_of_two_names_for_one_number_the_last_counts_and_a_warning_tells(caplog, policy):
+def test_of_two_names_for_one_number_the_last_counts_and_a_warning_tells(
+    caplog: pytest.LogCaptureFixture, policy: Any
+) -> None:
     assert aspired_versions(ModelConfig("digits", "/m", policy), ["7", "007"]) == {7: "7"}
     assert "Version 7 will be loaded from 7, 007 will be ignored." in caplog.text
 
 
-def test_a_wanted_version_that_is_missing_is_warned_of(caplog):
+def test_a_wanted_version_that_is_missing_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     aspired_versions(ModelConfig("digits", "/m", Specific(frozenset({1, 5}))), ["1"])
     assert "Version 5 of servable digits, which was requested to be served as a 'specific' version" in caplog.text
 
 
-def test_no_version_at_all_is_warned_of(caplog):
+def test_no_version_at_all_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     assert aspired_versions(ModelConfig("digits", "/m"), ["readme.txt"]) == {}
     assert "No versions of servable digits found under base path /m. Did you forget" in caplog.text
 
@@ -64,6 +68,6 @@ START, LOADING, AVAILABLE, END = State.START, State.LOADING, State.AVAILABLE, St
         ("a version no longer wanted is not loaded", [(1, END, False), (2, AVAILABLE, True)], None),
     ],
 )  # fmt: skip
-def test_availability_is_preserved(why, versions, expected):
+def test_availability_is_preserved(why: Any, versions: Any, expected: Any) -> None:
     views = [VersionView(number, state, aspired) for number, state, aspired in versions]
     assert next_transition(views) == expected, why

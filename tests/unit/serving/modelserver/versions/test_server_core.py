@@ -120,17 +120,17 @@ LABEL = 'version_labels {{ key: "{}" value: {} }}'
         ),
     ],
 )
-def test_a_bad_configuration_is_refused_and_what_is_served_stays(server, models, refusal):
+def test_a_bad_configuration_is_refused_and_what_is_served_stays(server: Server, models: Any, refusal: Any) -> None:
     server.reload(DIGITS)
     assert server.refusal(*models).startswith(refusal)
     assert server.answering() == 2
 
 
-def test_at_the_first_start_the_failure_speaks_of_servables(server):
+def test_at_the_first_start_the_failure_speaks_of_servables(server: Server) -> None:
     assert server.refusal('name: "broken"').startswith("UNKNOWN: 1 servable(s) did not become available: {{{name: b")
 
 
-def test_the_way_from_a_list_to_a_custom_configuration_is_barred(server):
+def test_the_way_from_a_list_to_a_custom_configuration_is_barred(server: Server) -> None:
     server.reload(DIGITS)
     with pytest.raises(StatusError) as caught:
         server.apply("custom_model_config { type_url: 'x' }")
@@ -140,13 +140,13 @@ def test_the_way_from_a_list_to_a_custom_configuration_is_barred(server):
     )
 
 
-def test_an_empty_configuration_changes_nothing(server):
+def test_an_empty_configuration_changes_nothing(server: Server) -> None:
     server.reload(DIGITS)
     server.apply("")
     assert server.answering() == 2
 
 
-def test_a_list_replaces_the_one_before_it(server):
+def test_a_list_replaces_the_one_before_it(server: Server) -> None:
     server.reload(DIGITS)
     server.reload('name: "letters"')
     assert server.answering(name="letters") == 1
@@ -155,12 +155,12 @@ def test_a_list_replaces_the_one_before_it(server):
     assert server.answering(version=2) == 2
 
 
-def test_the_deprecated_model_type_names_the_platform_too(server):
+def test_the_deprecated_model_type_names_the_platform_too(server: Server) -> None:
     server.apply(f'model_config_list {{ config {{ name: "m" base_path: "{server.root}/digits" model_type: 1 }} }}')
     assert server.answering(name="m") == 2
 
 
-def test_labels_name_versions_that_serve(server):
+def test_labels_name_versions_that_serve(server: Server) -> None:
     server.reload(DIGITS)
     eventually(lambda: server.manager.is_available("digits", 1), "version 1")
     server.reload(f"{DIGITS} {LABEL.format('stable', 1)} {LABEL.format('canary', 2)} {LABEL.format('next', 2)}")
@@ -172,7 +172,7 @@ def test_labels_name_versions_that_serve(server):
     assert str(caught.value) == "INVALID_ARGUMENT: Unrecognized servable version label: canary"
 
 
-def test_a_refused_label_leaves_all_labels_as_they_were(server):
+def test_a_refused_label_leaves_all_labels_as_they_were(server: Server) -> None:
     server.reload(DIGITS)
     eventually(lambda: server.manager.is_available("digits", 1), "version 1")
     server.reload(f"{DIGITS} {LABEL.format('stable', 1)}")
@@ -183,7 +183,7 @@ def test_a_refused_label_leaves_all_labels_as_they_were(server):
     assert server.answering(label="stable") == 1
 
 
-def test_with_the_flag_a_new_label_may_name_a_version_to_come_but_a_moved_one_may_not(lenient):
+def test_with_the_flag_a_new_label_may_name_a_version_to_come_but_a_moved_one_may_not(lenient: Server) -> None:
     lenient.reload(f"{DIGITS} {LABEL.format('stable', 2)} {LABEL.format('next', 3)}")
     with pytest.raises(StatusError) as caught:
         lenient.answering(label="next")
@@ -192,7 +192,7 @@ def test_with_the_flag_a_new_label_may_name_a_version_to_come_but_a_moved_one_ma
     assert "assign label to version 4" in lenient.refusal(f"{DIGITS} {LABEL.format('stable', 4)}")
 
 
-def test_before_the_first_configuration_labels_are_not_there_yet(server):
+def test_before_the_first_configuration_labels_are_not_there_yet(server: Server) -> None:
     with pytest.raises(StatusError) as caught:
         server.answering(label="stable")
     assert str(caught.value) == "UNAVAILABLE: Model labels does not init yet.stable"
@@ -205,7 +205,7 @@ def isolating(tmp_path: Path) -> Iterator[Server]:
     server.stop()
 
 
-def test_in_isolation_the_start_neither_fails_nor_waits_for_models_that_cannot_serve(isolating):
+def test_in_isolation_the_start_neither_fails_nor_waits_for_models_that_cannot_serve(isolating: Server) -> None:
     isolating.reload('name: "broken"', 'name: "absent"', DIGITS)
     assert isolating.answering() == 2
     (isolating.root / "absent" / "1").mkdir(parents=True)
@@ -213,7 +213,7 @@ def test_in_isolation_the_start_neither_fails_nor_waits_for_models_that_cannot_s
     eventually(lambda: isolating.manager.is_available("absent", 1), "the model that came late")
 
 
-def test_in_isolation_a_later_configuration_still_tells_what_failed(isolating):
+def test_in_isolation_a_later_configuration_still_tells_what_failed(isolating: Server) -> None:
     isolating.reload(DIGITS)
     refused = isolating.refusal(DIGITS, 'name: "broken"', 'name: "absent"')
     assert refused.startswith("UNKNOWN: 1 model(s) did not become available: {{{name: broken version: 1} due to ")

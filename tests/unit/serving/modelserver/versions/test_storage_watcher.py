@@ -39,7 +39,7 @@ def watcher(aspired: Aspired) -> Iterator[StorageWatcher]:
     watcher.stop()
 
 
-def test_new_and_deleted_directories_are_seen(watcher, aspired, tmp_path):
+def test_new_and_deleted_directories_are_seen(watcher: StorageWatcher, aspired: Aspired, tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     watcher.watch([ModelConfig("digits", str(tmp_path))])
     eventually(lambda: aspired.latest.get("digits") == {1: tmp_path / "1"}, "version 1")
@@ -49,7 +49,9 @@ def test_new_and_deleted_directories_are_seen(watcher, aspired, tmp_path):
     eventually(lambda: aspired.latest["digits"] == {1: tmp_path / "1"}, "back to version 1")
 
 
-def test_a_missing_base_path_freezes_every_model(watcher, aspired, tmp_path, caplog):
+def test_a_missing_base_path_freezes_every_model(
+    watcher: StorageWatcher, aspired: Aspired, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "a" / "1").mkdir(parents=True)
     good, missing = ModelConfig("a", str(tmp_path / "a")), ModelConfig("b", str(tmp_path / "b"))
     watcher.watch([good, missing])
@@ -59,7 +61,7 @@ def test_a_missing_base_path_freezes_every_model(watcher, aspired, tmp_path, cap
     eventually(lambda: set(aspired.latest) == {"a", "b"}, "both models")
 
 
-def test_of_a_dropped_model_nothing_is_aspired(watcher, aspired, tmp_path):
+def test_of_a_dropped_model_nothing_is_aspired(watcher: StorageWatcher, aspired: Aspired, tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     watcher.watch([ModelConfig("digits", str(tmp_path))])
     eventually(lambda: aspired.latest.get("digits"), "version 1")
@@ -67,7 +69,9 @@ def test_of_a_dropped_model_nothing_is_aspired(watcher, aspired, tmp_path):
     assert aspired.latest["digits"] == {}
 
 
-def test_zero_seconds_looks_once_after_each_change_and_a_negative_number_never(aspired, tmp_path):
+def test_zero_seconds_looks_once_after_each_change_and_a_negative_number_never(
+    aspired: Aspired, tmp_path: Path
+) -> None:
     (tmp_path / "1").mkdir()
     once = StorageWatcher(aspired, poll_wait_seconds=0)
     once.watch([ModelConfig("digits", str(tmp_path))])
@@ -82,7 +86,7 @@ def test_zero_seconds_looks_once_after_each_change_and_a_negative_number_never(a
     once.stop()
 
 
-def test_the_complaint_names_path_model_and_cause(tmp_path):
+def test_the_complaint_names_path_model_and_cause(tmp_path: Path) -> None:
     with pytest.raises(StatusError) as caught:
         find_versions(ModelConfig("digits", "/no/such/place"))
     assert caught.value.message == (
@@ -96,14 +100,18 @@ def isolating(aspired: Aspired) -> StorageWatcher:
     return StorageWatcher(aspired, poll_wait_seconds=-1, isolate=True)
 
 
-def test_in_isolation_a_missing_base_path_concerns_its_model_alone(isolating, aspired, tmp_path):
+def test_in_isolation_a_missing_base_path_concerns_its_model_alone(
+    isolating: StorageWatcher, aspired: Aspired, tmp_path: Path
+) -> None:
     (tmp_path / "a" / "1").mkdir(parents=True)
     isolating.watch([ModelConfig("b", str(tmp_path / "b")), ModelConfig("a", str(tmp_path / "a"))])
     isolating.look()
     assert aspired.latest == {"a": {1: tmp_path / "a" / "1"}}
 
 
-def test_in_isolation_versions_that_all_disappear_stay_aspired(isolating, aspired, tmp_path):
+def test_in_isolation_versions_that_all_disappear_stay_aspired(
+    isolating: StorageWatcher, aspired: Aspired, tmp_path: Path
+) -> None:
     (tmp_path / "1").mkdir()
     model = ModelConfig("digits", str(tmp_path))
     isolating.watch([model])
@@ -119,7 +127,7 @@ def test_in_isolation_versions_that_all_disappear_stay_aspired(isolating, aspire
     assert aspired.latest == {"digits": {}}, "a configuration that wants nothing means it"
 
 
-def test_specific_versions_are_found_without_a_listing(tmp_path):
+def test_specific_versions_are_found_without_a_listing(tmp_path: Path) -> None:
     for name in ("1", "0002", "3"):
         (tmp_path / name).mkdir()
     specific = ModelConfig("digits", str(tmp_path), Specific(frozenset({1, 3})))
