@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from tests.unit.contract.contract_examples import encoded, png_chunk, png_header
+from tests.support.contract_examples import encoded, png_chunk, png_header
 
 GRAY = Image.new("L", (28, 28), 90)
 PNG_END = png_chunk(b"IEND", b"")

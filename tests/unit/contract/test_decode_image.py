@@ -20,7 +20,7 @@ from headway_contract.preprocessing import (
     encode_png,
     to_model_input,
 )
-from tests.unit.contract.contract_examples import encoded, png_chunk, png_header
+from tests.support.contract_examples import encoded, png_chunk, png_header
 from tests.unit.contract.hostile_pictures import gray_tiff, tag, tiff
 
 

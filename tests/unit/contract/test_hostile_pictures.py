@@ -12,7 +12,7 @@ from PIL import Image
 
 from headway_contract.errors import InvalidImage
 from headway_contract.preprocessing import ACCEPTED_FORMATS, DecodeLimits, ImageSpec, decode_image, to_model_input
-from tests.unit.contract.contract_examples import encoded
+from tests.support.contract_examples import encoded
 from tests.unit.contract.hostile_pictures import BOMBS, HARMLESS, jpeg_of_scans, sequential_jpeg_of_scans
 
 # pytest puts its own filters before the contract's; test_no_warning_of_pillows_reaches_a_log looks without pytest.

@@ -17,7 +17,7 @@ from headway_contract.model_manifest import (
     ModelManifest,
     Provenance,
 )
-from tests.unit.contract.contract_examples import manifest
+from tests.support.contract_examples import manifest
 
 SHARES = st.floats(0, 1)
 LABELS = st.lists(st.text(min_size=1), min_size=2, max_size=5, unique=True).map(tuple)

@@ -22,7 +22,7 @@ from headway_contract.errors import (
 from headway_contract.model_manifest import BaseReference
 from headway_contract.model_name import check_model_name
 from headway_contract.model_repository import CHECKSUMS_FILE, MANIFEST_FILE, ModelRepository
-from tests.unit.contract.contract_examples import manifest, publish, write_version
+from tests.support.contract_examples import manifest, publish, write_version
 
 
 @pytest.fixture

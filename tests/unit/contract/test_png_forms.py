@@ -11,7 +11,7 @@ from PIL import Image
 
 from headway_contract.errors import InvalidImage
 from headway_contract.preprocessing import decode_image
-from tests.unit.contract.contract_examples import png_chunk
+from tests.support.contract_examples import png_chunk
 
 FORMS = [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2), (1, 3), (2, 3), (4, 3), (8, 3)]
 FORMS += [(8, 4), (16, 4), (8, 6), (16, 6)]

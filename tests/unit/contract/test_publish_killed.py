@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headway_contract.model_repository import ModelRepository
-from tests.unit.contract.contract_examples import manifest, publish
+from tests.support.contract_examples import manifest, publish
 
 PUBLISHER = """
 import sys

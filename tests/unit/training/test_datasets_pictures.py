@@ -13,8 +13,8 @@ from headway_training.errors import BadPictures
 from headway_training.image_folders import load_folder
 from headway_training.named_datasets import load_arrays
 from headway_training.pictures import ArrayPictures, FilePictures, Pictures
-from tests.unit.training.picture_folders import write_classes, write_picture
-from tests.unit.training.training_data_dir import data_dir, needs_data
+from tests.support.picture_folders import write_classes, write_picture
+from tests.support.training_data_dir import data_dir, needs_data
 
 SPECS = {
     "same size": ImageSpec(9, 12, 1),

@@ -12,8 +12,8 @@ from headway_training.datasets import Split, Splits, dataset_classes, load_split
 from headway_training.errors import BadPictures, DataMissing, InvalidRecipe
 from headway_training.image_folders import folder_classes, load_folder
 from headway_training.recipe import DataRecipe
-from tests.unit.training.picture_folders import pixels, write_classes, write_picture
-from tests.unit.training.training_data_dir import data_dir, needs_data
+from tests.support.picture_folders import pixels, write_classes, write_picture
+from tests.support.training_data_dir import data_dir, needs_data
 
 SPEC = ImageSpec(8, 8, 3)
 

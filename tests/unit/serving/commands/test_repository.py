@@ -13,7 +13,7 @@ from headway_serving.commands import models as models_cli
 from headway_serving.commands import repository as repository_cli
 from headway_serving.core.routing import Candidate, ModelRoutes, RouteTable
 from headway_serving.operations.models_config import load_also
-from tests.unit.contract.contract_examples import manifest
+from tests.support.contract_examples import manifest
 
 Out = pytest.CaptureFixture[str]
 

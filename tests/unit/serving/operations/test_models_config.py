@@ -19,7 +19,7 @@ from headway_serving.operations.models_config import (
     unload,
     write_models_config,
 )
-from tests.unit.contract.contract_examples import manifest
+from tests.support.contract_examples import manifest
 
 
 def repository(root: Path) -> ModelRepository:

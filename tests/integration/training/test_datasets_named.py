@@ -17,7 +17,7 @@ from headway_contract.preprocessing import ImageSpec
 from headway_training.datasets import Splits, dataset_classes, load_splits, load_test_split
 from headway_training.errors import DataMissing, InvalidRecipe
 from headway_training.recipe import DataRecipe
-from tests.unit.training.training_data_dir import data_dir, needs_data
+from tests.support.training_data_dir import data_dir, needs_data
 
 SPEC = ImageSpec(28, 28, 1, polarity="light_on_dark")
 SHOES = DataRecipe(dataset="fashion-mnist", classes=("sandal", "shirt"))

@@ -13,7 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from headway_contract.preprocessing import ImageSpec, decode_image, to_model_input
 from headway_training.named_datasets import load_arrays
-from tests.unit.contract.drawn_digits import VARIANTS, png
+from tests.support.drawn_digits import VARIANTS, png
 
 DIGITS = ImageSpec(28, 28, 1, polarity="auto", centre="mass")
 PLAIN = ImageSpec(28, 28, 1)
