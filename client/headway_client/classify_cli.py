@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
 
 def _run(client: Client, args: argparse.Namespace, images: list[str]) -> int:
     try:
-        # Asked first, so that a wrong URL or model is said once and not once per image.
+        # Asked first, so that a wrong URL or model is reported once and not once for each image.
         model = client.model(args.model)
     except HeadwayError as error:
         _complain(str(error))

@@ -172,7 +172,7 @@ class ModelRepository:
     def _check_base(self, manifest: ModelManifest) -> None:
         """A head that is run on its base's features is worth nothing without exactly that base."""
         base = manifest.base
-        assert base is not None  # the manifest sees to it
+        assert base is not None  # the manifest is checked for it
         found = self.digest(base.model, base.version)
         if found != base.digest:
             raise BaseDiffers(

@@ -25,7 +25,7 @@ def _setting(default: Any, doc: str, low: float = -math.inf, high: float = math.
 
 @dataclass(frozen=True)
 class GatewaySettings:
-    """What the gateway process can be told. Field ``x`` is read from the variable ``HEADWAY_X``."""
+    """The settings of the gateway process. Field ``x`` is read from the variable ``HEADWAY_X``."""
 
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
     port: int = _setting(8080, "TCP port to listen on", 1, 65535)

@@ -1,7 +1,7 @@
 """One file that a fit can be continued from exactly: weights, optimizer state, epoch, curves, and the recipe.
 
 The file is an ordinary Keras archive (``.keras``) or HDF5 file (``.h5``) that ``keras.models.load_model`` opens. What
-Headway itself goes on from is added to it under names that begin with ``headway``: HDF5 in Keras 3 neither keeps the
+Headway itself continues from is added to it under names that begin with ``headway``: HDF5 in Keras 3 neither keeps the
 order of the optimizer's state nor has a place for the rest. The file is replaced as a whole after every epoch.
 """
 

@@ -225,7 +225,7 @@ def _reload_and_compare(
         if manifest.form == "standalone":
             check("serving_default", expected.pictures, expected.scores)
         if manifest.form == "on_base":
-            assert manifest.base is not None  # the manifest sees to it
+            assert manifest.base is not None  # the manifest is checked for it
             with _reloaded(repository.path(manifest.base.model, manifest.base.version)) as base:
                 check("from_features", expected.pictures, expected.scores, base)
         if manifest.form != "on_base":

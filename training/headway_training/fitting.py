@@ -1,7 +1,7 @@
 """The only caller of ``fit``: optimizer, schedule, order of pictures, early stopping, checkpoints and progress.
 
 Each epoch's order of pictures and its random numbers (dropout, augmentation) follow from the seed and the epoch's
-number alone. So a fit that is continued from a checkpoint goes on exactly as it would have without the break.
+number alone. So a fit that is continued from a checkpoint continues exactly as it would have without the break.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What ``headway rollout`` can be told: each verb is a value, made from the command line at once."""
+"""The command line of ``headway rollout``: each verb is a value, made at once."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence

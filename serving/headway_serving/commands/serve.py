@@ -1,7 +1,7 @@
 """``headway serve``: a model server and the gateway on one machine, started, watched and stopped together.
 
 The model server is the real ``tensorflow_model_server`` where there is one, else the embedded one; flags and files are
-the same. A child that dies is started again; the other goes on meanwhile.
+the same. A child that dies is started again; the other serves meanwhile.
 """
 
 import argparse

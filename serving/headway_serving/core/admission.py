@@ -9,7 +9,7 @@ others with it. That number depends on the models and the machine, so it is lear
   that is more: nobody minds a few milliseconds, and ordinary clients keep some tens of requests under way. If the
   median of these ratios is above ``TOLERANCE``, the limit shrinks by a tenth; if the limit was nearly reached and all
   was well, it grows (additive increase, multiplicative decrease, as TCP does: Chiu and Jain 1989). Medians, because a
-  busy machine holds up a few requests for long without being short of anything.
+  busy machine delays a few requests for long without being short of anything.
 
 A request that finds the limit reached is turned away at once, with the seconds after which what is under way will be
 done. Kinds of traffic may fill the limit to different shares, so that they are turned away in order: shadow, candidate,

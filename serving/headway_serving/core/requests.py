@@ -27,7 +27,7 @@ from headway_serving.core.routing import Pin, Route, RouteTable
 T = TypeVar("T")
 
 DEFAULT_TOP_K = 5
-"""Predictions of a picture that are told when a request does not say how many."""
+"""Predictions of a picture in an answer, when the request does not say how many."""
 
 CANDIDATE_SHARE = 0.5
 """Of the time left, what a candidate gets before the stable version is asked; the other half is for its answer."""

@@ -76,7 +76,7 @@ class Route:
 
     @property
     def on_trial(self) -> bool:
-        """Whether the split chose a candidate: whoever names a version wants that one, or to be told."""
+        """Whether the split chose a candidate: who names a version wants that one, or an error."""
         return self.arm is Arm.CANDIDATE and self.reason == "weight"
 
 

@@ -1,6 +1,6 @@
 """Shadow traffic: a share of what the stable version has answered is asked of the candidate too, and compared.
 
-Nobody gets the candidate's answers and nobody waits for them: a copy is put on a bounded queue after the answer is
+No client gets the candidate's answers or waits for them: a copy is put on a bounded queue after the answer is
 made, and one thread works it off at the lowest priority of admission. What finds the queue full, or the gateway busy,
 is dropped and counted. Pixels, and features of a base that both versions stand on, are taken over from the answer.
 """
@@ -22,7 +22,7 @@ from headway_serving.core.requests import ClassifyRequest, Deadline, SharedWork
 from headway_serving.core.routing import Arm, Route, RouteTable
 
 _SECONDS = 10.0
-"""What a mirrored request may take; nobody waits for it."""
+"""What a mirrored request may take; no client waits for it."""
 
 _log = logging.getLogger(__name__)
 

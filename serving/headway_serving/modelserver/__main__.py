@@ -1,4 +1,4 @@
-"""`headway-model-server`: TensorFlow Serving's command line for the embedded server."""
+"""``headway-model-server``: TensorFlow Serving's command line for the embedded server."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _log_to_stderr() -> None:
         logging.addLevelName(level, logging.getLevelName(level)[0])
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s serving: %(message)s")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    # gRPC writes a traceback for every request that is no message of its type. Its sender is told: INTERNAL.
+    # gRPC writes a traceback for every request that is no message of its type. Its sender gets INTERNAL.
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
 
 

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 
 class Code(IntEnum):
-    """Canonical status codes; names and numbers equal those of `grpc.StatusCode` and `tensorflow.error.Code`."""
+    """Canonical status codes; names and numbers equal those of ``grpc.StatusCode`` and ``tensorflow.error.Code``."""
 
     OK = 0
     CANCELLED = 1
@@ -34,7 +34,7 @@ class Code(IntEnum):
 
 
 class StatusError(Exception):
-    """A request, a load or a configuration failed with `code` and `message`; `str()` gives `CODE: message`."""
+    """A request, a load or a configuration failed with ``code`` and ``message``; ``str()`` gives ``CODE: message``."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(code, message)
@@ -46,5 +46,5 @@ class StatusError(Exception):
 
 
 def invalid_argument(message: str) -> StatusError:
-    """Return a `StatusError` of code INVALID_ARGUMENT, by far the most frequent one."""
+    """Return a ``StatusError`` of code INVALID_ARGUMENT, by far the most frequent one."""
     return StatusError(Code.INVALID_ARGUMENT, message)

@@ -1,4 +1,4 @@
-"""The one data plane behind the gRPC and the REST door: find the version a request means, run it, count it."""
+"""The one data plane behind gRPC and REST: find the version a request means, run it, count it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class FoundVersion:
 class Inference:
     """Answers requests, which are TensorFlow Serving's messages, with its messages; every method raises StatusError.
 
-    A request without a model is refused; `timeout_ms` limits the run in milliseconds, None is no limit.
+    A request without a model is refused; ``timeout_ms`` limits the run in milliseconds, None is no limit.
     """
 
     def __init__(self, core: ServerCore[Any], options: PredictOptions, metrics: ServerMetrics) -> None:
@@ -120,16 +120,16 @@ class Inference:
 
     @contextmanager
     def version(self, spec: ModelSpec, api: str | None) -> Iterator[FoundVersion]:
-        """Hold the version that a ModelSpec means; the time of its runs is counted under the name `api`, if any."""
+        """Hold the version that a ModelSpec means; the time of its runs is counted under the name ``api``, if any."""
         with self._core.acquire(spec) as handle:
             servable = handle.servable if api is None else _Timed(handle.servable, self.metrics, spec.name, api)
             yield FoundVersion(handle.number, servable)
 
-    def count_request(self, model: str, api: str, door: str, started: float, error: StatusError | None) -> None:
-        """Count one answered request, which came at `started` by time.perf_counter(); a refused one has no latency."""
+    def count_request(self, model: str, api: str, entrypoint: str, started: float, error: StatusError | None) -> None:
+        """Count one request, which came at ``started`` by time.perf_counter(); a refused one has no latency."""
         self.metrics.request_count.increment(model, "OK" if error is None else error.code.name)
         if error is None:
-            self.metrics.request_latency.observe(_microseconds_since(started), model, api, door)
+            self.metrics.request_latency.observe(_microseconds_since(started), model, api, entrypoint)
 
     def _count_examples(self, model: str, count: int) -> None:
         self.metrics.example_counts.observe(count, model)

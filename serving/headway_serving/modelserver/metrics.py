@@ -1,7 +1,7 @@
 """The server's own metrics, by the names, labels and buckets of TensorFlow Serving.
 
-Its names begin with a colon and its counters have no `_total`, which prometheus_client cannot write; so the
-metrics and their text page are made here. Every metric has its `# TYPE` line even before it was counted.
+Its names begin with a colon and its counters have no ``_total``, which prometheus_client cannot write; so the
+metrics and their text page are made here. Every metric has its ``# TYPE`` line even before it was counted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LATENCY_BUCKETS = exponential_buckets(10, 1.8, 33)
 
 
 class Counter:
-    """Counts events by label values. `kind` is "counter" or "gauge"."""
+    """Counts events by label values. ``kind`` is "counter" or "gauge"."""
 
     def __init__(self, name: str, labels: Sequence[str] = (), kind: str = "counter") -> None:
         self._name, self._labels, self._kind = name, tuple(labels), kind
@@ -38,7 +38,7 @@ class Counter:
         self._lock = threading.Lock()
 
     def increment(self, *values: str, by: int = 1) -> None:
-        """Add `by` to the series of these label values, which are in the order of the labels."""
+        """Add ``by`` to the series of these label values, which are in the order of the labels."""
         with self._lock:
             key = _bounded(values, self._values)
             self._values[key] = self._values.get(key, 0) + by
@@ -64,7 +64,7 @@ class _Distribution:
 
 
 class Histogram:
-    """Sorts observed values into buckets with the upper limits `limits` (exclusive), by label values."""
+    """Sorts observed values into buckets with the upper limits ``limits`` (exclusive), by label values."""
 
     def __init__(self, name: str, limits: Sequence[float], labels: Sequence[str] = ()) -> None:
         self._name, self._limits, self._labels = name, tuple(limits), tuple(labels)
@@ -101,7 +101,7 @@ class Histogram:
 class ServerMetrics:
     """Every metric of one server. Label values are given in the order of the labels here; latencies in microseconds.
 
-    `request_log_count` and `mlmd_map` stand on the page and are never counted: this server writes no request logs
+    ``request_log_count`` and ``mlmd_map`` stand on the page and are never counted: this server writes no request logs
     and reads no ML metadata.
     """
 

@@ -1,4 +1,4 @@
-"""Builds the model server from its options and runs it until it is told to stop.
+"""Builds the model server from its options and runs it until it is asked to stop.
 
 The port opens only after every configured model has a version that serves: an open port means ready. On
 SIGTERM or SIGINT new requests are refused, those that run may end within the grace period, and the server ends.
@@ -45,7 +45,7 @@ _INITIAL_LOAD_THREADS = 4 * CPUS
 
 
 def run(options: ServerOptions, termination: Termination) -> None:
-    """Serve until `termination` is requested, then drain; returns when all has ended.
+    """Serve until ``termination`` is requested, then drain; returns when all has ended.
 
     Raises StatusError if the options contradict each other, a model fails to load, or the port is taken.
     """
@@ -250,7 +250,7 @@ def _drain(server: GrpcServer, rest: RestServer | None, grace_seconds: int) -> N
 
 
 def _end_now_if_busy(manager: VersionManager[LoadedModel]) -> None:
-    """End the process here if a run or a load goes on: its thread would keep the process alive until it ends."""
+    """End the process here if a run or a load has not ended: its thread would keep the process alive until it ends."""
     if manager.busy():
         logger.warning("A request or a load is cut off.")
         logging.shutdown()

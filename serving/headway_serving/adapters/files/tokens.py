@@ -55,7 +55,7 @@ class TokenFile(WatchedFile[Tokens]):
     """The tokens of a file, kept current: one that was taken out opens nothing within ``poll_seconds``."""
 
     def __init__(self, path: Path, poll_seconds: float) -> None:
-        """Read the file. Raises :class:`InvalidTokens`: without it, nobody could be told from anybody."""
+        """Read the file. Raises :class:`InvalidTokens`: without it, no caller is known."""
         super().__init__(path, poll_seconds, read=read_tokens, refusal=InvalidTokens, what="tokens")
 
 

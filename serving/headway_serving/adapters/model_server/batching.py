@@ -2,12 +2,12 @@
 
 Theory of operation. For every version and signature there is a queue and a small number of calls under way:
 
-* no call is under way: one starts at once. On an event loop that is when the loop has seen to what is ready, so that
+* no call is under way: one starts at once. On an event loop that is when the loop has handled what is ready, so that
   requests that arrived together go together; or, of many, when half a batch of them is here: then the model works on
-  one half while the loop sees to the other;
+  one half while the loop handles the other;
 * else the rows wait. Whenever a call ends, all that has waited meanwhile goes into the next one, up to a bound: the
   busier the version, the larger its batches. The bound is in rows and in time, so that a slow model's batch does not
-  hold up a request for long. On an event loop, less than half a batch waits until the loop has seen to what is ready:
+  delay a request for long. On an event loop, less than half a batch waits until the loop has handled what is ready:
   clients who were just answered may be among it;
 * a further call beside the one under way is worth it only for half a batch: two small ones cost more than one. A row
   that takes long gains nothing from company, and other cores may be free for it.
@@ -60,13 +60,13 @@ class BatchLimits:
 class _Waiting:
     """Rows that wait for a call, and the answer that their request waits for: in its thread, or on its event loop."""
 
-    __slots__ = ("_answered", "answers", "error", "expires_at", "given_up", "loop", "route", "rows")
+    __slots__ = ("_answered", "abandoned", "answers", "error", "expires_at", "loop", "route", "rows")
 
     def __init__(self, rows: NDArray[Any], route: Route, expires_at: float) -> None:
         self.rows, self.route, self.expires_at = rows, route, expires_at
         self.answers: NDArray[np.float32] | None = None
         self.error: Exception | None = None
-        self.given_up = False
+        self.abandoned = False
         self.loop = running_loop()
         self._answered: asyncio.Future[bool] | threading.Event = (
             threading.Event() if self.loop is None else self.loop.create_future()
@@ -75,7 +75,7 @@ class _Waiting:
     def wait(self) -> NDArray[np.float32]:
         """The answer. Raises its error, or :class:`DeadlineExceeded` when the time is over; it is then not sent."""
         if not self._woken(max(0.0, self.expires_at - time.monotonic())):
-            self.given_up = True
+            self.abandoned = True
             raise DeadlineExceeded("the model server did not answer within the request's time")
         error, self.error = self.error, None
         if error is not None:
@@ -116,7 +116,7 @@ class _Waiting:
 
 
 def _wake(batch: list[_Waiting]) -> None:
-    """Let all of a batch go on; a loop is told once for all of its requests."""
+    """Wake all of a batch; a loop is called once for all of its requests."""
     here = running_loop()
     elsewhere: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
     for item in batch:
@@ -157,7 +157,7 @@ class _Queue:
         self._row_seconds = 0.0
 
     def enqueue(self, item: _Waiting) -> _Start:
-        """Wait for a call to end, unless one may start: the caller then sees to it."""
+        """Wait for a call to end, unless one may start: the caller then starts it."""
         with self._lock:
             self._waiting.append(item)
             self._rows += len(item.rows)
@@ -199,7 +199,7 @@ class _Queue:
                     break
                 item = self._waiting.popleft()
                 self._rows -= len(item.rows)
-                if not item.given_up:
+                if not item.abandoned:
                     batch.append(item)
                     rows += len(item.rows)
             if batch:
@@ -232,7 +232,7 @@ class BatchingPredictor:
 
     Calls for requests on an event loop are made on it: ``inner`` has to wait as :mod:`.event_loop` says. ``executor``
     runs the others, and should not be bounded below the number of versions times ``limits.max_calls``.
-    ``observe`` is told the route, the signature and the rows of every call.
+    ``observe`` gets the route, the signature and the rows of every call.
     """
 
     def __init__(

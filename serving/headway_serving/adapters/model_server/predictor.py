@@ -121,7 +121,7 @@ class TfServingPredictor:
             ) from error
 
     def _ask(self, method: Callable[[rpc.ModelServerStub], Any], request: Any, timeout: float) -> Any:
-        """Make one call. On an event loop, the loop goes on meanwhile. Raises ``grpc.RpcError``."""
+        """Make one call. On an event loop, the loop serves others meanwhile. Raises ``grpc.RpcError``."""
         here = running_loop()
         if here is not None:
             return wait_for(method(self._stub_on(here))(request, timeout=timeout))

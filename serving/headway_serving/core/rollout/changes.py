@@ -103,7 +103,7 @@ def held(routes: ModelRoutes, why: str, who: Author) -> ModelRoutes:
 
 
 def resumed(routes: ModelRoutes, since: float, who: Author) -> ModelRoutes:
-    """The rollout goes on at the stage where it is, with traffic from ``since`` on.
+    """The rollout continues at the stage where it is, with traffic from ``since`` on.
 
     The looks that were made stay counted: resuming buys no new false-alarm probability.
     """
@@ -140,7 +140,7 @@ def _open(routes: ModelRoutes) -> RolloutState:
 def _running(routes: ModelRoutes) -> RolloutState:
     state = _open(routes)
     if state.status is not RolloutStatus.RUNNING:
-        raise RolloutRefused(f"the rollout is {state.status}; go on with: headway rollout resume")
+        raise RolloutRefused(f"the rollout is {state.status}; continue with: headway rollout resume")
     return state
 
 

@@ -114,7 +114,7 @@ def unpack_elements(binary: memoryview, count: int) -> list[bytes]:
         elements.append(bytes(binary[start:end]))
         at = end
     if at != len(binary):
-        raise InvalidRequest(f"the binary data goes on for {len(binary) - at} bytes after its {count} elements")
+        raise InvalidRequest(f"the binary data has {len(binary) - at} bytes more after its {count} elements")
     return elements
 
 

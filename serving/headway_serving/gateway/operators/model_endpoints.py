@@ -115,7 +115,7 @@ def _routing(name: str, routed: ModelRoutes) -> dict[str, Any]:
 def _self_description(manifest: ModelManifest) -> dict[str, Any]:
     """What the stable version's manifest says, without golden samples and provenance."""
     accuracy, base = manifest.test_accuracy, manifest.base
-    assert accuracy is not None  # what answers pictures was measured; the manifest sees to it
+    assert accuracy is not None  # what answers pictures was measured; the manifest is checked for it
     return {
         "classes": list(manifest.labels),
         "kind": manifest.kind,

@@ -1,4 +1,4 @@
-"""JSON bodies, parsed only if they are small in parts: a parser holds up every other request while it works."""
+"""JSON bodies, parsed only if they are small in parts: while a parser works, every other request waits."""
 
 import json
 from typing import Any

@@ -116,7 +116,7 @@ def pass_on(
 def _refuse_head_on_base(route: Route, manifest: ModelManifest) -> None:
     """Raise for a version that one Predict cannot answer, a head that stands on a base.
 
-    That is :class:`InvalidRequest`, or for a candidate on trial, whom nobody asked for, :class:`IncompatibleModel`.
+    That is :class:`InvalidRequest`, or for a candidate on trial, which no client asked for, :class:`IncompatibleModel`.
     """
     if manifest.form == "on_base" and manifest.base is not None:
         base = manifest.base

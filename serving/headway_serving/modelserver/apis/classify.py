@@ -37,7 +37,7 @@ def run_classify(
     version: int | None,
     timeout_ms: int | None,
 ) -> Any:
-    """Return the ClassificationResponse message for a ClassificationRequest, answered by `version` (None: warm-up).
+    """Return the ClassificationResponse message for a ClassificationRequest, answered by ``version`` (None: warm-up).
 
     Raises StatusError.
     """

@@ -53,14 +53,14 @@ def find_signature(servable: Runnable, model_spec: ModelSpec) -> SignatureDef:
 
 
 def input_name(signature: SignatureDef, task: str) -> str:
-    """Return the name of the graph's input for `task` ("classification", "regression")."""
+    """Return the name of the graph's input for ``task`` ("classification", "regression")."""
     if INPUTS not in signature.inputs:
         raise invalid_argument(f"No {task} inputs found in SignatureDef: {described(signature)}")
     return str(signature.inputs[INPUTS].name)
 
 
 def check_method_name(signature: SignatureDef, task: str, method: str) -> None:
-    """Raise StatusError INVALID_ARGUMENT unless the signature says that it does `method`."""
+    """Raise StatusError INVALID_ARGUMENT unless the signature says that it does ``method``."""
     if signature.method_name != method:
         raise invalid_argument(f"Expected {task} signature method_name to be {method}. Was: {signature.method_name}")
 
@@ -78,6 +78,6 @@ def shape_text(array: NDArray[Any]) -> str:
 def run_examples(
     servable: Runnable, examples: NDArray[Any], endpoints: Sequence[Endpoints], timeout_ms: int | None
 ) -> dict[str, NDArray[Any]]:
-    """Return all outputs of `endpoints`, which share one input, by the names of their tensors, from one run."""
+    """Return all outputs of ``endpoints``, which share one input, by the names of their tensors, from one run."""
     names = sorted({name for endpoint in endpoints for name in endpoint.outputs.values()})
     return dict(zip(names, servable.run({endpoints[0].input: examples}, names, timeout_ms), strict=True))

@@ -22,7 +22,7 @@ _ENDPOINTS: dict[str, Callable[[Any, PredictOptions], Endpoints]] = {
 def run_multi_inference(
     servable: Runnable, request: Any, options: PredictOptions, *, version: int | None, timeout_ms: int | None
 ) -> Any:
-    """Return the MultiInferenceResponse message for a MultiInferenceRequest, answered by `version` (None: warm-up).
+    """Return the MultiInferenceResponse message for a MultiInferenceRequest, answered by ``version`` (None: warm-up).
 
     Raises StatusError.
     """

@@ -34,7 +34,7 @@ class Runnable(Protocol):
     def run(
         self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str], timeout_ms: int | None
     ) -> list[NDArray[Any]]:
-        """Return the tensors named `fetches`; raises StatusError."""
+        """Return the tensors named ``fetches``; raises StatusError."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class PredictOptions:
 def run_predict(
     servable: Runnable, request: PredictRequest, options: PredictOptions, *, version: int | None, timeout_ms: int | None
 ) -> Message:
-    """Return the PredictResponse message for the PredictRequest `request`, answered by `version`.
+    """Return the PredictResponse message for the PredictRequest ``request``, answered by ``version``.
 
-    `version` is None for warm-up, where no version serves yet. Raises StatusError.
+    ``version`` is None for warm-up, where no version serves yet. Raises StatusError.
     """
     key = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.signatures.get(key)
@@ -76,9 +76,9 @@ def predict_arrays(
     wanted: Sequence[str] = (),
     timeout_ms: int | None,
 ) -> dict[str, NDArray[Any]]:
-    """Return the outputs of `signature` by alias: those `wanted`, in their order, or all of them, sorted.
+    """Return the outputs of ``signature`` by alias: those ``wanted``, in their order, or all of them, sorted.
 
-    `read` turns an input as it was sent into an array; it may raise TensorFormatError. Raises StatusError.
+    ``read`` turns an input as it was sent into an array; it may raise TensorFormatError. Raises StatusError.
     """
     if options.check_method_name:
         _check_method_name(signature)

@@ -36,7 +36,7 @@ def run_regress(
     version: int | None,
     timeout_ms: int | None,
 ) -> Any:
-    """Return the RegressionResponse message for a RegressionRequest, answered by `version` (None: warm-up).
+    """Return the RegressionResponse message for a RegressionRequest, answered by ``version`` (None: warm-up).
 
     Raises StatusError.
     """

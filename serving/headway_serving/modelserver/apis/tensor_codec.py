@@ -1,8 +1,8 @@
 """TensorProto messages to numpy arrays and back, with the leniency of TensorFlow's own reader.
 
-Reading: `tensor_content` counts before the typed field; surplus values are dropped, missing ones repeat the
+Reading: ``tensor_content`` counts before the typed field; surplus values are dropped, missing ones repeat the
 last one, none at all means zeros; values in another dtype's field are not seen. Writing: typed fields
-(`float_val`, ...), or `tensor_content` where that was asked for.
+(``float_val``, ...), or ``tensor_content`` where that was asked for.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class TensorFormatError(ValueError):
 
 
 def dtype_number(array: Array) -> int:
-    """Return the DataType number of `array`; raises TensorFormatError for a dtype that cannot be exchanged."""
+    """Return the DataType number of ``array``; raises TensorFormatError for a dtype that cannot be exchanged."""
     number = _STRING if array.dtype == np.object_ else _NUMBERS.get(array.dtype)
     if number is None:
         raise TensorFormatError(f"a tensor of {array.dtype} cannot be sent")
@@ -93,7 +93,7 @@ def decode(proto: TensorProto) -> Array:
     """Return the array a TensorProto message describes; strings become an object array of bytes.
 
     Raises TensorFormatError for an unknown dtype, a shape with unknown or negative dimensions, or a
-    `tensor_content` of the wrong length.
+    ``tensor_content`` of the wrong length.
     """
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
@@ -112,7 +112,7 @@ def decode(proto: TensorProto) -> Array:
 
 
 def encode(array: Array, proto: TensorProto, *, as_content: bool) -> None:
-    """Write `array` (numbers, or bytes in an object array) into an empty TensorProto message.
+    """Write ``array`` (numbers, or bytes in an object array) into an empty TensorProto message.
 
     Raises TensorFormatError for a dtype that cannot be exchanged.
     """
@@ -134,7 +134,7 @@ def encode(array: Array, proto: TensorProto, *, as_content: bool) -> None:
 
 
 def _packed(proto: TensorProto, name: str, values: Array) -> bytes:
-    """Return a message that holds only the packed field `name`, whose floats stand on the wire as in memory."""
+    """Return a message that holds only the packed field ``name``, whose floats stand on the wire as in memory."""
     content = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
     tag = proto.DESCRIPTOR.fields_by_name[name].number << 3 | _LENGTH_DELIMITED
     return packed_strings.varint(tag) + packed_strings.varint(len(content)) + content

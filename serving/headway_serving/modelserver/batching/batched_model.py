@@ -41,7 +41,7 @@ class LoadedModel(Runnable, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class BatchTask:
-    """One request, or a part of one: its tensors, its rows, and when (`time.monotonic`) its sender gives up."""
+    """One request, or a part of one: its tensors, its rows, and when (``time.monotonic``) its sender gives up."""
 
     feeds: Tensors
     size: int
@@ -55,9 +55,9 @@ _Key = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]
 
 
 class BatchedModel:
-    """Runs `model` for batches of requests on the threads of `scheduler`.
+    """Runs ``model`` for batches of requests on the threads of ``scheduler``.
 
-    Raises StatusError INVALID_ARGUMENT if `parameters` contradict each other.
+    Raises StatusError INVALID_ARGUMENT if ``parameters`` contradict each other.
     """
 
     def __init__(
@@ -81,9 +81,9 @@ class BatchedModel:
         return self._model.signatures
 
     def run(self, feeds: Tensors, fetches: Sequence[str], timeout_ms: int | None) -> list[Array]:
-        """Return the tensors named `fetches`, computed together with those of other callers.
+        """Return the tensors named ``fetches``, computed together with those of other callers.
 
-        `timeout_ms` limits the wait in the queue and the run together; a batch runs as long as its most patient
+        ``timeout_ms`` limits the wait in the queue and the run together; a batch runs as long as its most patient
         request. Raises StatusError: the refusals of batching, or whatever the run of the batch failed with.
         """
         size = _batch_size(feeds)
@@ -156,7 +156,7 @@ class BatchedModel:
 
 @dataclass(frozen=True)
 class Batching:
-    """Wraps every loaded version: with `parameters`, or `per_model` with those in the version's directory."""
+    """Wraps every loaded version: with ``parameters``, or ``per_model`` with those in the version's directory."""
 
     parameters: BatchingParameters
     scheduler: BatchScheduler[BatchTask]
@@ -164,7 +164,7 @@ class Batching:
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
 
     def wrap(self, model: LoadedModel, directory: Path) -> LoadedModel:
-        """Return `model` batched; as it is if the version in `directory` lacks the parameters it should bring.
+        """Return ``model`` batched; as it is if the version in ``directory`` lacks the parameters it should bring.
 
         Raises StatusError INVALID_ARGUMENT for parameters that cannot be used.
         """
@@ -232,7 +232,7 @@ def _padded_to_one_shape(name: str, values: Sequence[Array]) -> list[Array]:
 
 
 def _padded(value: Array, shape: tuple[int, ...]) -> Array:
-    """Return `value` in the corner of an array of `shape` that its own first element fills."""
+    """Return ``value`` in the corner of an array of ``shape`` that its own first element fills."""
     if value.shape == shape:
         return value
     full = np.full(shape, value.flat[0] if value.size else _zero(value), value.dtype)

@@ -32,11 +32,11 @@ _Message = text_config.define(
 class BatchingParameters:
     """TensorFlow Serving's fields and defaults.
 
-    `max_batch_size` rows are the most that one request, and without splitting one batch, may have. A batch waits
-    `batch_timeout_micros` for more rows. A queue holds `max_enqueued_batches`. `num_batch_threads` run batches,
-    for all models together. A batch is filled up with repeated rows to the next of `allowed_batch_sizes`, if there
-    are any. With `enable_large_batch_splitting` a request is cut into batches of `max_execution_batch_size` rows,
-    0 meaning `max_batch_size`.
+    ``max_batch_size`` rows are the most that one request, and without splitting one batch, may have. A batch waits
+    ``batch_timeout_micros`` for more rows. A queue holds ``max_enqueued_batches``. ``num_batch_threads`` run batches,
+    for all models together. A batch is filled up with repeated rows to the next of ``allowed_batch_sizes``, if there
+    are any. With ``enable_large_batch_splitting`` a request is cut into batches of ``max_execution_batch_size`` rows,
+    0 meaning ``max_batch_size``.
     """
 
     max_batch_size: int = 1000
@@ -55,12 +55,12 @@ class BatchingParameters:
         return (self.enable_large_batch_splitting and self.max_execution_batch_size) or self.max_batch_size
 
     def padded_size(self, size: int) -> int:
-        """Return the smallest allowed batch size that holds `size` rows; `size` itself if there is none."""
+        """Return the smallest allowed batch size that holds ``size`` rows; ``size`` itself if there is none."""
         return next((allowed for allowed in self.allowed_batch_sizes if allowed >= size), size)
 
 
 def read_batching_parameters(path: Path) -> BatchingParameters:
-    """Return the BatchingParameters in `path`; a field that is not set has its default.
+    """Return the BatchingParameters in ``path``; a field that is not set has its default.
 
     Raises StatusError NOT_FOUND or INVALID_ARGUMENT if the file cannot be read or is no such text.
     """
@@ -75,7 +75,7 @@ def read_batching_parameters(path: Path) -> BatchingParameters:
 
 
 def of_version(directory: Path, common: BatchingParameters) -> BatchingParameters | None:
-    """Return the parameters in the version's own file, or None without one. Threads are those of `common`."""
+    """Return the parameters in the version's own file, or None without one. Threads are those of ``common``."""
     path = directory / PER_MODEL_FILE
     if not path.is_file():
         return None
@@ -87,7 +87,7 @@ def of_version(directory: Path, common: BatchingParameters) -> BatchingParameter
 
 
 def validate(parameters: BatchingParameters) -> None:
-    """Raise StatusError INVALID_ARGUMENT if no version can be batched with `parameters`; texts are the runtime's."""
+    """Raise StatusError INVALID_ARGUMENT if no version can be batched with ``parameters``; texts are the runtime's."""
     if parameters.execution_size <= 0:
         raise invalid_argument(f"max_execution_batch_size must be positive; was {parameters.execution_size}")
     if parameters.max_batch_size <= 0:

@@ -25,7 +25,7 @@ _FULL = "The batch scheduling queue to which this task was submitted is full"
 
 
 class Task(Protocol):
-    """A piece of work of `size` rows."""
+    """A piece of work of ``size`` rows."""
 
     @property
     def size(self) -> int:
@@ -43,7 +43,7 @@ class _Batch(Generic[T]):
 
 
 class BatchScheduler(Generic[T]):
-    """Owns the threads; `stop` ends them. Raises StatusError INVALID_ARGUMENT for less than one thread."""
+    """Owns the threads; ``stop`` ends them. Raises StatusError INVALID_ARGUMENT for less than one thread."""
 
     def __init__(self, threads: int, name: str) -> None:
         if threads <= 0:
@@ -60,14 +60,14 @@ class BatchScheduler(Generic[T]):
         process: Callable[[Sequence[T]], None],
         split: Callable[[T, Sequence[int]], list[T]],
     ) -> BatchQueue[T]:
-        """Return a new queue whose batches `process` runs; `split` cuts a task into parts of the given sizes."""
+        """Return a new queue whose batches ``process`` runs; ``split`` cuts a task into parts of the given sizes."""
         queue = BatchQueue(self.changed, parameters, process, split)
         with self.changed:
             self._queues.append(queue)
         return queue
 
     def remove_queue(self, queue: BatchQueue[T]) -> None:
-        """Forget `queue`, which must hold no task."""
+        """Forget ``queue``, which must hold no task."""
         with self.changed:
             self._queues.remove(queue)
 
@@ -99,7 +99,7 @@ class BatchScheduler(Generic[T]):
 
 
 class BatchQueue(Generic[T]):
-    """The batches of tasks that can be run together; made by `BatchScheduler.add_queue`."""
+    """The batches of tasks that can be run together; made by ``BatchScheduler.add_queue``."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class BatchQueue(Generic[T]):
         self._batches: deque[_Batch[T]] = deque([_Batch()])
 
     def schedule(self, task: T) -> list[T]:
-        """Enqueue `task` and return the tasks that were enqueued: itself, or the parts it was split into.
+        """Enqueue ``task`` and return the tasks that were enqueued: itself, or the parts it was split into.
 
         Raises StatusError: INVALID_ARGUMENT if it is larger than a request may be, UNAVAILABLE if the queue is full.
         """
@@ -140,7 +140,7 @@ class BatchQueue(Generic[T]):
         return batch.tasks
 
     def ready_at(self) -> float | None:
-        """Return when (`time.monotonic`) the first batch is ready, None if it is empty. The caller holds the lock."""
+        """Return when (``time.monotonic``) the first batch is ready, None if it is empty. The caller holds the lock."""
         first = self._batches[0]
         if not first.tasks:
             return None
@@ -149,7 +149,7 @@ class BatchQueue(Generic[T]):
         return first.opened_at + self._timeout
 
     def _parts(self, task: T) -> list[T]:
-        """Return what to enqueue for `task`, after checking that the queue has room for it."""
+        """Return what to enqueue for ``task``, after checking that the queue has room for it."""
         free = self._parameters.execution_size - self._batches[-1].size
         most = self._parameters.max_enqueued_batches
         if not self._parameters.enable_large_batch_splitting:
@@ -188,7 +188,7 @@ class BatchQueue(Generic[T]):
 
 
 def _part_sizes(size: int, first: int, most: int) -> list[int]:
-    """Return sizes that add up to `size`: `first` (if it is not 0), then as many times `most` as fit, then the rest."""
+    """Return sizes that add up to ``size``: ``first`` if it is not 0, as many times ``most`` as fit, and the rest."""
     sizes = [first] if first else []
     rest = size - first
     return sizes + [most] * (rest // most) + ([rest % most] if rest % most else [])

@@ -26,13 +26,13 @@ _FAREWELL_SECONDS = 0.2
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 
 AddService = Callable[[Any], None]
-"""Registers one service with a `grpc.Server`."""
+"""Registers one service with a ``grpc.Server``."""
 
 
 class GrpcServer:
-    """The server that `options` describe, with gRPC's own `grpc.health.v1` if they ask for it.
+    """The server that ``options`` describe, with gRPC's own ``grpc.health.v1`` if they ask for it.
 
-    Creating it reads every setting, so that a wrong one is told before any model is loaded. Raises StatusError
+    Creating it reads every setting, so that a wrong one is reported before any model is loaded. Raises StatusError
     INVALID_ARGUMENT for a setting that cannot be used, NOT_FOUND if the TLS configuration cannot be read.
     """
 
@@ -59,7 +59,7 @@ class GrpcServer:
             _add_health_service(self._server)
 
     def start(self, services: Iterable[AddService]) -> None:
-        """Listen and answer for `services`; raises StatusError INVALID_ARGUMENT if a place is taken."""
+        """Listen and answer for ``services``; raises StatusError INVALID_ARGUMENT if a place is taken."""
         for add_service in services:
             add_service(self._server)
         for place in self._places:
@@ -70,8 +70,8 @@ class GrpcServer:
             logger.info("Running gRPC ModelServer at %s ...", shown)
 
     def stop(self, grace_seconds: float) -> None:
-        """Refuse new calls, let running ones end within `grace_seconds`, cancel the rest, and return."""
-        # gRPC itself cancels calls that arrive in the moment when it closes: whoever asks is told before.
+        """Refuse new calls, let running ones end within ``grace_seconds``, cancel the rest, and return."""
+        # gRPC itself cancels calls that arrive in the moment when it closes: they are refused before.
         self._draining.begun = True
         time.sleep(_FAREWELL_SECONDS)
         self._server.stop(max(grace_seconds, 0)).wait()
@@ -88,7 +88,7 @@ class GrpcServer:
 
 
 class _Draining(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc ships no types
-    """Answers every new call with UNAVAILABLE once it has `begun`."""
+    """Answers every new call with UNAVAILABLE once it has ``begun``."""
 
     def __init__(self) -> None:
         self.begun = False
@@ -104,9 +104,9 @@ def _refuse(_request: Any, context: Any) -> None:
 
 
 def channel_arguments(text: str) -> list[tuple[str, int | str]]:
-    """Return the `key=value` items of `text`, separated by commas; a value that reads as an int32 is one.
+    """Return the ``key=value`` items of ``text``, separated by commas; a value that reads as an int32 is one.
 
-    Raises StatusError INVALID_ARGUMENT for an item without `=`.
+    Raises StatusError INVALID_ARGUMENT for an item without ``=``.
     """
     arguments: list[tuple[str, int | str]] = []
     for item in filter(None, text.split(",")):

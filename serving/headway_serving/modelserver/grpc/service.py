@@ -1,4 +1,4 @@
-"""The gRPC doors: TensorFlow Serving's PredictionService and ModelService. They only translate."""
+"""TensorFlow Serving's PredictionService and ModelService over gRPC. They only translate."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _answers_with_status(method: Callable[[S, Q, CallContext], R]) -> Callable[[
 
 
 def abort(context: CallContext, error: StatusError) -> NoReturn:
-    """End the call with `error`, whose text is cut after 1024 characters."""
+    """End the call with ``error``, whose text is cut after 1024 characters."""
     message = error.message
     if len(message) > MAX_MESSAGE_CHARACTERS:
         message = f"{message[:MAX_MESSAGE_CHARACTERS]}...TRUNCATED"
@@ -121,7 +121,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
-    """GetModelStatus and HandleReloadConfigRequest. `wake` makes a waiting reload look for its cancellation."""
+    """GetModelStatus and HandleReloadConfigRequest. ``wake`` makes a waiting reload look for its cancellation."""
 
     def __init__(self, core: ServerCore[Any], inference: Inference, wake: Callable[[], None]) -> None:
         self._core = core

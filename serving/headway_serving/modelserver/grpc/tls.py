@@ -16,9 +16,9 @@ _SSLConfig = text_config.define(
 
 
 def server_credentials(path: Path) -> Any:
-    """Return gRPC's server credentials for the SSLConfig in `path`, whose values are PEM texts.
+    """Return gRPC's server credentials for the SSLConfig in ``path``, whose values are PEM texts.
 
-    `custom_ca` signs the clients' certificates, which `client_verify` demands. Raises StatusError: NOT_FOUND or
+    ``custom_ca`` signs the clients' certificates, which ``client_verify`` demands. Raises StatusError: NOT_FOUND or
     INVALID_ARGUMENT if the file cannot be read or is no SSLConfig, INVALID_ARGUMENT if it holds no key or
     certificate, or demands client certificates without an authority to verify them with.
     """

@@ -1,1 +1,1 @@
-"""How the process is told what to do, and how it ends."""
+"""The process: its command line, its small configuration files, and how it ends."""

@@ -2,7 +2,7 @@
 
 One row per flag. A row says whether the embedded server honours the flag, accepts and ignores it (with a
 warning), or refuses to start with it because ignoring it would be unsafe. Supporting one more flag means
-turning its row and adding a field of the same name to `ServerOptions`.
+turning its row and adding a field of the same name to ``ServerOptions``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The command line, read as TensorFlow Serving reads it.
 
-Only `--name=value` exists; a boolean may also stand alone. An argument that is no flag does not stop the
+Only ``--name=value`` exists; a boolean may also stand alone. An argument that is no flag does not stop the
 server: it is reported and skipped. A value that cannot be read does stop it.
 """
 
@@ -27,7 +27,7 @@ class FlagError(ValueError):
 class CommandLine:
     """What a command line asks for.
 
-    `unknown` holds arguments that are no flag, `ignored` and `refused` the names of flags given a value other
+    ``unknown`` holds arguments that are no flag, ``ignored`` and ``refused`` the names of flags given a value other
     than their default that this server does not honour, or must not start with.
     """
 
@@ -40,7 +40,7 @@ class CommandLine:
 
 
 def parse(arguments: Sequence[str]) -> CommandLine:
-    """Read `arguments` (without the program's name); of a flag given twice the last counts.
+    """Read ``arguments`` (without the program's name); of a flag given twice the last counts.
 
     Raises FlagError if a flag's value is not of its type.
     """
@@ -73,7 +73,7 @@ def usage(program: str) -> str:
 
 
 def _match(argument: str) -> tuple[Flag, str] | None:
-    """Return the flag that claims `argument` and the rest of the text; for a boolean the rest may be anything."""
+    """Return the flag that claims ``argument`` and the rest of the text; for a boolean the rest may be anything."""
     for flag in FLAGS:
         head = f"--{flag.name}" if flag.kind is Kind.BOOL else f"--{flag.name}="
         if argument.startswith(head):

@@ -1,4 +1,4 @@
-"""Lets `import tensorflow.<part>` load that part alone, so that the server starts in seconds.
+"""Lets ``import tensorflow.<part>`` load that part alone, so that the server starts in seconds.
 
 TensorFlow's own package file imports Keras and the whole public API: about 9 s of processor time and 260 MB
 that a server of finished graphs never uses. A plain package of the same name and place makes Python import

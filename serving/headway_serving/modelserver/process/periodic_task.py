@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 class PeriodicTask:
-    """Calls `function` at the start, then every `period_seconds` and whenever `nudge` is called.
+    """Calls ``function`` at the start, then every ``period_seconds`` and whenever ``nudge`` is called.
 
     A period of None means only at the start and on nudges. An exception is logged and ends nothing.
     """

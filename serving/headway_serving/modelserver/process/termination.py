@@ -33,7 +33,7 @@ class Termination:
         self._requested.wait()
 
     def on_request(self, action: Callable[[], None]) -> None:
-        """Have `action` called when a signal comes, or now if one came already."""
+        """Have ``action`` called when a signal comes, or now if one came already."""
         with self._lock:
             self._actions.append(action)
             come = self.requested

@@ -1,6 +1,6 @@
 """TensorFlow Serving's small configuration files: protocol buffer messages written as text.
 
-Three of their message types are in no Python package; `define` builds such a type from its fields. The text
+Three of their message types are in no Python package; ``define`` builds such a type from its fields. The text
 format knows fields by name, so the field numbers here need not be TensorFlow Serving's.
 """
 
@@ -26,10 +26,10 @@ _SCALARS = {
 
 
 def define(name: str, fields: Mapping[str, str]) -> type[Any]:
-    """Return a message class `name`; `fields` maps each field's name to its type.
+    """Return a message class ``name``; ``fields`` maps each field's name to its type.
 
-    A type is `string`, `bool`, `int64`, one of google.protobuf's wrappers (`Int64Value`, written
-    `field { value: 1 }`), or `repeated ` and one of these.
+    A type is ``string``, ``bool``, ``int64``, one of google.protobuf's wrappers (``Int64Value``, written
+    ``field { value: 1 }``), or ``repeated `` and one of these.
     """
     file = descriptor_pb2.FileDescriptorProto(
         name=f"{_PACKAGE}/{name}.proto", package=_PACKAGE, syntax="proto3", dependency=[wrappers_pb2.DESCRIPTOR.name]
@@ -51,7 +51,7 @@ def define(name: str, fields: Mapping[str, str]) -> type[Any]:
 
 
 def read(path: Path, message: M) -> M:
-    """Fill the empty `message` from the text in `path` and return it.
+    """Fill the empty ``message`` from the text in ``path`` and return it.
 
     Raises StatusError: NOT_FOUND if the file cannot be read, INVALID_ARGUMENT if it is not such a text.
     """

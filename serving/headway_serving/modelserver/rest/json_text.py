@@ -39,7 +39,7 @@ _TEXTS = {
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object that `body` begins with. Raises StatusError INVALID_ARGUMENT if it does not."""
+    """Return the JSON object that ``body`` begins with. Raises StatusError INVALID_ARGUMENT if it does not."""
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
     text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
@@ -61,7 +61,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def to_bytes(text: str) -> bytes:
-    """Return the bytes of a string that `parse_object` has read.
+    """Return the bytes of a string that ``parse_object`` has read.
 
     Raises StatusError INVALID_ARGUMENT for half a surrogate pair, which only an escape sequence can have written.
     """
@@ -87,7 +87,7 @@ def shown(value: Any) -> str:
 
 
 def format_error(value: Any, text: str) -> StatusError:
-    """Return the error of a JSON value that has another form than `text` asks for."""
+    """Return the error of a JSON value that has another form than ``text`` asks for."""
     return invalid_argument(f"JSON Value: {shown(value)} {text}")
 
 
@@ -98,7 +98,7 @@ def quoted(text: str | bytes) -> str:
 
 
 def decimals(values: NDArray[Any]) -> list[str]:
-    """Return float32 or float64 `values` of shape [n] as JSON numbers.
+    """Return float32 or float64 ``values`` of shape [n] as JSON numbers.
 
     Six significant digits if they are enough to read the value back, else 9 (float32) or 17 (float64); whole
     numbers end in .0, and what is not finite is NaN, Infinity or -Infinity.
@@ -112,7 +112,7 @@ def decimals(values: NDArray[Any]) -> list[str]:
 
 
 def single_line(texts: Sequence[str], count: int, shape: Sequence[int]) -> list[str]:
-    """Return the JSON texts of `count` arrays of `shape` that the values `texts` make up, one after the other."""
+    """Return the JSON texts of ``count`` arrays of ``shape`` that the values ``texts`` make up, one after the other."""
     grouped = list(texts)
     for axis in range(len(shape) - 1, -1, -1):
         size = shape[axis]
@@ -122,7 +122,7 @@ def single_line(texts: Sequence[str], count: int, shape: Sequence[int]) -> list[
 
 
 def many_lines(texts: Sequence[str], shape: Sequence[int], depth: int) -> str:
-    """Return the JSON text of one array, a value a line; `depth` is how many containers are open around it."""
+    """Return the JSON text of one array, a value a line; ``depth`` is how many containers are open around it."""
     grouped = list(texts)
     for axis in range(len(shape) - 1, -1, -1):
         count, size = math.prod(shape[:axis]), shape[axis]
@@ -185,7 +185,7 @@ def _end_of_space(text: str) -> int:
 
 
 def _parse_error(reason: str, text: str, position: int) -> StatusError:
-    """Return the error at a character's position; clients are told the offset in bytes."""
+    """Return the error at a character's position; clients get the offset in bytes."""
     offset = len(text[:position].encode("utf-8", "surrogateescape"))
     return invalid_argument(f"JSON Parse error: {reason} at offset: {offset}")
 

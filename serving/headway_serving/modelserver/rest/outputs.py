@@ -1,4 +1,4 @@
-"""Predict's outputs as JSON, in rows (`predictions`) or columns (`outputs`)."""
+"""Predict's outputs as JSON, in rows (``predictions``) or columns (``outputs``)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _write_columns(arrays: Mapping[str, Array]) -> str:
 
 
 def _texts(alias: str, array: Array, depth: int) -> list[str]:
-    """Return each element as JSON; strings of an output called *_bytes as b64 objects, inside `depth` containers."""
+    """Return each element as JSON; strings of an output called *_bytes as b64 objects, inside ``depth`` containers."""
     flat = array.ravel()
     name = type_name(dtype_number(array))
     if name in _FLOATS:

@@ -33,9 +33,9 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 class RestServer:
-    """Listens on `port` of `address`; an empty one is every address, IPv6 and IPv4.
+    """Listens on ``port`` of ``address``; an empty one is every address, IPv6 and IPv4.
 
-    `threads` requests are worked on at the same time.
+    ``threads`` requests are worked on at the same time.
     Raises OSError if the port is taken.
     """
 
@@ -56,7 +56,7 @@ class RestServer:
         self._server.server_close()
 
     def wait_until_idle(self, until: float) -> bool:
-        """Return whether all running requests had ended at `until` on the monotonic clock."""
+        """Return whether all running requests had ended at ``until`` on the monotonic clock."""
         with self._server.changed:
             return self._server.changed.wait_for(
                 lambda: self._server.running == 0, timeout=max(until - time.monotonic(), 0)
@@ -194,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
         return int(text)
 
     def _read(self, count: int) -> bytes:
-        """Return `count` bytes; memory is taken only for what has come."""
+        """Return ``count`` bytes; memory is taken only for what has come."""
         pieces = []
         while count:
             piece = self.rfile.read(min(count, _PIECE_BYTES))

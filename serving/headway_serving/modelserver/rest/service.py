@@ -1,4 +1,4 @@
-"""The REST door, without its sockets: a request's method, target and body to the answer TensorFlow Serving gives."""
+"""The REST API without its sockets: from a request's method, target and body to the answer TensorFlow Serving gives."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class _Counted:
 
 
 class RestService:
-    """Answers every HTTP request; no request makes `answer` raise."""
+    """Answers every HTTP request; no request makes ``answer`` raise."""
 
     def __init__(self, inference: Inference, options: RestOptions) -> None:
         self._inference = inference
@@ -99,7 +99,7 @@ class RestService:
         self._timeout_ms = options.timeout_ms if options.timeout_ms > 0 else None
 
     def answer(self, method: str, target: str, body: bytes, origin: str = "") -> HttpAnswer:
-        """Return the answer to a request; `target` is path and query as sent, `origin` the header of that name."""
+        """Return the answer to a request; ``target`` is path and query as sent, ``origin`` the header of that name."""
         if self._options.metrics_path is not None and target.partition("?")[0] == self._options.metrics_path:
             return self._metrics(target)
         if not _API.fullmatch(target):

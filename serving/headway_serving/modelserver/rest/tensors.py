@@ -1,4 +1,4 @@
-"""Predict's JSON: inputs in rows (`instances`) or columns (`inputs`) to arrays, and outputs back to JSON."""
+"""Predict's JSON: inputs in rows (``instances``) or columns (``inputs``) to arrays, and outputs back to JSON."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class JsonInputs:
 
 
 def read_inputs(document: dict[str, Any], infos: Mapping[str, Any]) -> JsonInputs:
-    """Return the inputs of a Predict body; `infos` are the signature's inputs, TensorInfo messages by alias.
+    """Return the inputs of a Predict body; ``infos`` are the signature's inputs, TensorInfo messages by alias.
 
     Raises StatusError: UNIMPLEMENTED for a dtype that JSON cannot carry, else INVALID_ARGUMENT.
     """
@@ -72,7 +72,7 @@ def read_inputs(document: dict[str, Any], infos: Mapping[str, Any]) -> JsonInput
 
 
 def base64_bytes(value: Any) -> bytes:
-    """Return the bytes of a `{"b64": "..."}` object; raises StatusError INVALID_ARGUMENT if it is none."""
+    """Return the bytes of a ``{"b64": "..."}`` object; raises StatusError INVALID_ARGUMENT if it is none."""
     if not is_base64(value):
         raise format_error(value, "not formatted correctly for base64 data")
     text = "".join(value["b64"].split()).rstrip("=")
@@ -83,7 +83,7 @@ def base64_bytes(value: Any) -> bytes:
 
 
 def is_base64(value: Any) -> bool:
-    """Return whether a JSON value is an object whose one key is `b64` with a string."""
+    """Return whether a JSON value is an object whose one key is ``b64`` with a string."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
@@ -98,7 +98,7 @@ def lossy(value: Any, number: int) -> bool:
 
 
 def lossy_error(value: Any, number: int) -> StatusError:
-    """Return the error for a number that is `lossy`."""
+    """Return the error for a number that is ``lossy``."""
     return invalid_argument(
         f"Cannot convert JSON value: {shown(value)} to {dtype_name(number)} without loss of precision."
     )
@@ -179,7 +179,7 @@ def _shape_text(array: Array) -> str:
 
 
 def _array(value: Any, number: int) -> Array:
-    """Return a JSON value or nested list as an array of DataType `number`."""
+    """Return a JSON value or nested list as an array of DataType ``number``."""
     quick = _regular(value, number)
     if quick is not None:
         return quick
@@ -223,7 +223,7 @@ def _fits(numbers: list[Any], number: int) -> bool:
 
 
 def _collect(value: Any, level: int, shape: list[int], number: int, leaves: list[Any]) -> None:
-    """Append the elements of `value`, in order and checked, to `leaves`."""
+    """Append the elements of ``value``, in order and checked, to ``leaves``."""
     if not isinstance(value, list):
         if level != len(shape):
             raise invalid_argument(
@@ -243,7 +243,7 @@ def _collect(value: Any, level: int, shape: list[int], number: int, leaves: list
 
 
 def _checked(value: Any, number: int) -> Any:
-    """Return one element, strings as bytes, if it is of DataType `number`."""
+    """Return one element, strings as bytes, if it is of DataType ``number``."""
     if number == _STRING and isinstance(value, dict):
         return base64_bytes(value)
     if number == _STRING and isinstance(value, str):

@@ -42,8 +42,8 @@ def add_reads(graph_def: Any) -> dict[str, str]:
 def keep_only(graph_def: Any, requested: Collection[str], initialize: str, restore: str) -> list[str]:
     """Drop from the GraphDef what requests and the initialization do not need; returns the variables of requests.
 
-    `requested` are the operations that requests feed and fetch, `initialize` and `restore` the one that initializes
-    and the one that restores the checkpoint, or "". A variable that the initialization alone uses, such as the path of
+    ``requested`` are the operations that requests feed and fetch, ``initialize`` and ``restore`` the one that
+    initializes and the one that restores the checkpoint, or "". A variable that the initialization alone uses, such as the path of
     an asset, stays one. Raises CannotFreeze if the checkpoint fills something else than variables, such as a table.
     """
     nodes = {node.name: node for node in graph_def.node}
@@ -65,7 +65,7 @@ def keep_only(graph_def: Any, requested: Collection[str], initialize: str, resto
 
 
 def freeze(graph_def: Any, values: Mapping[str, Any]) -> None:
-    """Make variables of the GraphDef constants; `values` maps their names to what the session read.
+    """Make variables of the GraphDef constants; ``values`` maps their names to what the session read.
 
     Raises CannotFreeze, and leaves a graph that is of no use, if a variable is used otherwise than by reading it, or
     holds what cannot be a constant.
@@ -90,11 +90,11 @@ class _Rewrite:
         self._taken: dict[str, dict[int, int]] = {}
 
     def graph(self, types: Mapping[str, int]) -> None:
-        """Give the users of the tensors `types` (name -> DataType number) values instead of handles."""
+        """Give the users of the tensors ``types`` (name -> DataType number) values instead of handles."""
         self._users(self._graph.node, types)
 
     def _users(self, nodes: Iterable[Any], types: Mapping[str, int]) -> set[str]:
-        """Rewrite the users among `nodes`; returns the names of those that read."""
+        """Rewrite the users among ``nodes``; returns the names of those that read."""
         reads = set()
         for node in nodes:
             given = {place: types[name] for place, name in enumerate(map(_tensor, node.input)) if name in types}
@@ -139,7 +139,7 @@ class _Rewrite:
 
 
 def _reached(nodes: Mapping[str, Any], wanted: Iterable[str]) -> set[str]:
-    """Return the names of the nodes that `wanted` need, themselves among them."""
+    """Return the names of the nodes that ``wanted`` need, themselves among them."""
     reached: set[str] = set()
     open_ = [name for name in wanted if name in nodes]
     while open_:
@@ -151,7 +151,7 @@ def _reached(nodes: Mapping[str, Any], wanted: Iterable[str]) -> set[str]:
 
 
 def _called(functions: Mapping[str, Any], nodes: Iterable[Any]) -> set[str]:
-    """Return the names of the functions that `nodes` call, directly or through others."""
+    """Return the names of the functions that ``nodes`` call, directly or through others."""
     called: set[str] = set()
     open_ = list(nodes)
     while open_:
@@ -194,7 +194,7 @@ def _become_identity(node: Any) -> None:
 
 
 def _after_reading(name: str, reads: Collection[str]) -> str:
-    """Return what a tensor in a function is called now: reading calls its output `value`, and Identity `output`."""
+    """Return what a tensor in a function is called now: reading calls its output ``value``, and Identity ``output``."""
     node, colon, output = name.partition(":")
     return f"{node}:output:0" if colon and output == "value:0" and node in reads else name
 
@@ -204,5 +204,5 @@ def _operation(tensor: str) -> str:
 
 
 def _tensor(name: str) -> str:
-    """Return the name of an operation's first output without `:0`; others, and control inputs, stay as they are."""
+    """Return the name of an operation's first output without ``:0``; others, and control inputs, stay as they are."""
     return name.removesuffix(":0") if name.count(":") == 1 else name

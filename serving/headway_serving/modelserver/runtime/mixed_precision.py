@@ -1,4 +1,4 @@
-"""What `--mixed_precision` may say, and whether this machine computes in bfloat16 at all."""
+"""What ``--mixed_precision`` may say, and whether this machine computes in bfloat16 at all."""
 
 from __future__ import annotations
 

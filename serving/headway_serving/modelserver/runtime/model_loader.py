@@ -17,9 +17,9 @@ from headway_serving.modelserver.runtime.warmup import warm_up
 
 @dataclass(frozen=True)
 class ModelLoader:
-    """The `ServableLoader` of SavedModels, and of TFLite models with `tflite`, which go first.
+    """The ``ServableLoader`` of SavedModels, and of TFLite models with ``tflite``, which go first.
 
-    `warmup_iterations` 0 leaves warm-up out.
+    ``warmup_iterations`` 0 leaves warm-up out.
     """
 
     tags: frozenset[str]
@@ -31,7 +31,7 @@ class ModelLoader:
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
 
     def load(self, directory: Path) -> LoadedModel:
-        """Return the version in `directory`, warmed up; raises StatusError if it cannot be served."""
+        """Return the version in ``directory``, warmed up; raises StatusError if it cannot be served."""
         model: LoadedModel = self._load_counted(directory)
         try:
             if self.batching is not None:

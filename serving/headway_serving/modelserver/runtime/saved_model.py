@@ -1,4 +1,4 @@
-"""SavedModels run by TensorFlow's C++ session. Only this file and `saved_model_loader` import TensorFlow.
+"""SavedModels run by TensorFlow's C++ session. Only this file and ``saved_model_loader`` import TensorFlow.
 
 A run goes straight to the C API, as TensorFlow Serving's does: no shape is compared with the signature and no
 dtype is converted on the way, so codes and texts are those of the runtime. One thing is checked before it:
@@ -49,8 +49,8 @@ _CONVOLUTION_RANK = 4
 class SessionConfig:
     """TensorFlow's threads within and between ops; 0 lets TensorFlow choose. The first session decides for all.
 
-    `gpu_memory_fraction`, 0 to 1, is the share of a GPU's memory to use, 0 as much as is needed. With `bfloat16`
-    oneDNN computes in bfloat16 what bears it, with weights made constants. `base` is a serialized ConfigProto message
+    ``gpu_memory_fraction``, 0 to 1, is the share of a GPU's memory to use, 0 as much as is needed. With ``bfloat16``
+    oneDNN computes in bfloat16 what bears it, with weights made constants. ``base`` is a serialized ConfigProto message
     that says the rest.
     """
 
@@ -64,7 +64,7 @@ class SessionConfig:
 class GraphSession:
     """A session on a graph, spoken to in TensorFlow's C API: the graph itself never becomes Python objects.
 
-    `graph_def` is a GraphDef message; `operations` are the names of those operations in it that runs will feed,
+    ``graph_def`` is a GraphDef message; ``operations`` are the names of those operations in it that runs will feed,
     fetch or run. Raises StatusError if the runtime refuses the graph.
     """
 
@@ -88,9 +88,9 @@ class GraphSession:
         targets: Sequence[str] = (),
         timeout_ms: int | None = None,
     ) -> list[NDArray[Any]]:
-        """Return the tensors named `fetches` after feeding `feeds` and running the operations `targets`.
+        """Return the tensors named ``fetches`` after feeding ``feeds`` and running the operations ``targets``.
 
-        `timeout_ms` limits the run in milliseconds; None is no limit. Raises StatusError.
+        ``timeout_ms`` limits the run in milliseconds; None is no limit. Raises StatusError.
         """
         fed = {self._output(name): value for name, value in feeds.items()}
         fetched = [self._output(name) for name in fetches]
@@ -111,7 +111,7 @@ class GraphSession:
         _return_free_memory()
 
     def _output(self, name: str) -> Any:
-        """Return what the C API takes for the tensor `name`, an operation's name with `:` and a number."""
+        """Return what the C API takes for the tensor ``name``, an operation's name with ``:`` and a number."""
         output = self._outputs.get(name)
         if output is None:
             operation, _, index = name.partition(":")
@@ -131,7 +131,7 @@ class GraphSession:
 
 
 class SavedModel:
-    """One loaded SavedModel. `signatures` maps a signature's key to its SignatureDef message."""
+    """One loaded SavedModel. ``signatures`` maps a signature's key to its SignatureDef message."""
 
     def __init__(self, session: GraphSession, signatures: Mapping[str, Any]) -> None:
         self._session = session
@@ -146,9 +146,9 @@ class SavedModel:
     def run(
         self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str], timeout_ms: int | None
     ) -> list[NDArray[Any]]:
-        """Return the tensors named `fetches` after feeding `feeds` (name of a tensor -> its value).
+        """Return the tensors named ``fetches`` after feeding ``feeds`` (name of a tensor -> its value).
 
-        `timeout_ms` limits the run in milliseconds; None is no limit. Raises StatusError with the runtime's
+        ``timeout_ms`` limits the run in milliseconds; None is no limit. Raises StatusError with the runtime's
         code and text, DEADLINE_EXCEEDED when the limit has passed.
         """
         for name, value in feeds.items():
@@ -163,7 +163,7 @@ class SavedModel:
 
 
 def read_session_config(path: Path) -> bytes:
-    """Return the ConfigProto message written as text in `path`, serialized; raises StatusError if it is none."""
+    """Return the ConfigProto message written as text in ``path``, serialized; raises StatusError if it is none."""
     message: bytes = text_config.read(path, config_pb2.ConfigProto()).SerializeToString()
     return message
 
@@ -211,7 +211,7 @@ def _config_proto(config: SessionConfig) -> Any:
 
 
 def _import(graph: Any, graph_def: Any, operations: Sequence[str]) -> list[Any]:
-    """Add the nodes of a GraphDef message to the empty `graph`; return those of its `operations`."""
+    """Add the nodes of a GraphDef message to the empty ``graph``; return those of its ``operations``."""
     options = pywrap_tf_session.TF_NewImportGraphDefOptions()
     buffer = pywrap_tf_session.TF_NewBufferFromString(graph_def.SerializeToString())
     try:

@@ -29,7 +29,7 @@ _ASSETS_COLLECTION = "saved_model_assets"
 
 
 def load_saved_model(directory: Path, tags: frozenset[str], config: SessionConfig) -> SavedModel:
-    """Load the graph tagged `tags` of the SavedModel in `directory`, restore its variables and initialize it.
+    """Load the graph tagged ``tags`` of the SavedModel in ``directory``, restore its variables and initialize it.
 
     Raises StatusError: NOT_FOUND without a SavedModel or such a graph, DATA_LOSS if the file is damaged, else the
     runtime's own code and text.
@@ -42,7 +42,7 @@ def load_saved_model(directory: Path, tags: frozenset[str], config: SessionConfi
 class _Graph:
     """A MetaGraphDef message and what it takes to make a session of it.
 
-    `served` names the operations that requests feed and fetch, `initializing` those that make the graph ready.
+    ``served`` names the operations that requests feed and fetch, ``initializing`` those that make the graph ready.
     """
 
     def __init__(self, message: Any, directory: Path, config: SessionConfig) -> None:
@@ -55,7 +55,7 @@ class _Graph:
         self.initializing = {self._init, saver.filename_tensor_name.partition(":")[0], saver.restore_op_name}
 
     def start(self, operations: Collection[str], *, restore: bool = True) -> GraphSession:
-        """Return a session in which `operations` can be run, restored unless told otherwise, and initialized."""
+        """Return a session in which ``operations`` can be run, restored unless told otherwise, and initialized."""
         session = GraphSession(self.message.graph_def, operations, self._config)
         try:
             assets = {
@@ -74,7 +74,7 @@ class _Graph:
         return session
 
     def freeze(self) -> GraphSession:
-        """Return a session whose variables are constants, or one as `start` makes it where that cannot be.
+        """Return a session whose variables are constants, or one as ``start`` makes it where that cannot be.
 
         Changes the message's graph, so it can be called once.
         """
@@ -102,7 +102,7 @@ class _Graph:
 
 
 def _read(directory: Path) -> Any:
-    """Return the SavedModel message in `directory`."""
+    """Return the SavedModel message in ``directory``."""
     message = saved_model_pb2.SavedModel()
     for name, kind, parse in (("saved_model.pb", "binary", _from_binary), ("saved_model.pbtxt", "text", _from_text)):
         path = directory / name

@@ -1,4 +1,4 @@
-"""TFLite models, in versions that hold a `model.tflite`, run by LiteRT: `pip install ai-edge-litert`.
+"""TFLite models, in versions that hold a ``model.tflite``, run by LiteRT: ``pip install ai-edge-litert``.
 
 An interpreter runs one request at a time, so a version has several and a request waits for a free one. A run that
 has begun cannot be interrupted: its deadline is not looked at.
@@ -28,7 +28,7 @@ _PREDICT = "tensorflow/serving/predict"
 
 @dataclass(frozen=True)
 class TfliteRuntime:
-    """Loads TFLite models, each with `interpreters` interpreters (at least 1).
+    """Loads TFLite models, each with ``interpreters`` interpreters (at least 1).
 
     Raises StatusError UNIMPLEMENTED if LiteRT is not installed.
     """
@@ -39,7 +39,7 @@ class TfliteRuntime:
         _litert()
 
     def load(self, directory: Path) -> TfliteModel | None:
-        """Return the TFLite model of the version in `directory`, None if there is none.
+        """Return the TFLite model of the version in ``directory``, None if there is none.
 
         Raises StatusError INVALID_ARGUMENT for a damaged file, or a model without signatures.
         """
@@ -56,7 +56,7 @@ class TfliteRuntime:
 
 
 class TfliteModel:
-    """One loaded TFLite model; `signatures` maps a signature's key to its SignatureDef message."""
+    """One loaded TFLite model; ``signatures`` maps a signature's key to its SignatureDef message."""
 
     def __init__(self, file: Path, interpreters: Sequence[Any]) -> None:
         self.signatures: Mapping[str, Any] = _signatures(interpreters[0])
@@ -69,9 +69,9 @@ class TfliteModel:
     def run(
         self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str], timeout_ms: int | None
     ) -> list[NDArray[Any]]:
-        """Return the tensors named `fetches` after feeding `feeds` (name of a tensor -> its value).
+        """Return the tensors named ``fetches`` after feeding ``feeds`` (name of a tensor -> its value).
 
-        `timeout_ms` limits nothing but must not have passed. Raises StatusError: DEADLINE_EXCEEDED then,
+        ``timeout_ms`` limits nothing but must not have passed. Raises StatusError: DEADLINE_EXCEEDED then,
         INVALID_ARGUMENT with LiteRT's text for a run that fails.
         """
         if timeout_ms is not None and timeout_ms <= 0:

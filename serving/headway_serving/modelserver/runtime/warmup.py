@@ -1,6 +1,6 @@
 """Warm-up: requests stored beside a SavedModel are run before the version serves.
 
-The file `assets.extra/tf_serving_warmup_requests` holds PredictionLog records. They pay for what a first run
+The file ``assets.extra/tf_serving_warmup_requests`` holds PredictionLog records. They pay for what a first run
 costs (optimizing the graph, compiling kernels), and a record that fails keeps a broken version from serving.
 """
 
@@ -45,9 +45,9 @@ def warm_up(
     *,
     iterations: int,
 ) -> None:
-    """Run every warm-up record of the version in `directory` `iterations` times; no file is fine.
+    """Run every warm-up record of the version in ``directory`` ``iterations`` times; no file is fine.
 
-    `read_records` yields the records of a TFRecord file. Raises StatusError: that of the record that failed,
+    ``read_records`` yields the records of a TFRecord file. Raises StatusError: that of the record that failed,
     UNIMPLEMENTED for a record that is no request to predict, classify, regress or infer, INVALID_ARGUMENT for one
     that is no PredictionLog or for more than 1000 of them, DATA_LOSS for a file that is no TFRecord file.
     """

@@ -2,22 +2,22 @@
 
 Theory of operation
 -------------------
-Every version of every model is in one of five states; `_NEXT_STATES` is the whole machine:
+Every version of every model is in one of five states; ``_NEXT_STATES`` is the whole machine:
 
     START ------> LOADING ------> AVAILABLE ------> UNLOADING ------> END
       |              |                                                 ^
       |              +--- the load failed, retries included -----------+
       +------------------ no longer aspired before its turn -----------+
 
-* `set_aspired` says which versions a model should serve. A version not seen before enters at START. One that
+* ``set_aspired`` says which versions a model should serve. A version not seen before enters at START. One that
   ended enters again at START when it is aspired anew; one that ended with an error stays ended as long as it
   stays aspired, so a broken version is not tried again until its directory was away once.
-* A version that is no longer aspired keeps serving until the policy (`version_policy.next_transition`) lets it
+* A version that is no longer aspired keeps serving until the policy (``version_policy.next_transition``) lets it
   go. If it is aspired again before that, it just stays.
 * One thread, the manager, takes one transition after the other, unloads before loads, and sleeps on
-  `_changed` while there is none. With no load or unload threads it performs them itself, so a load that is
-  retried holds up everything else, as in TensorFlow Serving; with such threads it only hands them out.
-* In isolation no load holds up another: a load that waits for its next try holds no thread that others need, and
+  ``_changed`` while there is none. With no load or unload threads it performs them itself, so a load that is
+  retried delays everything else, as in TensorFlow Serving; with such threads it only hands them out.
+* In isolation no load delays another: a load that waits for its next try holds no thread that others need, and
   a model whose first try failed keeps nobody waiting. TensorFlow Serving has no such mode.
 * A version can be acquired exactly while it is AVAILABLE. Going to UNLOADING stops that; the servable is
   closed after the last handle on it was given back. So a request always ends on the version it began with.
@@ -68,12 +68,12 @@ class ServableLoader(Protocol[S_co]):
     """Turns a version directory into a servable."""
 
     def load(self, directory: Path) -> S_co:
-        """Return the version in `directory`, ready to serve; raises StatusError if it cannot be served."""
+        """Return the version in ``directory``, ready to serve; raises StatusError if it cannot be served."""
 
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """The state of one version as seen from outside; `error` is set if it ended with one."""
+    """The state of one version as seen from outside; ``error`` is set if it ended with one."""
 
     name: str
     number: int
@@ -136,12 +136,12 @@ class VersionManager(Generic[S]):
         self._thread = threading.Thread(target=self._run, name="version manager", daemon=True)
 
     def start(self, *, load_threads: int) -> None:
-        """Start performing transitions, loading on `load_threads` threads (0: on the manager's own)."""
+        """Start performing transitions, loading on ``load_threads`` threads (0: on the manager's own)."""
         self.set_load_threads(load_threads)
         self._thread.start()
 
     def set_load_threads(self, count: int) -> None:
-        """Load on `count` threads from now on; loads that are running end where they are."""
+        """Load on ``count`` threads from now on; loads that are running end where they are."""
         threads = _threads(_WAITING_LOADS if self._isolate else count, "load")
         with self._changed:
             previous, self._load_threads = self._load_threads, threads
@@ -162,7 +162,7 @@ class VersionManager(Generic[S]):
             self._changed.notify_all()
 
     def set_aspired(self, name: str, directories: Mapping[int, Path]) -> None:
-        """Declare that model `name` should serve exactly the versions in `directories`, by number."""
+        """Declare that model ``name`` should serve exactly the versions in ``directories``, by number."""
         with self._changed:
             versions = self._versions.setdefault(name, {})
             for number, version in versions.items():
@@ -176,7 +176,7 @@ class VersionManager(Generic[S]):
 
     @contextmanager
     def acquire(self, name: str, number: int | None = None) -> Iterator[Handle[S]]:
-        """Yield the AVAILABLE version `number` of model `name`, or its highest one if `number` is None.
+        """Yield the AVAILABLE version ``number`` of model ``name``, or its highest one if ``number`` is None.
 
         The version is not unloaded inside the block. Raises StatusError NOT_FOUND if there is none.
         """
@@ -200,7 +200,7 @@ class VersionManager(Generic[S]):
             return any(version.in_flight or version.state is State.LOADING for version in versions)
 
     def aspires(self, name: str) -> bool:
-        """Return whether model `name` has a version that it should serve."""
+        """Return whether model ``name`` has a version that it should serve."""
         with self._changed:
             return any(version.aspired for version in self._versions.get(name, {}).values())
 
@@ -210,7 +210,7 @@ class VersionManager(Generic[S]):
             return number in self._available.get(name, {})
 
     def statuses(self, name: str) -> list[VersionStatus]:
-        """Return every version of model `name` the manager has known, the highest number first."""
+        """Return every version of model ``name`` the manager has known, the highest number first."""
         with self._changed:
             versions = self._versions.get(name, {}).values()
             found = [VersionStatus(v.name, v.number, v.state, v.error) for v in versions]
@@ -220,8 +220,8 @@ class VersionManager(Generic[S]):
         """Wait until each model has a version that is AVAILABLE or ENDed; return those whose newest such ended.
 
         In isolation a first failed try counts as an end. Waits without limit while a model has no version at all.
-        Raises StatusError: UNAVAILABLE if the manager is stopped meanwhile, CANCELLED if `give_up` (asked on every
-        change and every `wake`) says so.
+        Raises StatusError: UNAVAILABLE if the manager is stopped meanwhile, CANCELLED if ``give_up`` (asked on every
+        change and every ``wake``) says so.
         """
         waiting = list(names)
         settled: list[VersionStatus] = []

@@ -21,7 +21,7 @@ _ABSOLUTE_PATH_OR_URI = re.compile(r"/|[a-zA-Z][0-9a-zA-Z.]*://")
 
 @dataclass(frozen=True)
 class Latest:
-    """Serve the `count` highest version numbers; count >= 1."""
+    """Serve the ``count`` highest version numbers; count >= 1."""
 
     count: int = 1
 
@@ -53,7 +53,7 @@ class ModelConfig:
 
 
 def read_config_file(path: Path) -> ModelServerConfig:
-    """Return the ModelServerConfig message written as text in `path`.
+    """Return the ModelServerConfig message written as text in ``path``.
 
     Raises StatusError: NOT_FOUND if the file cannot be read, INVALID_ARGUMENT if it is not such a text.
     """

@@ -48,9 +48,9 @@ class VersionView:
 
 
 def aspired_versions(model: ModelConfig, children: Iterable[str]) -> dict[int, str]:
-    """Return the versions of `model` to serve, by number, with the directory names that hold them.
+    """Return the versions of ``model`` to serve, by number, with the directory names that hold them.
 
-    `children` are the names under the model's base path; those that are no int64 are passed over. Warns of
+    ``children`` are the names under the model's base path; those that are no int64 are passed over. Warns of
     two names for one number (the lexicographically last counts) and of wanted versions that are not there.
     """
     found = _by_number(children)

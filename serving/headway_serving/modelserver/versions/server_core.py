@@ -27,7 +27,7 @@ S = TypeVar("S", bound=Servable)
 class ServerCore(Generic[S]):
     """Joins the configuration, the watcher of the storage and the manager of the versions.
 
-    With `isolate` models without versions are not waited for, and one that fails does not fail the first
+    With ``isolate`` models without versions are not waited for, and one that fails does not fail the first
     configuration.
     """
 
@@ -48,10 +48,10 @@ class ServerCore(Generic[S]):
         self._one_reload = threading.Lock()
 
     def reload(self, config: ModelServerConfig, give_up: Callable[[], bool] = lambda: False) -> None:
-        """Serve the models of `config`, a ModelServerConfig message, and no others.
+        """Serve the models of ``config``, a ModelServerConfig message, and no others.
 
         Returns when every model that was not configured before has a version AVAILABLE, and waits for that
-        without limit unless `give_up` says so (asked whenever `VersionManager.wake` is called). Raises
+        without limit unless ``give_up`` says so (asked whenever ``VersionManager.wake`` is called). Raises
         StatusError if the configuration is refused, or UNKNOWN if such a model failed to load.
         """
         with self._one_reload:
@@ -78,7 +78,7 @@ class ServerCore(Generic[S]):
         return self._manager.acquire(spec.name, self._version(spec))
 
     def statuses(self, name: str, number: int | None) -> list[VersionStatus]:
-        """Return the states of all versions of model `name`, newest first, or of version `number` alone.
+        """Return the states of all versions of model ``name``, newest first, or of version ``number`` alone.
 
         Raises StatusError NOT_FOUND if there is none.
         """
@@ -93,7 +93,7 @@ class ServerCore(Generic[S]):
         return chosen
 
     def _apply(self, config: ModelServerConfig) -> list[str]:
-        """Validate and adopt `config`; return the names of the models it adds."""
+        """Validate and adopt ``config``; return the names of the models it adds."""
         if config.WhichOneof("config") is None:
             logger.info("Taking no action for empty config.")
             return []

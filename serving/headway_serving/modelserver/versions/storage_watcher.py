@@ -24,10 +24,10 @@ Aspire = Callable[[str, Mapping[int, Path]], None]
 
 
 class StorageWatcher:
-    """Calls `aspire(model name, {version: directory})` for every watched model after every complete look.
+    """Calls ``aspire(model name, {version: directory})`` for every watched model after every complete look.
 
-    `poll_wait_seconds`: > 0 looks that often, 0 looks once after each change of the watched models, < 0 never
-    looks. With `isolate` a model that cannot be looked at, or has no version left, holds up no other and stays as
+    ``poll_wait_seconds``: > 0 looks that often, 0 looks once after each change of the watched models, < 0 never
+    looks. With ``isolate`` a model that cannot be looked at, or has no version left, delays no other and stays as
     it is.
     """
 
@@ -51,7 +51,7 @@ class StorageWatcher:
         self._task.stop()
 
     def watch(self, models: Sequence[ModelConfig]) -> None:
-        """Watch `models` instead of the present ones; of a model that is dropped nothing is aspired any more."""
+        """Watch ``models`` instead of the present ones; of a model that is dropped nothing is aspired any more."""
         kept = {model.name for model in models}
         dropped = [model.name for model in self._models if model.name not in kept]
         with self._aspiring:
@@ -82,7 +82,7 @@ class StorageWatcher:
 
 
 def find_versions(model: ModelConfig) -> dict[int, Path]:
-    """Return the directories of the versions of `model` to serve, by version number.
+    """Return the directories of the versions of ``model`` to serve, by version number.
 
     Raises StatusError INVALID_ARGUMENT if the base path is missing or cannot be read.
     """
