@@ -93,3 +93,33 @@ def test_a_stop_cuts_off_what_exceeds_the_grace_period(repository: Path, saved_m
 def listening(server: ServerUnderTest) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", server.rest_port)) == 0
+
+
+BODY = ROWS.encode()
+FRAMINGS = {
+    "a length": (f"Content-Length: {len(BODY)}\r\n", BODY, 200),
+    "the same length twice": (f"Content-Length: {len(BODY)}\r\n" * 2, BODY, 200),
+    "two lengths": (f"Content-Length: {len(BODY)}\r\nContent-Length: 3\r\n", BODY, 400),
+    "no number": ("Content-Length: abc\r\n", BODY, 400),
+    "chunks": ("Transfer-Encoding: Chunked\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY), 200),
+    "chunks and a length": (
+        f"Transfer-Encoding: chunked\r\nContent-Length: {len(BODY)}\r\n",
+        b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY),
+        400,
+    ),
+    "an unknown coding": ("Transfer-Encoding: xchunked\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY), 400),
+    "broken chunks": ("Transfer-Encoding: chunked\r\n", b"no chunk\r\n", 400),
+    "an upgrade": (f"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: {len(BODY)}\r\n", BODY, 200),
+    "underscores": (f"Content-Length: {len(BODY)}\r\nContent_Length: abc\r\n", BODY, 200),
+}
+
+
+@pytest.mark.parametrize("half_closes", [False, True], ids=["stays", "half-closes"])
+def test_a_bodys_framing_is_read_in_one_way_or_refused_at_once(server: ServerUnderTest, *, half_closes: bool) -> None:
+    for name, (lines, body, status) in FRAMINGS.items():
+        with socket.create_connection(("127.0.0.1", server.rest_port), timeout=60) as connection:
+            connection.sendall(f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode() + body)
+            if half_closes:
+                connection.shutdown(socket.SHUT_WR)
+            answer = connection.recv(65536)
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode()), (name, answer)

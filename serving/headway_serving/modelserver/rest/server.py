@@ -179,7 +179,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _body(self) -> bytes:
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+        codings = self.headers.get_all("Transfer-Encoding", [])
+        lengths = self.headers.get_all("Content-Length", [])
+        # A proxy in front may have read another of two lengths, and so another request (RFC 9112, 6.3).
+        if len(set(lengths)) > 1 or (codings and lengths):
+            raise _BadBody(400)
+        if codings:
+            if [coding.strip().lower() for coding in codings] != ["chunked"]:
+                raise _BadBody(400)
             body = self._chunks()
         else:
             body = self._read(self._content_length())

@@ -43,8 +43,9 @@ def keep_only(graph_def: Any, requested: Collection[str], initialize: str, resto
     """Drop from the GraphDef what requests and the initialization do not need; returns the variables of requests.
 
     ``requested`` are the operations that requests feed and fetch, ``initialize`` and ``restore`` the one that
-    initializes and the one that restores the checkpoint, or "". A variable that the initialization alone uses, such as the path of
-    an asset, stays one. Raises CannotFreeze if the checkpoint fills something else than variables, such as a table.
+    initializes and the one that restores the checkpoint, or "". A variable that the initialization alone uses, such as
+    the path of an asset, stays one. Raises CannotFreeze if the checkpoint fills something else than variables, such as
+    a table.
     """
     nodes = {node.name: node for node in graph_def.node}
     served = _reached(nodes, requested)

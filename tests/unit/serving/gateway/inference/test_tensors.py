@@ -80,7 +80,7 @@ def test_binary_elements_fill_their_data_exactly(elements: list[bytes], data: st
     cut = data.draw(st.integers(0, len(packed) - 1))
     with pytest.raises(InvalidRequest, match=r"ends within element \d+ of"):
         unpack_elements(memoryview(packed[:cut]), len(elements))
-    with pytest.raises(InvalidRequest, match="goes on for 1 bytes"):
+    with pytest.raises(InvalidRequest, match="has 1 bytes more"):
         unpack_elements(memoryview(packed + b"x"), len(elements))
 
 
