@@ -26,9 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _verify(arguments: argparse.Namespace, repository: ModelRepository) -> int:
-    chosen = [arguments.version] if arguments.version else [
-        (model, version) for model in repository.models() for version in repository.versions(model)
-    ]  # fmt: skip
+    every = [(model, version) for model in repository.models() for version in repository.versions(model)]
+    chosen = [arguments.version] if arguments.version else every
     checks = [care.check(repository, model, version) for model, version in chosen]
     for each in checks:
         sys.stdout.write(f"{each.model}/{each.version}  {each.digest or f'DAMAGED: {each.problem}'}\n")
