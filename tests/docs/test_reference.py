@@ -1,6 +1,7 @@
 """The documentation is complete: what the code offers stands in the reference, and what stands there exists."""
 
 import dataclasses
+import os
 import re
 import subprocess
 import sys
@@ -169,3 +170,29 @@ def test_the_numbers_of_the_reference_are_those_of_the_code() -> None:
         f"JPEG of more than {jpeg_segments.MOST_SCANS} scans",
     ):
         assert fact in told, fact
+
+
+def defaults_told(*command: str) -> dict[str, str]:
+    """The default of each flag, as ``--help`` of a command tells it."""
+    told = subprocess.run(
+        [sys.executable, "-m", "headway_client.cli", *command, "--help"], capture_output=True, text=True, check=True,
+        env={**os.environ, "COLUMNS": "1000"},
+    ).stdout  # fmt: skip
+    # A flag with a long value has its text on the next line.
+    joined = re.sub(r"\n {20,}", " ", told)
+    return dict(re.findall(r"^ +(--[a-z0-9-]+) .*\(default: ([^ );]+?)(?:, off|;[^)]*)?\)", joined, re.MULTILINE))
+
+
+def test_the_defaults_of_a_rollout_are_those_of_the_command() -> None:
+    listed = {name: cells[0].strip("`") for name, cells in first_cells("Commands").items() if name.startswith("--")}
+    assert len(listed) == 10
+    told = defaults_told("rollout", "start")
+    assert {name: told[name] for name in listed} == listed
+
+
+def test_the_defaults_of_serving_are_those_of_the_command() -> None:
+    told = defaults_told("serve")
+    paragraph = REFERENCE.partition("\n`headway serve`: ")[2].partition("\n\n")[0]
+    for flag in ("--host", "--port", "--grpc-port"):
+        assert f"`{flag}` ({told[flag]})" in paragraph
+    assert f"`--repository DIR` (default `{told['--repository']}`)" in paragraph
