@@ -149,7 +149,7 @@ def test_the_flags_of_a_real_command_line_take_effect(repository: Path, tmp_path
 
 def test_starting_loads_neither_keras_nor_the_public_api_of_tensorflow() -> None:
     code = (
-        "from headway_serving.modelserver import lean_tensorflow; lean_tensorflow.install()\n"
+        "from headway_serving.modelserver.process import lean_tensorflow; lean_tensorflow.install()\n"
         "import headway_serving.modelserver.server, sys\n"
         "print([name for name in ('keras', 'tensorflow._api', 'tensorflow.lite') if name in sys.modules])"
     )

@@ -38,6 +38,10 @@ class ClientProtocol(asyncio.Protocol):
         """A client has connected."""
         # uvloop's has its methods, but not its type.
         self._transport = transport = cast("asyncio.Transport", transport)
+        if self._server.stopping:
+            # Accepted in the moment of the stop, and nothing of it read: the client may ask another gateway.
+            transport.close()
+            return
         if self._server.is_full():
             self._server.refuse(transport)
             return
@@ -144,6 +148,7 @@ class HttpServer:
         self._most_connections, self._at_start = most_connections, at_start
         self.protocols: set[ClientProtocol] = set()
         self._leaving = 0
+        self.stopping = False
         self.date = DateLine()
 
     def run(self) -> None:
@@ -185,6 +190,7 @@ class HttpServer:
         )
         ticking = asyncio.create_task(self._tick())
         await stopping.wait()
+        self.stopping = True
         listening.close()
         await self._drain(at_once)
         ticking.cancel()
