@@ -35,14 +35,18 @@ class GatewaySettings:
     routes_poll_seconds: float = _setting(
         0.5, "how often the routes and tokens files are looked at for changes, seconds", 0.05, 60
     )
-    threads: int = _setting(
-        40, "threads for forms, JSON and pages; more than may be in flight, so that one can say no", 1, 512
-    )
+    threads: int = _setting(40, "threads for forms and JSON, each of which keeps one until it is answered", 1, 512)
     max_in_flight: int = _setting(
-        32, "most requests worked on at the same time; under load fewer, as their latency tells", 1, 512
+        96, "most pictures of one model that are worked on at the same time; the others wait for their turn", 1, 4096
+    )
+    queue_target_ms: int = _setting(
+        250,
+        "how long pictures may wait when more is asked than can be answered, milliseconds",
+        1,
+        60_000,
     )
     max_batch_rows: int = _setting(32, "most pictures in one call to the model server", 1, 1024)
-    target_batch_ms: int = _setting(100, "how long one call should last at most, milliseconds", 1, 60_000)
+    target_batch_ms: int = _setting(100, "how much its rows may add to the time of one call, milliseconds", 1, 60_000)
     max_batches_in_flight: int = _setting(2, "calls for one version at the same time", 1, 64)
     max_body_bytes: int = _setting(32 * 1024 * 1024, "largest request body, bytes", 1024, 2**31 - 1)
     max_held_bytes: int = _setting(256 * 1024 * 1024, "most bytes of request bodies held at the same time", 1024, 2**40)

@@ -4,7 +4,6 @@ import asyncio
 import re
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 
@@ -51,19 +50,18 @@ def run_through(gateway: GatewayUnderTest) -> list[Path]:
         loop = asyncio.get_running_loop()
         composed = create_gateway(gateway.parts, SMALL_LIMITS)
         answered: asyncio.Future[Answer] = loop.create_future()
-        with ThreadPoolExecutor(1) as threads:
-            dispatcher = Dispatcher(composed.app.wsgi_app, composed.posts, threads, composed.intake, ("127.0.0.1", 1))
-            now, body = time.monotonic(), picture(3)
-            connection = Connection(composed.intake, DateLine(), now)
-            lines = [f"POST {CLASSIFY} HTTP/1.1", "Content-Type: image/png", f"Content-Length: {len(body)}", "", ""]
-            sys.setprofile(note)
-            try:
-                (decision,) = connection.received("\r\n".join(lines).encode() + body, now)
-                assert isinstance(decision, Work)
-                dispatcher.begin(loop, decision.request, answered.set_result)
-                return await answered
-            finally:
-                sys.setprofile(None)
+        dispatcher = Dispatcher(composed.app.wsgi_app, composed.posts, 1, composed.intake, ("127.0.0.1", 1))
+        now, body = time.monotonic(), picture(3)
+        connection = Connection(composed.intake, DateLine(), now)
+        lines = [f"POST {CLASSIFY} HTTP/1.1", "Content-Type: image/png", f"Content-Length: {len(body)}", "", ""]
+        sys.setprofile(note)
+        try:
+            (decision,) = connection.received("\r\n".join(lines).encode() + body, now)
+            assert isinstance(decision, Work)
+            dispatcher.begin(loop, decision.request, answered.set_result)
+            return await answered
+        finally:
+            sys.setprofile(None)
 
     assert asyncio.run(ask()).status == 200
     return ran

@@ -1,47 +1,27 @@
-"""How many requests are worked on at the same time, and which are turned away first.
+"""Which requests are worked on now, which wait, and which are turned away first.
 
-Theory of operation. Beyond a certain number of requests under way, one more makes none faster: it only waits, and all
-others with it. That number depends on the models and the machine, so it is learned:
+Every model has a queue of its own (:mod:`.request_queue`, where the theory stands), and so have those of its requests
+that go to a candidate: a slow one takes nobody else's turn. When a queue sheds, kinds of traffic are let in up to
+different shares of the target, so that they are turned away in order: shadow, candidate, batch (several pictures),
+stable. Shadow traffic never waits: it is let in only where there is room to spare.
 
-* a request that meets at most one other shows how long its kind (model and number of pictures, in powers of two) takes
-  *unloaded*; the median of the last such requests is the kind's reference;
-* over each short window, every finished request is compared with its kind's reference, or with ``QUICK_SECONDS`` where
-  that is more: nobody minds a few milliseconds, and ordinary clients keep some tens of requests under way. If the
-  median of these ratios is above ``TOLERANCE``, the limit shrinks by a tenth; if the limit was nearly reached and all
-  was well, it grows (additive increase, multiplicative decrease, as TCP does: Chiu and Jain 1989). Medians, because a
-  busy machine delays a few requests for long without being short of anything.
-
-A request that finds the limit reached is turned away at once, with the seconds after which what is under way will be
-done. Kinds of traffic may fill the limit to different shares, so that they are turned away in order: shadow, candidate,
-batch (several pictures), stable. A kind that was never seen unloaded says nothing about the limit.
+What waits is bounded by time, and by the memory that the bodies take (the gateway's intake), not by a number.
 """
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
-from statistics import median
+from typing import Protocol
 
 from headway_serving.core.errors import Overloaded
+from headway_serving.core.request_queue import QueueLimits, RequestQueue, Ticket
 from headway_serving.core.routing import Route
-
-TOLERANCE = 3.5
-"""How many times its unloaded latency a request may take before the limit shrinks."""
-
-QUICK_SECONDS = 0.015
-"""A latency that is never held against a model, seconds."""
-
-_WINDOW_SECONDS = 0.1
-_WINDOW_SAMPLES = 16
-_REFERENCE_SAMPLES = 64
-_ENOUGH_REFERENCES = 8
-_SHRINK = 0.9
-_RATE_SMOOTHING = 0.2
 
 
 class Priority(Enum):
-    """A kind of traffic; its value is the share of the limit that may be taken when it is let in."""
+    """A kind of traffic; its value is the share of the target that its wait may have when the queue sheds."""
 
     SHADOW = 0.5
     CANDIDATE = 0.7
@@ -56,116 +36,153 @@ def priority_of(route: Route, pictures: int) -> Priority:
     return Priority.STABLE if pictures == 1 else Priority.BATCH
 
 
+class Signal(Protocol):
+    """What one waits for, once: in a thread, or on an event loop."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until it is set, so many seconds at most; whether it is."""
+        ...
+
+    def set(self) -> None:
+        """Let the one who waits go on; from any thread."""
+        ...
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """A model's queue as it is now: pictures that wait and are worked on, seconds of waiting, whether it sheds.
+
+    ``limit``: pictures that may be worked on at the same time.
+    """
+
+    waiting: int
+    serving: int
+    limit: int
+    wait_seconds: float
+    shedding: bool
+
+
 class Admission:
-    """Lets requests in, up to a learned limit between ``least`` and ``most``. Safe for use by many threads."""
+    """The queues of all models. Safe for use by many threads and on an event loop."""
 
-    def __init__(self, most: int, least: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most, self._least = most, min(least, most)
-        self._clock = clock
+    def __init__(
+        self,
+        limits: QueueLimits | None = None,
+        signal: Callable[[], Signal] = threading.Event,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``signal`` makes what a request waits for where it is called."""
+        self._limits = limits or QueueLimits()
+        self._signal, self._clock = signal, clock
         self._lock = threading.Lock()
-        self._limit = float(most)
-        self._in_flight = 0
-        self._arrived = 0
-        self._references: dict[tuple[str, int], _Reference] = {}
-        self._ratios: list[float] = []
-        self._peak = 0
-        self._finished = 0
-        self._rate = 0.0
-        self._window_started = clock()
+        self._queues: dict[tuple[str, bool], RequestQueue] = {}
 
-    @property
-    def limit(self) -> int:
-        """Requests that may be under way at the same time now."""
-        return int(self._limit)
+    def admitted(self, priority: Priority, model: str, pictures: int, time_left: Callable[[], float]) -> "_Admitted":
+        """A block that is a request being worked on; entering it waits for its turn.
 
-    @property
-    def in_flight(self) -> int:
-        """Requests that are under way."""
-        return self._in_flight
-
-    def admitted(self, priority: Priority, model: str, pictures: int) -> "_Admitted":
-        """A block that counts as a request under way. Entering it raises :class:`Overloaded` instead."""
-        return _Admitted(self, priority.value, (model, pictures.bit_length()))
-
-    def enter(self, share: float) -> tuple[int, int, float]:
-        """Begin a request that may fill ``share`` of the limit: how many it met, how many had come, and the time.
-
-        Raises :class:`Overloaded`.
+        ``time_left``: the seconds that it has, more than 0; raises when there are none. Entering raises
+        :class:`Overloaded` if the request is turned away, or if its time ends before its turn. What the block has
+        learned of how many should be worked on at the same time, it may leave in ``wanted``.
         """
-        with self._lock:
-            others = self._in_flight
-            if others >= max(1, int(self._limit * share)):
-                raise self.overloaded()
-            self._in_flight = others + 1
-            self._arrived += 1
-            if others >= self._peak:
-                self._peak = others + 1
-            return others, self._arrived, self._clock()
+        return _Admitted(self, priority, model, pictures, time_left)
 
-    def leave(self, kind: tuple[str, int], begun: tuple[int, int, float], *, answered: bool) -> None:
-        """End a request that has begun so."""
-        others, arrived, started = begun
+    def refusal(self, model: str) -> Overloaded | None:
+        """The error of one more picture for a model if it would be turned away now, or None."""
+        queue = self._queues.get((model, False))
+        if queue is None or not queue.shedding:
+            return None
+        with self._lock:
+            if queue.refuses(Priority.STABLE.value, self._clock()):
+                return queue.overloaded()
+        return None
+
+    def states(self) -> Mapping[str, QueueState]:
+        """The queue of every model that was asked, a candidate's in its model's."""
+        with self._lock:
+            by_model: dict[str, list[RequestQueue]] = {}
+            for (model, _), queue in self._queues.items():
+                by_model.setdefault(model, []).append(queue)
+            return {
+                model: QueueState(
+                    sum(each.waiting for each in queues),
+                    sum(each.serving for each in queues),
+                    sum(each.limit for each in queues),
+                    max(each.wait for each in queues),
+                    any(each.shedding for each in queues),
+                )
+                for model, queues in by_model.items()
+            }
+
+    def enter(self, priority: Priority, model: str, pictures: int, time_left: Callable[[], float]) -> Ticket:
+        """Wait for a turn. Raises as :meth:`admitted`."""
+        key = model, priority is Priority.CANDIDATE
+        signal, seconds = None, time_left()
         with self._lock:
             now = self._clock()
-            self._in_flight -= 1
-            self._finished += 1
-            # A failure is faster or slower than the work that it replaces: it says nothing.
-            if answered:
-                self._learn(kind, now - started, alone=max(others, self._arrived - arrived) <= 1)
-            if now - self._window_started >= _WINDOW_SECONDS:
-                self._adapt(now)
+            queue = self._queue(key, now)
+            self._check_order(priority, model, queue, now)
+            ticket, refused = queue.arrive(pictures, seconds, priority.value, now)
+            if not (ticket.started or ticket.refused):
+                signal = self._signal()
+                ticket.called = signal.set
+        for other in refused:
+            other.called()
+        if ticket.refused:
+            raise queue.overloaded()
+        if signal is not None:
+            self._wait(signal, queue, ticket, seconds)
+        return ticket
 
-    def overloaded(self) -> Overloaded:
-        """The error of a request that is turned away now, with the seconds until what is under way will be done."""
-        seconds = self._in_flight / self._rate if self._rate > 0 else 1.0
-        return Overloaded(f"{self._in_flight} requests are being answered, as many as can be in good time", seconds)
+    def leave(self, priority: Priority, model: str, ticket: Ticket, wanted: int | None) -> None:
+        """End a request that was worked on."""
+        with self._lock:
+            called = self._queues[model, priority is Priority.CANDIDATE].leave(ticket, self._clock(), wanted)
+        for other in called:
+            other.called()
 
-    def _learn(self, kind: tuple[str, int], seconds: float, *, alone: bool) -> None:
-        reference = self._references.get(kind)
-        if reference is None:
-            reference = self._references[kind] = _Reference()
-        if alone:
-            reference.add(seconds)
-        if reference.seconds is not None:
-            self._ratios.append(seconds / reference.seconds)
+    def _queue(self, key: tuple[str, bool], now: float) -> RequestQueue:
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = RequestQueue(self._limits, now)
+        return queue
 
-    def _adapt(self, now: float) -> None:
-        elapsed = now - self._window_started
-        self._rate += _RATE_SMOOTHING * (self._finished / elapsed - self._rate)
-        self._finished, self._window_started = 0, now
-        if len(self._ratios) < _WINDOW_SAMPLES:
-            return
-        if median(self._ratios) > TOLERANCE:
-            self._limit = max(float(self._least), self._limit * _SHRINK)
-        elif self._peak >= 0.8 * self._limit:
-            self._limit = min(float(self._most), self._limit + max(1.0, 0.05 * self._limit))
-        self._ratios.clear()
-        self._peak = self._in_flight
+    def _check_order(self, priority: Priority, model: str, queue: RequestQueue, now: float) -> None:
+        """Turn away shadow traffic where there is no room to spare, and a candidate's before the stable version's."""
+        if priority is Priority.SHADOW and not queue.is_free(priority.value):
+            raise queue.overloaded()
+        if priority is Priority.CANDIDATE:
+            stable = self._queues.get((model, False))
+            if stable is not None and stable.refuses(priority.value, now):
+                raise stable.overloaded()
 
-
-class _Reference:
-    """How long one kind of request takes unloaded; ``seconds`` is None until enough of them were seen."""
-
-    def __init__(self) -> None:
-        self._samples: deque[float] = deque(maxlen=_REFERENCE_SAMPLES)
-        self.seconds: float | None = None
-
-    def add(self, seconds: float) -> None:
-        """One more request, which met no other."""
-        self._samples.append(seconds)
-        if len(self._samples) >= _ENOUGH_REFERENCES:
-            self.seconds = max(median(self._samples), QUICK_SECONDS)
+    def _wait(self, signal: Signal, queue: RequestQueue, ticket: Ticket, seconds: float) -> None:
+        signal.wait(seconds)
+        with self._lock:
+            if ticket.started:
+                return
+            queue.give_up(ticket)
+            raise queue.overloaded()
 
 
 class _Admitted:
     # A class: a generator as context manager costs several times as much.
-    __slots__ = ("_admission", "_begun", "_kind", "_share")
+    __slots__ = ("_admission", "_model", "_pictures", "_priority", "_ticket", "_time_left", "wanted")
 
-    def __init__(self, admission: Admission, share: float, kind: tuple[str, int]) -> None:
-        self._admission, self._share, self._kind = admission, share, kind
+    def __init__(
+        self,
+        admission: Admission,
+        priority: Priority,
+        model: str,
+        pictures: int,
+        time_left: Callable[[], float],
+    ) -> None:
+        self._admission, self._priority, self._model = admission, priority, model
+        self._pictures, self._time_left = pictures, time_left
+        self.wanted: int | None = None
 
-    def __enter__(self) -> None:
-        self._begun = self._admission.enter(self._share)
+    def __enter__(self) -> "_Admitted":
+        self._ticket = self._admission.enter(self._priority, self._model, self._pictures, self._time_left)
+        return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._admission.leave(self._kind, self._begun, answered=kind is None)
+    def __exit__(self, *_: object) -> None:
+        self._admission.leave(self._priority, self._model, self._ticket, self.wanted)

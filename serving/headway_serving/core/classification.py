@@ -58,7 +58,8 @@ class Classifier:
     """Composes the line from its parts.
 
     ``routes`` gives the route table of this moment; ``mirror`` is shown every answer, for shadow traffic; pictures that
-    are not small are decoded by ``run_long_work``.
+    are not small are decoded by ``run_long_work``; ``rows_wanted`` says of a version and signature how many rows keep
+    its calls filled, or None.
     """
 
     routes: Callable[[], RouteTable]
@@ -68,6 +69,7 @@ class Classifier:
     admission: Admission
     mirror: Callable[[ClassifyRequest, Classification, SharedWork, RouteTable], None] = lambda *_: None
     run_long_work: RunLongWork = in_place
+    rows_wanted: Callable[[Route, str], int | None] = lambda *_: None
 
     def classify(
         self, request: ClassifyRequest, progress: Progress, shared: SharedWork | None = None
@@ -84,8 +86,10 @@ class Classifier:
         def ask(version: Route, deadline: Deadline) -> Classification:
             return self._answer(request, version, deadline, progress, shared)
 
-        with self.admission.admitted(priority_of(route, request.count), request.model, request.count):
+        priority, time_left = priority_of(route, request.count), request.deadline.remaining
+        with self.admission.admitted(priority, request.model, request.count, time_left) as admitted:
             answer = answer_within(request.deadline, route, table, progress, ask)
+            admitted.wanted = progress.wanted
         self.mirror(request, answer, shared, table)
         return answer
 
@@ -143,24 +147,30 @@ class Classifier:
     ) -> NDArray[np.float32]:
         if not len(pictures.pixels):
             return np.empty((0, len(manifest.labels)), np.float32)
-        timed, predict = progress.stages.timed, self.predictor.predict
         if manifest.form == "standalone":
-            with timed("predict"):
-                scores = predict(route, pictures.pixels, deadline.remaining())
+            scores = self._predict(route, pictures.pixels, deadline, progress, "serving_default", "predict")
         else:
             base = manifest.base
             assert base is not None  # the manifest was checked for it
             key = (base.model, base.version, manifest.image)
             features = shared.features.get(key)
             if features is None:
-                with timed("features"):
-                    of_base = replace(route, model=base.model, version=base.version, reason="base")
-                    features = predict(of_base, pictures.pixels, deadline.remaining(), "features")
+                of_base = replace(route, model=base.model, version=base.version, reason="base")
+                features = self._predict(of_base, pictures.pixels, deadline, progress, "features", "features")
                 shared.features[key] = features
-            with timed("predict"):
-                scores = predict(route, features, deadline.remaining(), "from_features")
+            scores = self._predict(route, features, deadline, progress, "from_features", "predict")
         _check(scores, manifest, route)
         return scores
+
+    def _predict(
+        self, route: Route, rows: NDArray[Any], deadline: Deadline, progress: Progress, signature: str, stage: str
+    ) -> NDArray[np.float32]:
+        with progress.stages.timed(stage):
+            answers = self.predictor.predict(route, rows, deadline.remaining(), signature)
+        wanted = self.rows_wanted(route, signature)
+        if wanted is not None:
+            progress.wanted = min(wanted, progress.wanted or wanted)
+        return answers
 
 
 def _check(scores: NDArray[np.float32], manifest: ModelManifest, route: Route) -> None:

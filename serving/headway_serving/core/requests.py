@@ -115,12 +115,16 @@ class Fallback:
 
 @dataclass
 class Progress:
-    """How far a request came: filled on the way, so that a failure can be counted for the version it happened on."""
+    """How far a request came: filled on the way, so that a failure can be counted for the version it happened on.
+
+    ``wanted``: pictures of its model that should be worked on at the same time, as its calls have shown.
+    """
 
     stages: Stages = field(default_factory=Stages)
     route: Route | None = None
     fallback: Fallback | None = None
     bad_pictures: tuple[Exception, ...] = ()
+    wanted: int | None = None
 
 
 @dataclass

@@ -131,7 +131,7 @@ class ShadowMirror:
             pixels=copy.request.pixels,
         )  # fmt: skip
         try:
-            with self._admission.admitted(Priority.SHADOW, request.model, request.count):
+            with self._admission.admitted(Priority.SHADOW, request.model, request.count, request.deadline.remaining):
                 shadow = self._classify(request, copy.route, copy.shared)
         except Overloaded:
             self._dropped(copy)

@@ -15,10 +15,12 @@ from headway_serving.adapters.files.tokens import TokenFile
 from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
 from headway_serving.adapters.model_server.batching import BatchingPredictor, BatchLimits
 from headway_serving.concurrency.event_loop import in_thread
+from headway_serving.concurrency.signal import Signal
 from headway_serving.core.admission import Admission
 from headway_serving.core.catalog import Catalog, ManifestSource, VersionStates
 from headway_serving.core.classification import Classifier, Predictor
 from headway_serving.core.readiness import Readiness
+from headway_serving.core.request_queue import QueueLimits
 from headway_serving.core.shadow import ShadowMirror
 from headway_serving.gateway.classify import endpoints as classify_endpoints
 from headway_serving.gateway.inference import endpoints as inference_endpoints
@@ -83,8 +85,8 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     )
     app.config["MAX_CONTENT_LENGTH"] = limits.max_body_bytes
     app.url_map.converters["name"] = NameConverter
-    catalog, admission = Catalog(parts.server), Admission(settings.max_in_flight)
-    parts.metrics.watch_admission(lambda: admission.limit)
+    catalog, admission = Catalog(parts.server), Admission(_queue_limits(settings), Signal)
+    parts.metrics.watch_queues(admission.states)
     classifier = _classifier(parts, settings, catalog, admission)
     observer = Observer(parts.routes.content, catalog, parts.metrics, settings.access_log)
     parts.metrics.watch_in_flight(observer.in_flight.count)
@@ -102,19 +104,25 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     return Gateway(app, PicturePosts(classify, _authentication(parts)), intake)
 
 
+def _queue_limits(settings: GatewaySettings) -> QueueLimits:
+    return QueueLimits(settings.max_in_flight, settings.queue_target_ms / 1000, settings.request_timeout_ms / 1000)
+
+
 def _classifier(parts: Parts, settings: GatewaySettings, catalog: Catalog, admission: Admission) -> Classifier:
     # Threads are made when they are needed: as many as calls may ever wait for the model server.
     callers = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="call")
     # No more pictures at the same time than there are cores: more would take as long, and all their memory at once.
     decoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
     batch_limits = BatchLimits(settings.max_batch_rows, settings.target_batch_ms / 1000, settings.max_batches_in_flight)
+    predictor = BatchingPredictor(parts.server, callers, batch_limits, parts.metrics.observe_batch)
     classifier = Classifier(
         routes=parts.routes.content,
         catalog=catalog,
-        predictor=BatchingPredictor(parts.server, callers, batch_limits, parts.metrics.observe_batch),
+        predictor=predictor,
         limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels),
         admission=admission,
         run_long_work=partial(in_thread, decoders),
+        rows_wanted=predictor.rows_wanted,
     )
     shadow = ShadowMirror(classifier.classify_by, admission, parts.metrics)
     return replace(classifier, mirror=shadow.offer)

@@ -4,7 +4,6 @@ Importing does nothing.
 """
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 
 from flask import Flask
 
@@ -28,9 +27,8 @@ def compose_server(settings: GatewaySettings) -> HttpServer:
     Raises ``InvalidRoutes``, ``InvalidTokens``, or OSError if the admin port cannot be had.
     """
     gateway, model_server = _compose(settings)
-    threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="request")
     dispatcher = Dispatcher(
-        gateway.app.wsgi_app, gateway.posts, threads, gateway.intake, (settings.host, settings.port)
+        gateway.app.wsgi_app, gateway.posts, settings.threads, gateway.intake, (settings.host, settings.port)
     )
     return HttpServer(
         dispatcher,

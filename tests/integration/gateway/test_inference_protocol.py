@@ -253,7 +253,7 @@ def test_beyond_what_can_be_answered_one_is_told_when_to_come_back(start: Start)
     answer = gateway.server.predict
 
     def ask_meanwhile(*call: Any) -> Any:
-        asked.append(infer(gateway, digits_input(1)))
+        asked.append(infer(gateway, digits_input(1), headers={"X-Request-Timeout-Ms": "50"}))
         return answer(*call)
 
     gateway.server.predict = ask_meanwhile  # type: ignore[method-assign, assignment]

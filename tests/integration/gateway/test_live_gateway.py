@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import select
 import signal
 import socket
 import subprocess
@@ -59,8 +60,8 @@ def test_the_metrics_are_on_the_admin_port_alone(gateway: LiveGateway) -> None:
     assert httpx.get(f"http://127.0.0.1:{gateway.admin_port}/v1/models").json()["code"] == "not_found"
 
 
-def head(length: int, extra: str = "") -> bytes:
-    return (f"POST {CLASSIFY} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {length}\r\n"
+def head(length: int, extra: str = "", kind: str = "image/png") -> bytes:
+    return (f"POST {CLASSIFY} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n"
             f"{extra}\r\n").encode()  # fmt: skip
 
 
@@ -287,15 +288,22 @@ def test_a_token_that_is_taken_out_opens_nothing_and_a_stop_is_clean(tmp_path: P
     assert "secret" not in log
 
 
-def test_far_too_many_pictures_are_refused_at_once_and_counted(tmp_path: Path) -> None:
-    with live_gateway(tmp_path, MAX_IN_FLIGHT=1) as gateway, contextlib.ExitStack() as open_connections:
-        connections = [open_connections.enter_context(gateway.connect()) for _ in range(40)]
+def test_more_pictures_than_can_be_answered_are_refused_and_counted(tmp_path: Path) -> None:
+    """Forty clients without a pause, one picture at a time, and a queue that may stand for no longer than 20 ms."""
+    with live_gateway(tmp_path, MAX_IN_FLIGHT=1, QUEUE_TARGET_MS=1) as gateway, contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(gateway.connect()) for _ in range(40)]
         request = head(len(picture(3)), "X-Request-Id: mine\r\n") + picture(3)
+        refused = []
         for connection in connections:
             connection.sendall(request)
+        for _ in range(50):
+            for connection in connections:
+                answer = response_on(connection)
+                refused += [answer] if b" 503 " in answer else []
+                connection.sendall(request)
         answers = [response_on(connection) for connection in connections]
-        refused = [answer for answer in answers if b" 503 " in answer]
-        assert 0 < len(refused) < 40
+        refused += [answer for answer in answers if b" 503 " in answer]
+        assert 0 < len(refused) < 51 * 40
         for answer in refused:
             assert problem_in(answer) == (503, "overloaded")
             assert b"\r\nretry-after: 1\r\n" in answer.lower()
@@ -311,6 +319,28 @@ def test_far_too_many_pictures_are_refused_at_once_and_counted(tmp_path: Path) -
             connection.sendall(request)
             while b" 503 " in response_on(connection):
                 connection.sendall(request)
+
+
+def test_a_thousand_connections_with_a_digit_each_are_all_answered(tmp_path: Path) -> None:
+    with live_gateway(tmp_path) as gateway, contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(gateway.connect()) for _ in range(1000)]
+        request = head(len(picture(3))) + picture(3)
+        for connection in connections:
+            connection.sendall(request)
+        assert all(b" 200 " in response_on(connection) for connection in connections)
+
+
+def test_health_is_there_while_more_json_waits_than_there_are_threads(tmp_path: Path) -> None:
+    body = as_json(*[large_picture()] * 8)
+    request = head(len(body), kind="application/json") + body
+    with live_gateway(tmp_path, THREADS=2) as gateway, contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(gateway.connect()) for _ in range(12)]
+        for connection in connections:
+            connection.sendall(request)
+        assert httpx.get(gateway.url + "/livez", timeout=30).status_code == 200
+        waiting = [each for each in connections if not select.select([each], [], [], 0)[0]]
+        assert waiting, "more was asked than is answered by now"
+        assert all(b" 200 " in response_on(connection) for connection in connections)
 
 
 def large_picture() -> bytes:

@@ -54,7 +54,12 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
         3: scripted_version(image=LARGE, fault=Fault.NOT_A_NUMBER),
     }
     with live_gateway(
-        tmp_path_factory.mktemp("memory"), WITHOUT_COLLECTOR, versions=versions, MAX_IN_FLIGHT=4, MAX_BATCH_ROWS=1
+        tmp_path_factory.mktemp("memory"),
+        WITHOUT_COLLECTOR,
+        versions=versions,
+        MAX_IN_FLIGHT=4,
+        MAX_BATCH_ROWS=1,
+        QUEUE_TARGET_MS=1,
     ) as running:
         yield running
 
@@ -112,7 +117,7 @@ def test_memory_returns_without_the_collector(
 
 
 def test_memory_of_pictures_that_are_turned_away_returns(gateway: LiveGateway) -> None:
-    """Overload: with four at a time, most of sixteen are refused at their heads or by admission."""
+    """Overload: with four at a time and no patience, many of sixteen are refused, at their heads or while they wait."""
     good = photo("PNG")
 
     def send(_: int) -> int:

@@ -16,6 +16,7 @@ GOOD = {
     "routes_poll_seconds": ("2.5", 2.5),
     "threads": ("4", 4),
     "max_in_flight": ("9", 9),
+    "queue_target_ms": ("100", 100),
     "max_batch_rows": ("16", 16),
     "target_batch_ms": ("50", 50),
     "max_batches_in_flight": ("3", 3),

@@ -5,7 +5,7 @@ is counted as ``unknown``, so a scan of random names makes no new series.
 """
 
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,11 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from headway_serving.adapters.metrics.buffered_histogram import BufferedHistogram
+from headway_serving.core.admission import QueueState
 from headway_serving.core.requests import Fallback
 from headway_serving.core.routing import Route
 from headway_serving.core.shadow import Comparison
@@ -38,6 +41,15 @@ REQUEST_SECONDS = (
 _SHIFTS = (0.001, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
 _BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64)
 _STAGE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+
+
+_QUEUE_METRICS: tuple[tuple[str, str, Callable[[QueueState], float]], ...] = (
+    ("headway_queue_pictures", "Pictures that wait for their turn", lambda state: state.waiting),
+    ("headway_queue_serving_pictures", "Pictures that are worked on", lambda state: state.serving),
+    ("headway_queue_limit", "Pictures that may be worked on at the same time now", lambda state: state.limit),
+    ("headway_queue_wait_seconds", "How long a picture that comes now will wait", lambda state: state.wait_seconds),
+    ("headway_queue_shedding", "1 while pictures are refused because the queue stands", lambda state: state.shedding),
+)
 
 
 def process_registry() -> CollectorRegistry:
@@ -101,9 +113,8 @@ class PrometheusMetrics:
             "headway_batch_rows", "Rows in one call to the model server",
             ("model", "version", "signature"), buckets=_BATCH_ROWS, registry=registry,
         )  # fmt: skip
-        self._admission_limit = Gauge(
-            "headway_admission_limit", "Requests that may be worked on at the same time now", registry=registry
-        )
+        self._queues = _QueueCollector()
+        registry.register(self._queues)
         self._in_flight = Gauge(
             "headway_requests_in_flight", "Classification requests being worked on", registry=registry
         )
@@ -141,9 +152,9 @@ class PrometheusMetrics:
         """Report at every scrape how many requests are being worked on."""
         self._in_flight.set_function(count)
 
-    def watch_admission(self, limit: Callable[[], float]) -> None:
-        """Report at every scrape how many requests may be worked on."""
-        self._admission_limit.set_function(limit)
+    def watch_queues(self, states: Callable[[], Mapping[str, QueueState]]) -> None:
+        """Report at every scrape how the queue of each model does."""
+        self._queues.states = states
 
     def observe_batch(self, route: Route, signature: str, rows: int) -> None:
         """Count one call to the model server; its route is one that the catalogue knows."""
@@ -204,6 +215,22 @@ class PrometheusMetrics:
         if child is None:
             child = self._children[key] = metric.labels(*labels)
         return child
+
+
+class _QueueCollector(Collector):
+    """Reads the queues when somebody scrapes."""
+
+    def __init__(self) -> None:
+        self.states: Callable[[], Mapping[str, QueueState]] = dict
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """One series a model and metric."""
+        states = self.states()
+        for name, doc, value in _QUEUE_METRICS:
+            family = GaugeMetricFamily(name, doc, labels=("model",))
+            for model, state in states.items():
+                family.add_metric((model,), value(state))
+            yield family
 
 
 def _caller_metrics(registry: CollectorRegistry) -> tuple[Gauge, Counter]:

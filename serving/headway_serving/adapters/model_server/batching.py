@@ -6,16 +6,17 @@ Theory of operation. For every version and signature there is a queue and a smal
   requests that arrived together go together; or, of many, when half a batch of them is here: then the model works on
   one half while the loop handles the other;
 * else the rows wait. Whenever a call ends, all that has waited meanwhile goes into the next one, up to a bound: the
-  busier the version, the larger its batches. The bound is in rows and in time, so that a slow model's batch does not
-  delay a request for long. On an event loop, less than half a batch waits until the loop has handled what is ready:
-  clients who were just answered may be among it;
+  busier the version, the larger its batches. The bound is in rows and in the time that rows add to a call
+  (:mod:`.call_cost`), so that a slow model's batch does not delay a request for long. On an event loop, less than half
+  a batch waits until the loop has handled what is ready: clients who were just answered may be among it;
 * a further call beside the one under way is worth it only for half a batch: two small ones cost more than one. A row
   that takes long gains nothing from company, and other cores may be free for it.
 
 A request that has waited until its deadline leaves the queue and is never sent; one whose deadline passes while its
 batch is under way leaves alone. Rows of a request that are more than a batch are sent in pieces, between which others
 get their turn. A batch that the model refuses is tried again request by request, so that one does not spoil another's
-answer. The queues are bounded by the number of requests that are let in (``core.admission``).
+answer. The queues are bounded by what is worked on at the same time (``core.admission``), which follows
+:meth:`BatchingPredictor.rows_wanted`.
 """
 
 import asyncio
@@ -32,25 +33,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headway_serving.adapters.model_server.call_cost import CallCost
 from headway_serving.concurrency import event_loop
-from headway_serving.concurrency.event_loop import running_loop, wait_for
+from headway_serving.concurrency.event_loop import running_loop
+from headway_serving.concurrency.signal import Signal
 from headway_serving.core.classification import Predictor
 from headway_serving.core.errors import DeadlineExceeded, PredictionFailed, without_frames
 from headway_serving.core.routing import Route
 
-_SMOOTHING = 0.2
-"""Weight of the newest call in the running mean of seconds a row."""
-
 _TURNS = 2
 """Of an event loop, until what was ready is in the queue: a request is read in one, and decoded in the next."""
 
+_SMOOTHING = 0.1
+"""Weight of the newest call in the running mean of the rows that are there."""
+
 _LONG_ROW_SECONDS = 0.0015
-"""A row that takes longer costs as much in a batch as alone."""
+"""A row that adds more costs as much in a batch as alone."""
 
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """``max_rows`` in one call, ``target_seconds`` that a call should last at most, ``max_calls`` at the same time."""
+    """``max_rows`` in one call, ``target_seconds`` that its rows may add to it, ``max_calls`` at the same time."""
 
     max_rows: int = 32
     target_seconds: float = 0.1
@@ -58,23 +61,20 @@ class BatchLimits:
 
 
 class _Waiting:
-    """Rows that wait for a call, and the answer that their request waits for: in its thread, or on its event loop."""
+    """Rows that wait for a call, and the answer that their request waits for."""
 
-    __slots__ = ("_answered", "abandoned", "answers", "error", "expires_at", "loop", "route", "rows")
+    __slots__ = ("abandoned", "answers", "error", "expires_at", "route", "rows", "signal")
 
     def __init__(self, rows: NDArray[Any], route: Route, expires_at: float) -> None:
         self.rows, self.route, self.expires_at = rows, route, expires_at
         self.answers: NDArray[np.float32] | None = None
         self.error: Exception | None = None
         self.abandoned = False
-        self.loop = running_loop()
-        self._answered: asyncio.Future[bool] | threading.Event = (
-            threading.Event() if self.loop is None else self.loop.create_future()
-        )
+        self.signal = Signal()
 
-    def wait(self) -> NDArray[np.float32]:
+    def wait(self, seconds: float) -> NDArray[np.float32]:
         """The answer. Raises its error, or :class:`DeadlineExceeded` when the time is over; it is then not sent."""
-        if not self._woken(max(0.0, self.expires_at - time.monotonic())):
+        if not self.signal.wait(seconds):
             self.abandoned = True
             raise DeadlineExceeded("the model server did not answer within the request's time")
         error, self.error = self.error, None
@@ -87,52 +87,10 @@ class _Waiting:
         assert self.answers is not None
         return self.answers
 
-    def _woken(self, seconds: float) -> bool:
-        if isinstance(self._answered, threading.Event):
-            return self._answered.wait(seconds)
-        assert self.loop is not None
-        alarm = self.loop.call_later(seconds, self._end, False)
-        try:
-            return wait_for(self._answered)
-        finally:
-            alarm.cancel()
-
     def fail(self, error: Exception) -> None:
         """What :meth:`wait` will raise."""
         # Its frames lead to the batch, and so back here: a cycle with the pixels in it.
         self.error = without_frames(error)
-
-    def wake(self) -> None:
-        """Let the request go on. One that waits on a loop: from the loop's own thread."""
-        if isinstance(self._answered, threading.Event):
-            self._answered.set()
-        else:
-            self._end(True)
-
-    def _end(self, answered: bool) -> None:
-        assert not isinstance(self._answered, threading.Event)
-        if not self._answered.done():
-            self._answered.set_result(answered)
-
-
-def _wake(batch: list[_Waiting]) -> None:
-    """Wake all of a batch; a loop is called once for all of its requests."""
-    here = running_loop()
-    elsewhere: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
-    for item in batch:
-        if item.loop in (None, here):
-            item.wake()
-        else:
-            elsewhere.setdefault(item.loop, []).append(item)
-    for loop, items in elsewhere.items():
-        # A closed loop has nobody left who waits.
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(_wake_all, items)
-
-
-def _wake_all(items: list[_Waiting]) -> None:
-    for item in items:
-        item.wake()
 
 
 class _Start(Enum):
@@ -146,28 +104,31 @@ class _Start(Enum):
 class _Queue:
     """What waits for one version and signature, and how many calls are under way for it."""
 
-    def __init__(self, limits: BatchLimits) -> None:
-        self._limits = limits
+    def __init__(self, limits: BatchLimits, clock: Callable[[], float]) -> None:
+        self._max_calls = limits.max_calls
+        self.cost = CallCost(limits.max_rows, limits.target_seconds, clock)
         self._lock = threading.Lock()
         self._waiting: deque[_Waiting] = deque()
-        self._rows = 0
+        self._rows = self._rows_under_way = 0
         self._calls = 0
+        # Most rows that waited or were under way between two calls: last, and in the running mean.
+        self._most_rows, self._usual_rows = 0, float(limits.max_rows)
         # Of the calls, those that nobody has started yet: more may come to go with them.
         self._put_off = 0
-        self._row_seconds = 0.0
 
     def enqueue(self, item: _Waiting) -> _Start:
         """Wait for a call to end, unless one may start: the caller then starts it."""
         with self._lock:
             self._waiting.append(item)
             self._rows += len(item.rows)
+            self._most_rows = max(self._most_rows, self._rows + self._rows_under_way)
             if self._put_off and self._filled():
                 self._put_off -= 1
                 return _Start.NOW
             if not self._worth_a_call():
                 return _Start.NOT
             self._calls += 1
-            if item.loop is None or self._filled():
+            if item.signal.loop is None or self._filled():
                 return _Start.NOW
             self._put_off += 1
             return _Start.SOON
@@ -188,12 +149,17 @@ class _Queue:
             self._put_off -= 1
             return True
 
+    def ended(self, batch: list[_Waiting]) -> None:
+        """A call with this batch has ended; its room is still taken."""
+        with self._lock:
+            self._rows_under_way -= sum(len(item.rows) for item in batch)
+
     def next_batch(self) -> list[_Waiting]:
         """What the call that has ended makes room for; if nothing is worth it, empty, and the room is given back."""
         with self._lock:
             self._calls -= 1
             batch: list[_Waiting] = []
-            rows, bound = 0, self.max_rows()
+            rows, bound = 0, self.cost.max_rows
             while self._waiting and (batch or self._worth_a_call()):
                 if batch and rows + len(self._waiting[0].rows) > bound:
                     break
@@ -204,27 +170,28 @@ class _Queue:
                     rows += len(item.rows)
             if batch:
                 self._calls += 1
+                self._rows_under_way += rows
+                self._usual_rows += _SMOOTHING * (self._most_rows - self._usual_rows)
+                self._most_rows = self._rows + self._rows_under_way
             return batch
 
     def _worth_a_call(self) -> bool:
         if not self._calls:
             return True
-        worth_it = self._row_seconds > _LONG_ROW_SECONDS or self._filled()
-        return self._calls < self._limits.max_calls and worth_it
+        worth_it = self.cost.row_seconds > _LONG_ROW_SECONDS or self._filled()
+        return self._calls < self._max_calls and worth_it
 
     def _filled(self) -> bool:
-        """Whether so much waits that more company would save less than it costs to let the model idle."""
-        return 2 * self._rows >= self.max_rows()
+        """Whether so much waits that more company would save less than it costs to let the model idle.
 
-    def max_rows(self) -> int:
-        """Rows that one call may have now."""
-        if self._row_seconds <= 0:
-            return self._limits.max_rows
-        return max(1, min(self._limits.max_rows, int(self._limits.target_seconds / self._row_seconds)))
+        That is half of a batch, or of what usually is there: the other half has its turn meanwhile.
+        """
+        return 2 * self._rows >= int(min(self.cost.max_rows, self._usual_rows))
 
-    def measured(self, rows: int, seconds: float) -> None:
-        """Learn what a row costs. Races between two calls lose one measurement, which does no harm."""
-        self._row_seconds += _SMOOTHING * (seconds / rows - self._row_seconds)
+    def rows_wanted(self) -> int:
+        """Rows that keep all calls filled while the next one gathers; of rows that take long, half of it."""
+        next_one = self.cost.max_rows // 2 if self.cost.row_seconds > _LONG_ROW_SECONDS else self.cost.max_rows
+        return self._max_calls * self.cost.max_rows + next_one
 
 
 class BatchingPredictor:
@@ -241,21 +208,24 @@ class BatchingPredictor:
         executor: Executor,
         limits: BatchLimits,
         observe: Callable[[Route, str, int], None] = lambda *_: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inner = inner
         self._executor = executor
         self._limits = limits
-        self._observe = observe
+        self._observe, self._clock = observe, clock
         self._queues: dict[tuple[Any, ...], _Queue] = {}
+        # The same by model, version and signature; rows of two shapes are rare.
+        self._latest: dict[tuple[str, int, str], _Queue] = {}
 
     def predict(
         self, route: Route, rows: NDArray[Any], timeout: float, signature: str = "serving_default"
     ) -> NDArray[np.float32]:
         """N rows -> ``float32[N, K]``; see :class:`Predictor`."""
-        expires_at = time.monotonic() + timeout
+        expires_at = self._clock() + timeout
         # Rows of another shape would spoil the whole batch.
         queue = self._queue((route.model, route.version, signature, rows.dtype.char, rows.shape[1:]))
-        bound = queue.max_rows()
+        bound = queue.cost.max_rows
         if len(rows) <= bound:
             return self._predict_some(queue, route, rows, expires_at, signature)
         pieces = [
@@ -264,10 +234,18 @@ class BatchingPredictor:
         ]
         return np.concatenate(pieces)
 
+    def rows_wanted(self, route: Route, signature: str) -> int | None:
+        """How many rows should be on their way to an answer, so that calls are filled; None if that is not known."""
+        queue = self._latest.get((route.model, route.version, signature))
+        return None if queue is None else queue.rows_wanted()
+
     def _queue(self, key: tuple[Any, ...]) -> _Queue:
         queue = self._queues.get(key)
-        # setdefault is atomic: of two threads that meet here, both get the same queue.
-        return self._queues.setdefault(key, _Queue(self._limits)) if queue is None else queue
+        if queue is None:
+            # setdefault is atomic: of two threads that meet here, both get the same queue.
+            queue = self._queues.setdefault(key, _Queue(self._limits, self._clock))
+            self._latest[key[:3]] = queue
+        return queue
 
     def _predict_some(
         self, queue: _Queue, route: Route, rows: NDArray[Any], expires_at: float, signature: str
@@ -275,11 +253,11 @@ class BatchingPredictor:
         item = _Waiting(rows, route, expires_at)
         start = queue.enqueue(item)
         if start is _Start.NOW:
-            self._begin(item.loop, queue, signature)
+            self._begin(item.signal.loop, queue, signature)
         elif start is _Start.SOON:
-            assert item.loop is not None
-            self._begin_later(item.loop, queue, signature, 1)
-        return item.wait()
+            assert item.signal.loop is not None
+            self._begin_later(item.signal.loop, queue, signature, 1)
+        return item.wait(max(0.0, expires_at - self._clock()))
 
     def _begin(self, loop: asyncio.AbstractEventLoop | None, queue: _Queue, signature: str) -> None:
         """Start the call that the queue has made room for."""
@@ -299,6 +277,7 @@ class BatchingPredictor:
         loop = running_loop()
         while batch := queue.next_batch():
             self._send(queue, signature, batch)
+            queue.ended(batch)
             if loop is not None and queue.put_off():
                 self._begin_later(loop, queue, signature, _TURNS)
                 return
@@ -322,15 +301,16 @@ class BatchingPredictor:
             for item in batch:
                 item.answers = answers[start : start + len(item.rows)]
                 start += len(item.rows)
-        _wake(batch)
+        for item in batch:
+            item.signal.set()
 
     def _call(
         self, queue: _Queue, route: Route, rows: NDArray[Any], expires_at: float, signature: str
     ) -> NDArray[np.float32]:
-        started = time.monotonic()
+        started = self._clock()
         if expires_at <= started:
             raise DeadlineExceeded("the request's time was over before the model was asked")
         answers = self._inner.predict(route, rows, expires_at - started, signature)
-        queue.measured(len(rows), time.monotonic() - started)
+        queue.cost.measured(len(rows), self._clock() - started)
         self._observe(route, signature, len(rows))
         return answers

@@ -4,14 +4,16 @@
   a greenlet (``concurrency.event_loop``), and without a web framework around it: switching between threads and
   dispatch cost more than all the work on a small picture. It is read, checked and answered with the very functions
   that the Flask route uses.
-* All else (forms, JSON, pages, metrics, unusual paths and headers) goes to the Flask application in a pool of threads,
-  where code may block.
+* All else (forms, JSON, pages, metrics, unusual paths and headers) goes to the Flask application in threads, where code
+  may block. A post keeps its thread until it is answered, and waits for one of a bounded number in a queue; pages and
+  health have threads of their own, so that they are there while many wait.
 """
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from urllib.parse import parse_qsl
@@ -20,17 +22,21 @@ from werkzeug.datastructures import MultiDict
 
 from headway_serving.concurrency import event_loop
 from headway_serving.core.access import Scope
+from headway_serving.core.request_queue import QueueLimits, RequestQueue
 from headway_serving.gateway.classify.endpoints import Classify
 from headway_serving.gateway.requests.errors import EmptyBody
 from headway_serving.gateway.requests.exchange import Answer
 from headway_serving.gateway.requests.identity import Authentication, begin, standard_headers
 from headway_serving.gateway.requests.pictures import EMPTY_PICTURE
 from headway_serving.gateway.requests.problems import problem_answer
-from headway_serving.gateway.server.intake import GatewayIntake, is_classification
+from headway_serving.gateway.server.intake import GatewayIntake
 from headway_serving.gateway.server.reading import Request
 from headway_serving.gateway.server.wsgi_calls import Application, call_wsgi
 
 Done = Callable[[Answer], None]
+
+_PAGE_THREADS = 8
+"""For what needs no turn: health, metrics, the descriptions of models, documentation."""
 
 _TARGET = re.compile(
     rb"(/v1/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]+)|/labels/([A-Za-z0-9._-]+))?:classify)(?:\?([!\"$-~]*))?"
@@ -133,30 +139,52 @@ class Dispatcher:
         self,
         application: Application,
         posts: PicturePosts,
-        threads: Executor,
+        threads: int,
         intake: GatewayIntake,
         address: tuple[str, int],
     ) -> None:
-        """``threads``: where ``application`` is called. ``address``: where the server listens."""
-        self._application, self._posts, self._threads = application, posts, threads
+        """``threads``: how many posts ``application`` answers at a time. ``address``: where the server listens."""
+        self._application, self._posts = application, posts
+        self._for_posts = ThreadPoolExecutor(threads, thread_name_prefix="request")
+        self._for_pages = ThreadPoolExecutor(_PAGE_THREADS, thread_name_prefix="page")
+        self._queue = RequestQueue(QueueLimits(most=threads), time.monotonic())
         self._address = address
         self.intake = intake
 
     def begin(self, loop: asyncio.AbstractEventLoop, request: Request, done: Done) -> None:
         """Begin to answer a request; ``done`` gets the answer, on the loop."""
         post = self._posts.recognized(request)
-        if post is not None or is_classification(request):
-            self.intake.under_way += 1
-            done = partial(self._classified, done)
         if post is not None:
             event_loop.start(loop, partial(self._posts.answer, post), done)
+        elif request.method == b"POST":
+            self._wait_for_thread(loop, request, done)
         else:
-            called = loop.run_in_executor(self._threads, call_wsgi, self._application, request, self._address)
-            called.add_done_callback(partial(self._called, done))
+            self._call(loop, self._for_pages, request, done)
 
-    def _classified(self, done: Done, answer: Answer) -> None:
-        self.intake.under_way -= 1
-        done(answer)
+    def _wait_for_thread(self, loop: asyncio.AbstractEventLoop, request: Request, done: Done) -> None:
+        ticket, refused = self._queue.arrive(1, self.intake.body_seconds(request), 1.0, time.monotonic())
+
+        def left(answer: Answer) -> None:
+            for other in self._queue.leave(ticket, time.monotonic()):
+                other.called()
+            done(answer)
+
+        def called() -> None:
+            if ticket.refused:
+                done(self.intake.refused(request, self._queue.overloaded()))
+            else:
+                self._call(loop, self._for_posts, request, left)
+
+        if ticket.started or ticket.refused:
+            called()
+        else:
+            ticket.called = called
+        for other in refused:
+            other.called()
+
+    def _call(self, loop: asyncio.AbstractEventLoop, threads: Executor, request: Request, done: Done) -> None:
+        called = loop.run_in_executor(threads, call_wsgi, self._application, request, self._address)
+        called.add_done_callback(partial(self._called, done))
 
     def _called(self, done: Done, called: "asyncio.Future[Answer]") -> None:
         if called.cancelled():

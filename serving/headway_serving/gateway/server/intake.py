@@ -1,8 +1,7 @@
 """What is decided about a request from its head: how long its body may take, and whether there is room for it.
 
-A picture that cannot be taken now is refused when its headers are here, for a tenth of what an answer costs. Admission
-bounds what is worked on, but only sees a request when its turn has come; when far more is asked than can be answered,
-most of the time would go into saying no.
+A picture whose model's queue sheds is refused when its headers are here, for a tenth of what an answer costs: when far
+more is asked than can be answered, most of the time would else go into saying no.
 """
 
 import json
@@ -27,17 +26,13 @@ _PREFIX, _VERB = b"/v1/models/", b":classify"
 
 
 class GatewayIntake:
-    """The :class:`~.reading.Intake` of the gateway. For one event loop, whose thread alone may use it.
-
-    ``under_way``: classifications that are complete and not answered; the dispatcher keeps the count.
-    """
+    """The :class:`~.reading.Intake` of the gateway. For one event loop, whose thread alone may use it."""
 
     def __init__(self, limits: RequestLimits, max_held_bytes: int, admission: Admission, observer: Observer) -> None:
         """``max_held_bytes``: of all bodies that are here at the same time."""
         self._limits, self._max_held_bytes = limits, max_held_bytes
         self._admission, self._observer = admission, observer
         self._held = 0
-        self.under_way = 0
 
     @property
     def max_body_bytes(self) -> int:
@@ -46,12 +41,18 @@ class GatewayIntake:
 
     def refusal(self, request: Request) -> Answer | None:
         """The answer to a picture for which there is no room, or None."""
-        if self.under_way < self._admission.limit or not is_classification(request):
+        if not is_classification(request):
             return None
+        error = self._admission.refusal(_model_of(request))
+        if error is None:
+            return None
+        return self.refused(request, error)
+
+    def refused(self, request: Request, error: Overloaded) -> Answer:
+        """The answer to a request for which there is no room; a classification is counted."""
         _identify(request)
-        error = self._admission.overloaded()
-        model = request.target[len(_PREFIX) :].split(b"/", 1)[0].split(b":", 1)[0].decode("latin-1")
-        self._observer.count_refusal(model, error)
+        if is_classification(request):
+            self._observer.count_refusal(_model_of(request), error)
         headers = [
             ("Content-Type", "application/problem+json"),
             ("Retry-After", str(retry_after_seconds(error))),
@@ -91,6 +92,10 @@ class GatewayIntake:
 def is_classification(request: Request) -> bool:
     """Whether a request is one of those that are counted and refused from their heads."""
     return request.method == b"POST" and _VERB in request.target and request.target.startswith(_PREFIX)
+
+
+def _model_of(request: Request) -> str:
+    return request.target[len(_PREFIX) :].split(b"/", 1)[0].split(b":", 1)[0].decode("latin-1")
 
 
 def _complete(answer: Answer) -> Answer:

@@ -108,8 +108,8 @@ def pass_on(
             raise _FAILURES.get(answer.status, PredictionFailed)(f"the model server answered {answer.status}")
         return answer, version
 
-    # Its pictures are not counted: bodies of like size are of like cost.
-    with classifier.admission.admitted(priority_of(route, 1), f"{model}:predict", len(body)):
+    # Its pictures are not counted: it is one request whatever it carries, in a queue of its own.
+    with classifier.admission.admitted(priority_of(route, 1), f"{model}:predict", 1, deadline.remaining):
         return answer_within(deadline, route, table, progress, ask)
 
 

@@ -67,7 +67,7 @@ def progress() -> Progress:
 @pytest.fixture
 def classify(server: FakePredictor, progress: Progress) -> Classify:
     table = RouteTable({"digits": ModelRoutes(stable=1, candidate=Candidate(2, 0.0))})
-    classifier = Classifier(lambda: table, Catalog(server), server, DecodeLimits(max_pixels=10_000), Admission(8))
+    classifier = Classifier(lambda: table, Catalog(server), server, DecodeLimits(max_pixels=10_000), Admission())
 
     def classify(
         *images: bytes, model: str = "digits", pin: Pin | None = None, seconds: float = 30.0, top_k: int = 5
@@ -186,7 +186,7 @@ def test_scores_that_are_no_numbers_are_a_failed_prediction(classify: Classify) 
 def on_trial(server: FakePredictor, weight: float = 1.0) -> Classifier:
     """A classifier whose candidate, version 2, gets every key."""
     table = RouteTable({"digits": ModelRoutes(stable=1, candidate=Candidate(2, weight))})
-    return Classifier(lambda: table, Catalog(server), server, DecodeLimits(), Admission(8))
+    return Classifier(lambda: table, Catalog(server), server, DecodeLimits(), Admission())
 
 
 def ask(classifier: Classifier, progress: Progress, pin: Pin | None = None) -> Classification:
@@ -249,7 +249,7 @@ def test_a_head_is_run_on_the_features_of_its_base_and_shares_them() -> None:
         {"digits": {1: head_on("eyes")}, "more": {1: head_on("eyes")}, "eyes": {4: scripted_version()}}
     )
     table = RouteTable({"digits": ModelRoutes(stable=1), "more": ModelRoutes(stable=1)})
-    classifier = Classifier(lambda: table, Catalog(server), server, DecodeLimits(), Admission(8))
+    classifier = Classifier(lambda: table, Catalog(server), server, DecodeLimits(), Admission())
     shared = SharedWork()
     for model in ("digits", "more"):
         request = ClassifyRequest(model, [picture(3), picture(1)], Pin(), "key", Deadline(30.0), 1)
@@ -262,14 +262,14 @@ def test_a_head_is_run_on_the_features_of_its_base_and_shares_them() -> None:
 def test_a_missing_base_is_unavailable_also_for_a_pinned_head() -> None:
     server = FakePredictor({"digits": {1: head_on("eyes")}})
     table = RouteTable({"digits": ModelRoutes(stable=1)})
-    classifier = Classifier(lambda: table, Catalog(server), server, DecodeLimits(), Admission(8))
+    classifier = Classifier(lambda: table, Catalog(server), server, DecodeLimits(), Admission())
     with pytest.raises(ModelUnavailable, match="version 4 of model 'eyes'"):
         ask(classifier, Progress(), Pin(version=1))
 
 
 def test_pixels_are_taken_as_they_are_in_the_models_own_geometry(classify: Classify, server: FakePredictor) -> None:
     table = RouteTable({"digits": ModelRoutes(stable=1)})
-    classifier = Classifier(lambda: table, Catalog(server), server, DecodeLimits(), Admission(8))
+    classifier = Classifier(lambda: table, Catalog(server), server, DecodeLimits(), Admission())
     pixels = np.full((2, 4, 4, 1), 3, np.uint8)
     request = ClassifyRequest("digits", (), Pin(), "key", Deadline(30.0), 1, pixels=pixels)
     assert len(classifier.classify(request, Progress()).scores) == 2

@@ -49,7 +49,7 @@ class Mirrored:
         self.gate = threading.Event()
         self.gate.set()
         self.draws: Iterator[float] = iter([0.5] * 10_000)
-        admission = Admission(8)
+        admission = Admission()
         routes = ModelRoutes(stable=1, shadow=Shadow(2, share), labels={"same": 1})
         self.table = RouteTable({"digits": routes})
         self.classifier = Classifier(lambda: self.table, Catalog(self.server), self.server, DecodeLimits(), admission)
@@ -154,11 +154,11 @@ def test_the_pictures_that_wait_are_bounded_in_bytes_too() -> None:
 def test_a_busy_gateway_drops_shadows_first() -> None:
     mirrored = Mirrored(scripted_version())
     mirrored.gate.clear()
-    busy = Admission(8)
+    busy = Admission()
     mirrored.mirror._admission = busy
     with ExitStack() as stack:
-        for _ in range(4):
-            stack.enter_context(busy.admitted(Priority.STABLE, "digits", 1))
+        for _ in range(48):
+            stack.enter_context(busy.admitted(Priority.STABLE, "digits", 1, lambda: 5.0))
         mirrored.gate.set()
         mirrored.ask(3)
         mirrored.wait_for(1)

@@ -5,6 +5,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from headway_serving.adapters.metrics.prometheus import Observation, PrometheusMetrics
+from headway_serving.core.admission import QueueState
 from headway_serving.core.routing import Arm, Route
 
 ROUTE = Route("digits", 2, Arm.CANDIDATE, "weight")
@@ -83,6 +84,19 @@ def test_routes_in_force_are_looked_at_with_every_scrape(
     assert registry.get_sample_value("headway_routes_valid") == 1
     problem[0] = "routes.json is refused"
     assert registry.get_sample_value("headway_routes_valid") == 0
+
+
+def test_the_queues_are_read_when_somebody_scrapes(registry: CollectorRegistry, metrics: PrometheusMetrics) -> None:
+    states: dict[str, QueueState] = {}
+    metrics.watch_queues(lambda: states)
+    assert registry.get_sample_value("headway_queue_pictures", {"model": "digits"}) is None
+    states["digits"] = QueueState(waiting=7, serving=3, limit=8, wait_seconds=0.5, shedding=True)
+    of_model = {"model": "digits"}
+    assert registry.get_sample_value("headway_queue_pictures", of_model) == 7
+    assert registry.get_sample_value("headway_queue_serving_pictures", of_model) == 3
+    assert registry.get_sample_value("headway_queue_limit", of_model) == 8
+    assert registry.get_sample_value("headway_queue_wait_seconds", of_model) == 0.5
+    assert registry.get_sample_value("headway_queue_shedding", of_model) == 1
 
 
 def test_two_registries_share_nothing(registry: CollectorRegistry, metrics: PrometheusMetrics) -> None:
