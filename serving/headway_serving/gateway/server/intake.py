@@ -15,6 +15,7 @@ from headway_serving.gateway.requests.grammar import RequestLimits, timeout_ms
 from headway_serving.gateway.requests.identity import begin, standard_headers
 from headway_serving.gateway.requests.observation import Observer
 from headway_serving.gateway.requests.problems import (
+    answer_to_error,
     problem_answer,
     problem_part,
     retry_after_seconds,
@@ -51,8 +52,9 @@ class GatewayIntake:
     def refused(self, request: Request, error: Overloaded) -> Answer:
         """The answer to a request for which there is no room; a classification is counted."""
         _identify(request)
-        if is_classification(request):
-            self._observer.count_refusal(_model_of(request), error)
+        if not is_classification(request):
+            return _complete(answer_to_error(error, request.target.split(b"?", 1)[0].decode("latin-1")))
+        self._observer.count_refusal(_model_of(request), error)
         headers = [
             ("Content-Type", "application/problem+json"),
             ("Retry-After", str(retry_after_seconds(error))),
