@@ -12,7 +12,7 @@ from benchmarks.pictures import make_pictures
 from benchmarks.shared_bench import SharedBench
 from benchmarks.systems import Running, System, baselines, headway
 from headway_contract.model_repository import ModelRepository
-from headway_serving.modelserver.runtime.mixed_precision import obstacle_here
+from headway_contract.processor import bfloat16_obstacle_here
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def prepared(case: Case, bench: SharedBench, work: Path, *, with_baselines: bool
     labels = list(ModelRepository(models).manifest(case.model, int(version.name)).labels)
     systems = [headway(case, models)]
     if with_baselines:
-        systems += [headway(case, models, bfloat16=True)] if obstacle_here() is None else []
+        systems += [headway(case, models, bfloat16=True)] if bfloat16_obstacle_here() is None else []
         systems += baselines(bench, version, work / "packages")
     with ExitStack() as stack:
         running = [

@@ -25,6 +25,7 @@ _JSON_TYPES: Mapping[Any, tuple[type, ...]] = {
     str | None: (str, type(None)),
     int: (int,),
     float: (int, float),
+    bool: (bool,),
     Mapping[str, str]: (dict,),
     Mapping[str, float]: (dict,),
     Mapping[str, Any]: (dict,),
@@ -105,6 +106,34 @@ class GoldenSample:
 
 
 @dataclass(frozen=True)
+class Precision:
+    """How a version answers when it is computed in ``name``, a narrower type than its weights', and whether it may.
+
+    Measured at the export, against float32, on the ``samples`` pictures of the validation and test splits.
+    ``agreement``: share with the same label. ``accuracy``, ``accuracy_float32``: share labelled right. ``p``: how
+    probable so many more mistakes would be if both were equally good (McNemar, exact, one-sided). ``score_shift``: the
+    largest difference of a score. ``calibration_error``, ``calibration_error_float32``: expected calibration error on
+    the test split. ``golden_tolerance``: how far golden scores may lie from those of the export. All 0 to 1.
+    """
+
+    name: str
+    allowed: bool
+    samples: int
+    agreement: float
+    accuracy: float
+    accuracy_float32: float
+    p: float
+    score_shift: float
+    calibration_error: float
+    calibration_error_float32: float
+    golden_tolerance: float
+
+
+BFLOAT16 = "bfloat16"
+"""The name of the one narrower type that versions are measured in."""
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where the weights come from: enough to train them again."""
 
@@ -127,7 +156,8 @@ class ModelManifest:
     that gives features only, such as a pretrained backbone: no labels, no accuracy) or ``on_base`` (a head that takes
     its base's features). ``labels``: one per class, in the order of the scores. ``weights_digest``: SHA-256 over the
     shapes and values of all weights, base before head. ``baselines``: accuracy on the same test split of simpler
-    classifiers, by name. Raises :class:`InvalidManifest` when a field is impossible.
+    classifiers, by name. ``precisions``: narrower types that it was measured in; none where the machine that exported
+    it has none. Raises :class:`InvalidManifest` when a field is impossible.
     """
 
     model: str
@@ -146,6 +176,7 @@ class ModelManifest:
     calibration: Calibration | None = None
     abstention: Abstention | None = None
     golden: tuple[GoldenSample, ...] = field(default=())
+    precisions: tuple[Precision, ...] = ()
     schema: int = MANIFEST_SCHEMA
 
     def __post_init__(self) -> None:
@@ -164,6 +195,17 @@ class ModelManifest:
         for sample in self.golden:
             _require(sample.label in self.labels, f"golden sample: {sample.label!r} is not one of the labels")
             _require(len(sample.scores) == len(self.labels), "golden sample: one score per label is needed")
+
+    def precision(self, name: str) -> Precision | None:
+        """What was measured in a narrower type; None if nothing was."""
+        return next((each for each in self.precisions if each.name == name), None)
+
+    def golden_tolerance(self, float32: float) -> float:
+        """How far golden scores may lie from the export's, in any precision that the version may run in.
+
+        ``float32``: in float32, which other processors and kernels compute a little otherwise.
+        """
+        return max(float32, *(each.golden_tolerance for each in self.precisions if each.allowed), 0.0)
 
     def to_json(self) -> str:
         """Return the manifest as JSON with sorted keys: equal manifests give equal texts."""
@@ -188,7 +230,7 @@ class ModelManifest:
         _require(mapping.get("schema") == MANIFEST_SCHEMA, f"schema {mapping.get('schema')!r} is unknown")
         image = mapping.get("image")
         _require(isinstance(image, dict), "image must be an object")
-        for key in ("labels", "golden", "classes"):
+        for key in ("labels", "golden", "classes", "precisions"):
             _require(isinstance(mapping.get(key, []), list), f"{key} must be a list")
         try:
             values = {
@@ -202,6 +244,7 @@ class ModelManifest:
                 "calibration": _read_optional(Calibration, mapping, "calibration"),
                 "abstention": _read_optional(Abstention, mapping, "abstention"),
                 "golden": tuple(_read_golden(sample) for sample in mapping.get("golden", ())),
+                "precisions": tuple(_read(Precision, item, "precisions") for item in mapping.get("precisions", ())),
             }
             return _read(cls, values, "")
         except (KeyError, TypeError, ValueError) as error:
@@ -215,8 +258,8 @@ def _read(kind: type[_T], mapping: Any, where: str) -> _T:
     known = {key: value for key, value in mapping.items() if key in hints}
     for key, value in known.items():
         allowed = _JSON_TYPES.get(hints[key])
-        # bool is a subclass of int, and no field is a bool.
-        wrong = allowed is not None and (not isinstance(value, allowed) or isinstance(value, bool))
+        # bool is a subclass of int.
+        wrong = allowed is not None and (not isinstance(value, allowed) or isinstance(value, bool) != (bool in allowed))
         _require(not wrong, f"{where}{'.' if where else ''}{key} cannot be {value!r}")
     return kind(**known)
 

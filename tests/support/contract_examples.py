@@ -8,7 +8,14 @@ from typing import Any
 
 from PIL import Image
 
-from headway_contract.model_manifest import Accuracy, BaseReference, GoldenSample, ModelManifest, Provenance
+from headway_contract.model_manifest import (
+    Accuracy,
+    BaseReference,
+    GoldenSample,
+    ModelManifest,
+    Precision,
+    Provenance,
+)
 from headway_contract.model_repository import MANIFEST_FILE, ModelRepository
 from headway_contract.preprocessing import ImageSpec
 
@@ -29,6 +36,11 @@ def manifest(**changes: Any) -> ModelManifest:
         "golden": (GoldenSample(b"\x89PNG", "a", (0.75, 0.25)),),
     }
     return ModelManifest(**(fields | changes))
+
+
+def measured_in_bfloat16(*, allowed: bool = True) -> Precision:
+    """What a version says of bfloat16."""
+    return Precision("bfloat16", allowed, 200, 0.995, 0.9, 0.9, 1.0, 0.05, 0.021, 0.02, 0.04)
 
 
 def publish(repository: ModelRepository, content: bytes = b"weights", version: int | None = None) -> int:

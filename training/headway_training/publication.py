@@ -22,11 +22,13 @@ from headway_contract.model_manifest import (
     ClassFigures,
     GoldenSample,
     ModelManifest,
+    Precision,
     Provenance,
 )
 from headway_contract.model_repository import ModelRepository
 from headway_contract.preprocessing import ImageSpec, decode_image, to_model_input
-from headway_training import baselines, calibration, datasets, evaluation, export, head
+from headway_contract.processor import bfloat16_obstacle_here
+from headway_training import baselines, calibration, datasets, evaluation, export, head, precision
 from headway_training.errors import TrainingError
 from headway_training.inference import batches, infer
 from headway_training.pictures import Pictures
@@ -116,7 +118,11 @@ def publish(
     with console.status("evaluating ..."):
         measured = _calibrate(recipe, splits, fitted)
         record = _record(recipe, splits, fitted, measured, data_dir, seconds, clock)
-        manifest = _manifest(recipe, splits, fitted, measured, record)
+        golden = _golden_samples(splits, fitted, measured.test)
+    with console.status("measuring in bfloat16 ..."):
+        precisions = _precisions(recipe, splits, fitted, measured, golden, console)
+    with console.status("evaluating ..."):
+        manifest = _manifest(recipe, splits, fitted, measured, record, golden, precisions)
         page = render_report(record, make_galleries(splits, record.evaluation))
 
     def write_extra(directory: Path) -> None:
@@ -196,8 +202,45 @@ def _record(
     )
 
 
+def _precisions(
+    recipe: Recipe,
+    splits: datasets.Splits,
+    fitted: Fitted,
+    measured: _Measured,
+    golden: tuple[GoldenSample, ...],
+    console: Console,
+) -> tuple[Precision, ...]:
+    """What the version is like in bfloat16. A head alone depends on how its base is computed: it says nothing."""
+    if recipe.export.form != "standalone":
+        return ()
+    obstacle = bfloat16_obstacle_here()
+    if obstacle is not None:
+        console.print(f"  bfloat16: not measured, so not used: {obstacle}", markup=False)
+        return ()
+    composed = head.compose(fitted.base, fitted.head)
+    pixels = np.stack([_as_asked(sample.image, fitted.image) for sample in golden])
+    with precision.computing_in_bfloat16():
+        validation, test, samples = (
+            infer(composed, inputs) for inputs in (splits.validation.pictures, splits.test.pictures, pixels)
+        )
+    found = precision.certificate(
+        (measured.validation, measured.test),
+        (validation, test),
+        (splits.validation.labels, splits.test.labels),
+        (np.array([sample.scores for sample in golden], np.float32), samples),
+    )
+    console.print(f"  {precision.sentence(found)}", markup=False)
+    return (found,)
+
+
 def _manifest(
-    recipe: Recipe, splits: datasets.Splits, fitted: Fitted, measured: _Measured, record: RunRecord
+    recipe: Recipe,
+    splits: datasets.Splits,
+    fitted: Fitted,
+    measured: _Measured,
+    record: RunRecord,
+    golden: tuple[GoldenSample, ...],
+    precisions: tuple[Precision, ...],
 ) -> ModelManifest:
     figures, abstention = record.evaluation, record.abstention
     return ModelManifest(
@@ -215,7 +258,8 @@ def _manifest(
         baselines={baseline.name: baseline.accuracy.value for baseline in record.baselines},
         calibration=Calibration(measured.temperature, measured.before.ece, figures.ece),
         abstention=Abstention(abstention.threshold, abstention.test_coverage, abstention.test_risk),
-        golden=_golden_samples(splits, fitted, measured.test),
+        golden=golden,
+        precisions=precisions,
         provenance=Provenance(
             created=record.created,
             seed=record.seed,

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from headway_contract.errors import ContractError
+from headway_contract.model_manifest import BFLOAT16, ModelManifest
 from headway_contract.model_repository import ModelRepository
 from headway_serving.adapters.files.routes import InvalidRoutes, read_routes
 from headway_serving.core.routing import ModelRoutes
@@ -55,6 +56,7 @@ def _row(
             "accuracy": None if accuracy is None else accuracy.value,
             "classes": len(manifest.labels),
             "form": manifest.form,
+            "bfloat16": _bfloat16(manifest),
             "created": manifest.provenance.created,
             "digest": repository.digest(model, version),
             "problem": None,
@@ -62,6 +64,13 @@ def _row(
     except ContractError as error:
         row["problem"] = str(error)
     return row
+
+
+def _bfloat16(manifest: ModelManifest) -> str:
+    measured = manifest.precision(BFLOAT16)
+    if measured is None:
+        return "not measured"
+    return "may" if measured.allowed else "must not"
 
 
 def _traffic(routes: ModelRoutes | None, version: int) -> str | None:
@@ -94,7 +103,7 @@ def _states(url: str) -> tuple[dict[str, dict[str, str]], str | None]:
 
 
 def _write_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    heads = ("model", "version", "state", "traffic", "labels", "accuracy", "classes", "form", "digest")
+    heads = ("model", "version", "state", "traffic", "labels", "accuracy", "classes", "form", "bfloat16", "digest")
     table = [heads, *(tuple(_cell(row, head) for head in heads) for row in rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(heads))]
     for line in table:

@@ -34,12 +34,15 @@ class DataSource:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a version is checked by. ``version``: None for the newest; ``tolerance``: of a golden score."""
+    """What a version is checked by. ``version``: None for the newest; ``tolerance``: of a golden score.
+
+    None: what the version's manifest says for the precisions that it may run in.
+    """
 
     version: int | None
     gateways: tuple[str, ...]
     model_servers: tuple[str, ...]
-    tolerance: float
+    tolerance: float | None
     accepted: AcceptedChanges
 
 
@@ -279,8 +282,8 @@ def _add_model_servers(verb: argparse.ArgumentParser) -> None:
 
 def _add_gate(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "--tolerance", type=float, default=TOLERANCE, metavar="X",
-        help=f"largest difference of a golden score (default: {TOLERANCE:g})",
+        "--tolerance", type=float, metavar="X",
+        help=f"largest difference of a golden score (default: {TOLERANCE:g}, or what the manifest says of bfloat16)",
     )  # fmt: skip
     verb.add_argument("--accept-label-change", action="store_true", help="labels may differ from stable's")
     verb.add_argument("--accept-geometry-change", action="store_true", help="picture geometry may differ from stable's")

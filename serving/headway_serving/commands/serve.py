@@ -21,7 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headway_contract.errors import ContractError
+from headway_contract.model_manifest import BFLOAT16
 from headway_contract.model_repository import ModelRepository
+from headway_contract.processor import bfloat16_obstacle_here
 from headway_serving.adapters.files.routes import InvalidRoutes, read_routes, write_routes
 from headway_serving.core.routing import ModelRoutes, RouteTable
 from headway_serving.operations.managed_process import ManagedProcess
@@ -57,7 +59,7 @@ class Plan:
     grpc_port: int
     rest_port: int | None
     model_server: str
-    mixed_precision: str | None
+    mixed_precision: str
 
     @property
     def url(self) -> str:
@@ -107,8 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--mixed-precision",
-        choices=("bfloat16",),
-        help="have the model server compute in it: faster where the processor can, scores some hundredths off",
+        choices=("auto", "off", "bfloat16"),
+        default="auto",
+        help="auto: bfloat16 where the processor has it and the version was measured to bear it; bfloat16: for all",
     )
     return parser
 
@@ -180,7 +183,7 @@ def _model_server_command(plan: Plan) -> tuple[list[str] | None, str]:
     """The command that starts the model server (None if it runs already) and the gRPC target to reach it."""
     choice, target = plan.model_server, f"127.0.0.1:{plan.grpc_port}"
     if _EXTERNAL_TARGET.fullmatch(choice):
-        if plan.mixed_precision:
+        if plan.mixed_precision == BFLOAT16:
             raise CannotServe(
                 f"--mixed-precision: the model server at {choice} runs already; start that one with "
                 f"--mixed_precision={plan.mixed_precision}"
@@ -190,10 +193,11 @@ def _model_server_command(plan: Plan) -> tuple[list[str] | None, str]:
         choice = shutil.which(_TFSERVING) or "embedded"
     if choice == "embedded":
         binary = [sys.executable, "-m", "headway_serving.modelserver", *_EMBEDDED_FLAGS]
+        binary.append(f"--mixed_precision={plan.mixed_precision}")
         if (os.cpu_count() or 1) <= _FEW_CPUS:
             binary.append("--tensorflow_intra_op_parallelism=1")
     elif shutil.which(choice):
-        binary = [choice]
+        binary = [choice, *_tfserving_precision(plan)]
     else:
         raise CannotServe(
             f"--model-server {choice}: neither auto, embedded, HOST:PORT nor a program that can be run; "
@@ -206,9 +210,35 @@ def _model_server_command(plan: Plan) -> tuple[list[str] | None, str]:
         "--model_config_file_poll_wait_seconds=1",
         "--file_system_poll_wait_seconds=1",
     ]
-    if plan.mixed_precision:
-        flags.append(f"--mixed_precision={plan.mixed_precision}")
     return [*binary, *flags], target
+
+
+def _tfserving_precision(plan: Plan) -> list[str]:
+    """The flag of TensorFlow Serving, which is for all models, if it is asked for; else say whether all may."""
+    if plan.mixed_precision == BFLOAT16:
+        return [f"--mixed_precision={BFLOAT16}"]
+    if plan.mixed_precision == "auto" and bfloat16_obstacle_here() is None:
+        others = _not_for_bfloat16(plan)
+        sys.stderr.write(
+            f"headway serve: not every version may be computed in {BFLOAT16}, so none is: {', '.join(others)}\n"
+            if others
+            else f"headway serve: every version may be computed in {BFLOAT16}; --mixed-precision {BFLOAT16} does it\n"
+        )
+    return []
+
+
+def _not_for_bfloat16(plan: Plan) -> list[str]:
+    """The routed versions that were not measured to bear it."""
+    found = []
+    for name, routes in sorted(read_routes(plan.routes).models.items()):
+        for version in routes.versions():
+            try:
+                measured = plan.repository.manifest(name, version).precision(BFLOAT16)
+            except ContractError:
+                measured = None
+            if measured is None or not measured.allowed:
+                found.append(f"{name}/{version}")
+    return found
 
 
 def _gateway_command() -> list[str]:

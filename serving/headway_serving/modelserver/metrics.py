@@ -126,6 +126,7 @@ class ServerMetrics:
         self.batch_padding = Histogram(_serving("batching_session/padding_size"), sizes, ["execution_batch_size"])
         self.batch_input_size = Histogram(_serving("batching_session/input_batch_size"), sizes)
         self.batch_processed_size = Histogram(_serving("batching_session/processed_batch_size"), sizes)
+        self.loads_by_precision = Counter("/headway/serving/load_count", ["model_path", "precision"])
         self.mlmd_map = Counter(_serving("mlmd_map"), ["model_name", "version"], kind="gauge")
 
     def page(self) -> str:

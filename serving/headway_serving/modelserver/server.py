@@ -14,6 +14,8 @@ from pathlib import Path
 
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from headway_contract.model_manifest import BFLOAT16
+from headway_contract.processor import bfloat16_obstacle_here
 from headway_serving.modelserver.apis.predict import PredictOptions
 from headway_serving.modelserver.batching.batched_model import Batching, BatchTask, LoadedModel
 from headway_serving.modelserver.batching.parameters import BatchingParameters, read_batching_parameters
@@ -30,7 +32,7 @@ from headway_serving.modelserver.process.periodic_task import PeriodicTask
 from headway_serving.modelserver.process.termination import Termination
 from headway_serving.modelserver.rest.server import RestServer
 from headway_serving.modelserver.rest.service import RestOptions, RestService
-from headway_serving.modelserver.runtime.mixed_precision import obstacle_here, wants_bfloat16
+from headway_serving.modelserver.runtime.mixed_precision import MixedPrecision, mode_of
 from headway_serving.modelserver.runtime.model_loader import ModelLoader
 from headway_serving.modelserver.runtime.saved_model import SessionConfig, read_session_config
 from headway_serving.modelserver.runtime.tflite import TfliteRuntime
@@ -127,9 +129,9 @@ def _model_loader(options: ServerOptions, metrics: ServerMetrics) -> ModelLoader
             intra_op_threads=intra,
             inter_op_threads=inter,
             gpu_memory_fraction=options.per_process_gpu_memory_fraction,
-            bfloat16=_bfloat16(options),
             base=read_session_config(Path(session_config)) if session_config else b"",
         ),
+        mixed_precision=_mixed_precision(options),
         predict=_predict_options(options),
         warmup_iterations=iterations if options.enable_model_warmup else 0,
         metrics=metrics,
@@ -138,14 +140,13 @@ def _model_loader(options: ServerOptions, metrics: ServerMetrics) -> ModelLoader
     )
 
 
-def _bfloat16(options: ServerOptions) -> bool:
-    wanted = wants_bfloat16(options.mixed_precision)
-    if wanted:
+def _mixed_precision(options: ServerOptions) -> MixedPrecision:
+    mode, obstacle = mode_of(options.mixed_precision), bfloat16_obstacle_here()
+    if mode == BFLOAT16:
         logger.info("Running inference with bfloat16 auto mixed precision")
-        obstacle = obstacle_here()
         if obstacle is not None:
             logger.warning("flag --mixed_precision=%s does not pay: %s.", options.mixed_precision, obstacle)
-    return wanted
+    return MixedPrecision(mode, obstacle)
 
 
 def _tflite(options: ServerOptions) -> TfliteRuntime:

@@ -88,9 +88,18 @@ def check_loaded(servers: Mapping[str, ManifestSource], manifest: ModelManifest,
 
 
 def check_golden_samples(
-    gateways: Iterable[str], http: httpx.Client, manifest: ModelManifest, version: int, tolerance: float = TOLERANCE
+    gateways: Iterable[str],
+    http: httpx.Client,
+    manifest: ModelManifest,
+    version: int,
+    tolerance: float | None = None,
 ) -> None:
-    """Send every golden sample through every gateway, pinned to the version. Raises :class:`VerificationFailed`."""
+    """Send every golden sample through every gateway, pinned to the version. Raises :class:`VerificationFailed`.
+
+    ``tolerance``: how far a score may lie from the export's; None: as far as the manifest says for the precisions that
+    the version may run in, at least :data:`TOLERANCE`.
+    """
+    tolerance = manifest.golden_tolerance(TOLERANCE) if tolerance is None else tolerance
     for url in gateways:
         for number, sample in enumerate(manifest.golden):
             where = f"golden sample {number} of {len(manifest.golden)} at {url}"

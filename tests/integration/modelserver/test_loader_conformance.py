@@ -8,13 +8,14 @@ import pytest
 
 from headway_serving.modelserver.apis.predict import PredictOptions
 from headway_serving.modelserver.errors import Code, StatusError
+from headway_serving.modelserver.runtime.mixed_precision import MixedPrecision
 from headway_serving.modelserver.runtime.model_loader import ModelLoader
 from headway_serving.modelserver.runtime.saved_model import SavedModel, SessionConfig
 from tests.unit.serving.modelserver.fake_loader import FakeLoader
 
 
 def saved_model_loader() -> ModelLoader:
-    return ModelLoader(frozenset({"serve"}), SessionConfig(), PredictOptions(), warmup_iterations=1)
+    return ModelLoader(frozenset({"serve"}), SessionConfig(), MixedPrecision("auto", None), PredictOptions(), 1)
 
 
 @pytest.fixture(params=[FakeLoader, saved_model_loader], ids=["fake", "real"])

@@ -1,5 +1,7 @@
 """In bfloat16 every signature answers as in float32, but for rounding; what needs its variables keeps them."""
 
+import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from headway_contract.model_repository import MANIFEST_FILE
+from headway_contract.processor import bfloat16_obstacle_here
+from headway_serving.modelserver.apis.predict import PredictOptions
 from headway_serving.modelserver.errors import Code, StatusError
-from headway_serving.modelserver.runtime.mixed_precision import obstacle_here
+from headway_serving.modelserver.metrics import ServerMetrics
+from headway_serving.modelserver.runtime.mixed_precision import MixedPrecision
+from headway_serving.modelserver.runtime.model_loader import ModelLoader
 from headway_serving.modelserver.runtime.saved_model import SavedModel, SessionConfig
 from headway_serving.modelserver.runtime.saved_model_loader import load_saved_model
 from tests.integration.modelserver import tiny_models
 from tests.integration.modelserver.model_server_process import ModelServerProcess
+from tests.support.contract_examples import manifest, measured_in_bfloat16
 
 ROUNDING = 0.02
 """Some steps of bfloat16 below 1 (0.004): a few layers add up to less, wrong weights to more."""
@@ -106,7 +114,7 @@ def test_scores_are_float32_s_but_for_rounding_and_sum_to_1(
     assert found["scores"].argmax(1).tolist() == expected.argmax(1).tolist()
     assert found["scores"].sum(1) == pytest.approx(1, abs=ROUNDING)
     assert KEEPS not in caplog.text
-    if obstacle_here() is None:
+    if bfloat16_obstacle_here() is None:
         assert (found["scores"] != expected).any()
 
 
@@ -212,6 +220,40 @@ def test_a_model_without_its_variables_loads_and_fails_when_it_is_run(
     assert KEEPS in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("mode", "allowed", "narrow"),
+    [
+        ("auto", True, True),
+        ("auto", False, False),
+        ("auto", None, False),
+        ("off", True, False),
+        ("bfloat16", False, False),
+        ("bfloat16", None, True),
+    ],
+)
+def test_a_version_is_computed_in_bfloat16_only_if_its_manifest_allows_it(
+    load: Callable[..., SavedModel], network: Path, tmp_path: Path, mode: str, allowed: bool | None, narrow: bool
+) -> None:
+    directory = tmp_path / "version"
+    shutil.copytree(network, directory)
+    if allowed is not None:
+        (directory / MANIFEST_FILE).parent.mkdir()
+        precisions = (measured_in_bfloat16(allowed=allowed),)
+        (directory / MANIFEST_FILE).write_text(manifest(precisions=precisions).to_json())
+    exact = ask(load(network, bfloat16=False), "serving_default", pictures())["scores"]
+    rounded = ask(load(network), "serving_default", pictures())["scores"]
+    metrics = ServerMetrics()
+    loader = ModelLoader(
+        frozenset({"serve"}), SessionConfig(), MixedPrecision(mode, None), PredictOptions(), 0, metrics=metrics
+    )
+    with contextlib.closing(loader.load(directory)) as model:
+        assert isinstance(model, SavedModel)
+        found = ask(model, "serving_default", pictures())["scores"]
+    assert (found == (rounded if narrow else exact)).all()
+    precision = "bfloat16" if narrow else "float32"
+    assert f'precision="{precision}"}} 1' in metrics.page()
+
+
 def test_the_server_runs_models_in_bfloat16(network: Path, tmp_path: Path) -> None:
     base = tmp_path / "network"
     base.mkdir()
@@ -223,7 +265,7 @@ def test_the_server_runs_models_in_bfloat16(network: Path, tmp_path: Path) -> No
         assert scores.sum(1) == pytest.approx(1, abs=1e-5)
         assert number["number"].tolist() == [4]
         assert KEEPS not in server.stderr
-        assert ("does not pay" in server.stderr) == (obstacle_here() is not None)
+        assert ("does not pay" in server.stderr) == (bfloat16_obstacle_here() is not None)
 
 
 def test_another_precision_ends_the_start(network: Path) -> None:

@@ -17,7 +17,7 @@ from headway_contract.model_manifest import (
     ModelManifest,
     Provenance,
 )
-from tests.support.contract_examples import manifest
+from tests.support.contract_examples import manifest, measured_in_bfloat16
 
 SHARES = st.floats(0, 1)
 LABELS = st.lists(st.text(min_size=1), min_size=2, max_size=5, unique=True).map(tuple)
@@ -75,6 +75,7 @@ MEASURED: dict[str, Any] = {
     "baselines": {"majority class": 0.6, "linear": 1.0},
     "calibration": Calibration(temperature=1.5, error_before=0.1, error_after=0.02),
     "abstention": Abstention(threshold=0.7, coverage=0.8, risk=0.05),
+    "precisions": (measured_in_bfloat16(),),
 }
 
 
@@ -90,6 +91,23 @@ def test_a_manifest_of_an_older_release_is_standalone_and_without_figures() -> N
         del mapping[key]
     assert ModelManifest.from_json(json.dumps(mapping)) == manifest()
     assert manifest().form == "standalone"
+
+
+def test_golden_samples_may_lie_as_far_off_as_the_precisions_that_are_allowed_say() -> None:
+    assert manifest().golden_tolerance(0.001) == 0.001
+    assert manifest().precision("bfloat16") is None
+    for allowed, tolerance in ((True, 0.04), (False, 0.001)):
+        described = manifest(precisions=(measured_in_bfloat16(allowed=allowed),))
+        assert described.golden_tolerance(0.001) == tolerance
+        assert described.precision("bfloat16") == described.precisions[0]
+
+
+@pytest.mark.parametrize(("key", "value"), [("allowed", 1), ("allowed", "yes"), ("agreement", True), ("samples", 0.5)])
+def test_a_precision_of_wrong_types_is_refused(key: str, value: Any) -> None:
+    mapping = json.loads(manifest(precisions=(measured_in_bfloat16(),)).to_json())
+    mapping["precisions"][0][key] = value
+    with pytest.raises(InvalidManifest, match=f"precisions.{key} cannot be"):
+        ModelManifest.from_json(json.dumps(mapping))
 
 
 def test_equal_manifests_give_equal_texts() -> None:

@@ -150,7 +150,7 @@ FLAGS: tuple[Flag, ...] = (
     _ignored("xla_gpu_compilation_enabled", BOOL, False, "compile graphs with XLA on GPU"),
     _ignored("enable_profiler", BOOL, True, "serve tensorflow.ProfilerService"),
     _ignored("thread_pool_factory_config_file", STRING, "", "text ThreadPoolFactoryConfig"),
-    _honoured("mixed_precision", STRING, "bfloat16: compute in it what bears it"),
+    _honoured("mixed_precision", STRING, "auto, off, or bfloat16: compute in it what bears it"),
     _ignored("skip_initialize_tpu", BOOL, False, "do not initialize TPUs"),
     _honoured("enable_grpc_healthcheck_service", BOOL, "serve grpc.health.v1.Health"),
     _honoured("enable_serialization_as_tensor_content", BOOL, "reply with tensor_content instead of typed fields"),

@@ -1,33 +1,56 @@
-"""What --mixed_precision may say, and what is told where bfloat16 does not pay."""
+"""Which versions are computed in bfloat16, by the flag and by what their manifests say."""
+
+from pathlib import Path
 
 import pytest
 
+from headway_contract.model_repository import MANIFEST_FILE
 from headway_serving.modelserver.errors import Code, StatusError
-from headway_serving.modelserver.runtime.mixed_precision import obstacle, wants_bfloat16
+from headway_serving.modelserver.runtime.mixed_precision import MixedPrecision, mode_of
+from tests.support.contract_examples import manifest, measured_in_bfloat16
 
-FAST = "processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 sse2\n"
-SLOW = "processor\t: 0\nmodel name\t: avx512_bf16 is only my name\nflags\t\t: fpu avx2 sse2\n"
+OBSTACLE = "this processor has neither"
 
 
-def test_bfloat16_is_the_one_value() -> None:
-    assert wants_bfloat16("bfloat16")
-    assert not wants_bfloat16("")
+@pytest.fixture
+def versions(tmp_path: Path) -> dict[str, Path]:
+    """Directories of versions that may, must not, and say nothing; with and without a manifest."""
+    texts = {
+        "may": manifest(precisions=(measured_in_bfloat16(),)).to_json(),
+        "must not": manifest(precisions=(measured_in_bfloat16(allowed=False),)).to_json(),
+        "not measured": manifest().to_json(),
+        "broken": "{",
+    }
+    directories = {"foreign": tmp_path / "foreign"}
+    for name, text in texts.items():
+        directories[name] = tmp_path / name
+        path = directories[name] / MANIFEST_FILE
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    return directories
+
+
+@pytest.mark.parametrize(
+    ("mode", "obstacle", "in_bfloat16"),
+    [
+        ("auto", None, {"may"}),
+        ("auto", OBSTACLE, set()),
+        ("off", None, set()),
+        ("bfloat16", None, {"may", "not measured", "broken", "foreign"}),
+        ("bfloat16", OBSTACLE, {"may", "not measured", "broken", "foreign"}),
+    ],
+)
+def test_no_version_is_computed_in_what_its_manifest_does_not_allow(
+    versions: dict[str, Path], mode: str, obstacle: str | None, in_bfloat16: set[str]
+) -> None:
+    precision = MixedPrecision(mode, obstacle)
+    assert {name for name, directory in versions.items() if precision.applies(directory)} == in_bfloat16
+
+
+def test_the_flag_s_values() -> None:
+    assert [mode_of(value) for value in ("", "auto", "off", "bfloat16")] == ["auto", "auto", "off", "bfloat16"]
     for other in ("float16", "BFLOAT16", "bfloat16 "):
         with pytest.raises(StatusError, match="Valid option: bfloat16") as caught:
-            wants_bfloat16(other)
+            mode_of(other)
         assert caught.value.code is Code.INVALID_ARGUMENT
         assert other in caught.value.message
-
-
-@pytest.mark.parametrize("cpuinfo", [FAST, FAST.replace("avx512_bf16", "amx_bf16")])
-def test_a_processor_with_bfloat16_instructions_is_no_obstacle(cpuinfo: str) -> None:
-    assert obstacle(cpuinfo, {"TF_ENABLE_ONEDNN_OPTS": "1"}) is None
-
-
-@pytest.mark.parametrize("cpuinfo", [SLOW, ""])
-def test_another_processor_is_named_as_the_obstacle(cpuinfo: str) -> None:
-    assert "neither amx_bf16 nor avx512_bf16" in str(obstacle(cpuinfo, {}))
-
-
-def test_without_onednn_nothing_is_computed_in_bfloat16() -> None:
-    assert "TF_ENABLE_ONEDNN_OPTS=0" in str(obstacle(FAST, {"TF_ENABLE_ONEDNN_OPTS": "0"}))
