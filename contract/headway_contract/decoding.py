@@ -80,12 +80,12 @@ _TRANSPOSE = {
 }
 """What turns a picture of each EXIF orientation upright."""
 
-_CLEARLY_LARGER = 2
-"""How much larger than the frame a picture scaled by its DCT must be on each side that counts.
+_LEAST_OF_FRAME = {2: 2.0, 3: 1.4}
+"""By revision, how large, in frames, a picture scaled by its DCT must be on each side that counts.
 
-What the DCT leaves out is then finer than the resize that follows would show: real photos differ from their full
-decoding by less than one level of 255 on average (the small golden ones by up to 3.3), and by twice that
-with a factor of 1.
+With 2 what the DCT leaves out is finer than the resize that follows would show: real photos differ from their full
+decoding by less than one level of 255 on average (the small golden ones by up to 3.3), and by twice that with 1. With
+1.4 networks do not mind (docs/benchmarks.md), and a 640x427 photo padded to 224x224 takes half the time.
 """
 
 _MOST_RUN_LENGTH_BYTES = 1_000_000  # Pillow decodes run-length BMPs in Python: 3 s for 20 MB
@@ -113,11 +113,11 @@ def decode_image(data: bytes, limits: DecodeLimits | None = None, spec: ImageSpe
     16-bit values keep their high byte. Colour profiles are not applied.
 
     ``spec``: what the picture is decoded for. Of revision 2 or later, it lets a JPEG be decoded at 1/2, 1/4 or 1/8 of
-    its size (DCT scaling), the smallest that is still twice as large as what :func:`to_model_input` will make of it,
-    on the side that decides: both for ``stretch``, the one that fills the frame for ``crop`` and ``pad``. Pictures
-    whose strokes are looked for keep eight times the frame on their longer side. A spec with one channel takes the
-    JPEG's own Y channel, which is ITU-R 601 luma by definition (JFIF). Without a spec, or with revision 1 or
-    ``nearest``, nothing is scaled.
+    its size (DCT scaling), the smallest that is still twice (revision 3: 1.4 times) as large as what
+    :func:`to_model_input` will make of it, on the side that decides: both for ``stretch``, the one that fills the frame
+    for ``crop`` and ``pad``. Pictures whose strokes are looked for keep eight times the frame on their longer side. A
+    spec with one channel takes the JPEG's own Y channel, which is ITU-R 601 luma by definition (JFIF). Without a spec,
+    or with revision 1 or ``nearest``, nothing is scaled.
 
     Raises :class:`UnsupportedImage` (no accepted format), :class:`ImageTooLarge` (over ``limits``, found from the
     header, before any pixel is decoded) or :class:`InvalidImage` (truncated or corrupt).
@@ -252,7 +252,8 @@ def _denominator(size: tuple[int, int], spec: ImageSpec) -> int:
     if spec.centre == "mass" or spec.polarity == "auto":
         side, frame = max(size), working_side(spec.height, spec.width)
         return next(divisor for divisor in (8, 4, 2, 1) if divisor == 1 or side >= divisor * frame)
-    least = _CLEARLY_LARGER * spec.width, _CLEARLY_LARGER * spec.height
+    factor = _LEAST_OF_FRAME[spec.revision]
+    least = factor * spec.width, factor * spec.height
     enough = max if spec.fit == "pad" else min
     for divisor in (8, 4, 2):
         if enough(side / (divisor * wanted) for side, wanted in zip(size, least, strict=True)) >= 1:

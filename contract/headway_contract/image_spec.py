@@ -6,10 +6,10 @@ from typing import Any
 
 from headway_contract.errors import InvalidManifest
 
-SPEC_REVISION = 2
+SPEC_REVISION = 3
 """The revision of :class:`ImageSpec` written today."""
 
-KNOWN_REVISIONS = (1, 2)
+KNOWN_REVISIONS = (1, 2, 3)
 """The revisions that this release follows. A version with another one is not admitted."""
 
 FITS = ("stretch", "crop", "pad")
@@ -38,7 +38,8 @@ class ImageSpec:
     * ``pad_value``: 0 to 255, the border that ``pad`` adds, after polarity.
     * ``revision``: of these rules; a reader that does not know it must refuse the model. Revision 1 has neither
       ``auto`` nor ``mass``. Since revision 2 a JPEG much larger than what is made of it is decoded at 1/2, 1/4 or 1/8
-      of its size, and its own luma is a model's single channel (:func:`headway_contract.preprocessing.decode_image`).
+      of its size, and its own luma is a model's single channel (:func:`headway_contract.preprocessing.decode_image`);
+      since revision 3 earlier, so that a photo for a frame half as large costs half.
 
     Raises :class:`InvalidManifest` for values outside these ranges.
     """

@@ -25,10 +25,13 @@ SPECS = {
     "gray-28x28-stretch": ImageSpec(28, 28, 1, polarity="light_on_dark", revision=1),
     "rgb-32x48-pad": ImageSpec(32, 48, 3, fit="pad", resample="bicubic", pad_value=114, revision=1),
     "rgb-24x24-crop": ImageSpec(24, 24, 3, fit="crop", resample="lanczos", revision=1),
-    "digit-28x28": ImageSpec(28, 28, 1, polarity="auto", centre="mass"),
-    "rgb-16x16-stretch-2": ImageSpec(16, 16, 3),
-    "rgb-32x48-pad-2": ImageSpec(32, 48, 3, fit="pad", resample="bicubic", pad_value=114),
-    "gray-24x24-crop-2": ImageSpec(24, 24, 1, fit="crop", resample="lanczos"),
+    "digit-28x28": ImageSpec(28, 28, 1, polarity="auto", centre="mass", revision=2),
+    "rgb-16x16-stretch-2": ImageSpec(16, 16, 3, revision=2),
+    "rgb-32x48-pad-2": ImageSpec(32, 48, 3, fit="pad", resample="bicubic", pad_value=114, revision=2),
+    "gray-24x24-crop-2": ImageSpec(24, 24, 1, fit="crop", resample="lanczos", revision=2),
+    "digit-28x28-3": ImageSpec(28, 28, 1, polarity="auto", centre="mass"),
+    "rgb-90x130-pad-3": ImageSpec(90, 130, 3, fit="pad", resample="bicubic", pad_value=114),
+    "gray-24x24-crop-3": ImageSpec(24, 24, 1, fit="crop", resample="lanczos"),
 }
 
 _ORIENTATION = 0x0112

@@ -52,8 +52,11 @@ def test_the_recorded_shapes_are_those_of_the_geometries() -> None:
         "rgb-16x16-stretch-2": (16, 16, 3),
         "rgb-32x48-pad-2": (32, 48, 3),
         "gray-24x24-crop-2": (24, 24, 1),
+        "digit-28x28-3": (28, 28, 1),
+        "rgb-90x130-pad-3": (90, 130, 3),
+        "gray-24x24-crop-3": (24, 24, 1),
     }
-    assert {case.spec.revision for case in CASES} == {1, 2}
+    assert {case.spec.revision for case in CASES} == {1, 2, 3}
     assert all(case.shape == case.spec.shape for case in CASES)
 
 
@@ -73,12 +76,13 @@ def test_a_scaled_decoding_differs_from_the_full_one_by_a_few_levels_at_most() -
             assert np.abs(to_model_input(scaled, spec) - full).mean() < 4
 
 
-def test_a_photo_turned_by_exif_is_the_upright_one_when_scaled_too() -> None:
-    spec = ImageSpec(16, 60, 3)
+@pytest.mark.parametrize(("revision", "size"), [(2, (225, 150)), (3, (113, 75))])
+def test_a_photo_turned_by_exif_is_the_upright_one_when_scaled_too(revision: int, size: tuple[int, int]) -> None:
+    spec = ImageSpec(16, 60, 3, revision=revision)
     upright, turned = (
         decode_image(image_path(name).read_bytes(), spec=spec) for name in ("photo.jpg", "photo-exif-6.jpg")
     )
-    assert upright.size == turned.size == (225, 150)
+    assert upright.size == turned.size == size
     assert np.abs(to_model_input(upright, spec).astype(int) - to_model_input(turned, spec)).mean() < 3
 
 

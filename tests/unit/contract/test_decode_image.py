@@ -111,10 +111,15 @@ def test_32_bit_samples_are_refused_with_the_way_out() -> None:
         ((1000, 900), ImageSpec(224, 224, 3), (500, 450)),
         ((896, 448), ImageSpec(224, 224, 3), (896, 448)),
         # Cropped, the shorter side fills the frame; padded, the longer one.
-        ((896, 2000), ImageSpec(224, 224, 3, fit="crop"), (448, 1000)),
-        ((895, 2000), ImageSpec(224, 224, 3, fit="crop"), (895, 2000)),
-        ((300, 1792), ImageSpec(224, 224, 3, fit="pad"), (75, 448)),
-        ((300, 1791), ImageSpec(224, 224, 3, fit="pad"), (150, 896)),
+        ((628, 2000), ImageSpec(224, 224, 3, fit="crop"), (314, 1000)),
+        ((627, 2000), ImageSpec(224, 224, 3, fit="crop"), (627, 2000)),
+        ((640, 427), ImageSpec(224, 224, 3, fit="pad"), (320, 214)),
+        ((427, 626), ImageSpec(224, 224, 3, fit="pad"), (427, 626)),
+        # Revision 2 keeps twice the frame.
+        ((896, 2000), ImageSpec(224, 224, 3, fit="crop", revision=2), (448, 1000)),
+        ((895, 2000), ImageSpec(224, 224, 3, fit="crop", revision=2), (895, 2000)),
+        ((300, 1792), ImageSpec(224, 224, 3, fit="pad", revision=2), (75, 448)),
+        ((300, 1791), ImageSpec(224, 224, 3, fit="pad", revision=2), (150, 896)),
         # Where strokes are looked for, six times the frame stay.
         ((3000, 2000), ImageSpec(28, 28, 1, polarity="auto", centre="mass"), (375, 250)),
         ((600, 400), ImageSpec(28, 28, 1, polarity="auto", centre="mass"), (300, 200)),

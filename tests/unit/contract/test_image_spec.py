@@ -18,7 +18,7 @@ SPECS = st.builds(
     resample=st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
     polarity=st.sampled_from(["keep", "light_on_dark"]),
     pad_value=st.integers(0, 255),
-    revision=st.sampled_from([1, 2]),
+    revision=st.sampled_from([1, 2, 3]),
 ) | st.builds(
     ImageSpec,
     height=st.integers(1, 4096),
@@ -57,7 +57,7 @@ def test_an_impossible_value_is_refused_with_its_field_and_itself(field: str, va
     assert repr(value) in str(refused.value)
 
 
-@pytest.mark.parametrize("revision", [0, 3, "1", 1.5, True, None])
+@pytest.mark.parametrize("revision", [0, 4, "1", 1.5, True, None])
 def test_an_unknown_revision_is_refused(revision: Any) -> None:
     with pytest.raises(InvalidManifest, match=r"revision .* is unknown to this release"):
         ImageSpec.from_mapping({"height": 28, "width": 28, "channels": 1, "revision": revision})
@@ -81,8 +81,8 @@ def test_shape_is_in_the_order_of_the_models_input() -> None:
 
 
 def test_what_is_written_today_has_the_newest_revision_and_a_manifest_without_it_too() -> None:
-    assert ImageSpec(28, 28, 1).revision == SPEC_REVISION == 2
-    assert ImageSpec.from_mapping({"height": 28, "width": 28, "channels": 1}).revision == 2
+    assert ImageSpec(28, 28, 1).revision == SPEC_REVISION == 3
+    assert ImageSpec.from_mapping({"height": 28, "width": 28, "channels": 1}).revision == 3
 
 
 def test_the_json_form_of_revision_1_is_what_it_was() -> None:

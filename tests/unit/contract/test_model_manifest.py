@@ -176,7 +176,7 @@ def test_a_missing_field_is_named(key: str) -> None:
         ("image", None, "image must be an object"),
         ("image.height", 0, "height"),
         ("image.gamma", 2, "unknown key gamma"),
-        ("image.revision", 3, "revision 3"),
+        ("image.revision", 4, "revision 4"),
         ("base", "strokes/3", "base must be an object"),
         ("base.version", "3", "base.version cannot be '3'"),
         ("test_accuracy", 0.9, "test_accuracy must be an object"),

@@ -59,7 +59,7 @@ def test_a_known_manifest_outlives_the_model_server() -> None:
     ("changes", "what"),
     [
         ({"schema": 99}, "schema 99"),
-        ({"image": {"height": 28, "width": 28, "channels": 1, "revision": 3}}, "revision 3"),
+        ({"image": {"height": 28, "width": 28, "channels": 1, "revision": 4}}, "revision 4"),
         ({"labels": ["only"]}, "at least two classes"),
         ({"test_accuracy": None}, "test_accuracy|malformed"),
     ],
