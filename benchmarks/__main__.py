@@ -28,7 +28,9 @@ def main() -> int:
             wrong = sum(each.wrong for each in heads.figures)
             text = results.write(work, "heads", [heads])
         elif arguments.command == "compare":
-            comparisons = [compare(case, bench, work, arguments.rounds, arguments.seconds) for case in cases]
+            comparisons = [
+                each for case in cases for each in compare(case, bench, work, arguments.rounds, arguments.seconds)
+            ]
             wrong = sum(figures.wrong for each in comparisons for figures in each.figures)
             text = results.write(work, "comparison", comparisons)
         else:

@@ -1,11 +1,11 @@
 """Headway beside the plain services: rounds in which each is under load once, alone, in turn."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.cases import Case
+from benchmarks.cases import Case, Shape
 from benchmarks.load import Load, cpu_seconds, run_load
 from benchmarks.shared_bench import SharedBench
 from benchmarks.workbench import Contestant, prepared
@@ -49,10 +49,12 @@ class Round:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A case's figures."""
+    """A case's figures under one load. ``best_rate``: our own answers a second under the case's main load."""
 
     case: Case
+    shape: Shape
     figures: Sequence[Figures]
+    best_rate: Mapping[str, float]
 
     @property
     def ours(self) -> list[Figures]:
@@ -64,34 +66,45 @@ class Comparison:
         """The plain service with more answers a second."""
         return max((each for each in self.figures if each not in self.ours), key=lambda each: each.rate)
 
-    def throughput_ratio(self, ours: Figures) -> float:
-        """Headway's answers a second over the better plain service's."""
-        return ours.rate / self.better.rate
 
-    def cpu_ratio(self, ours: Figures) -> float:
-        """Headway's CPU for one answer over the better plain service's."""
-        return ours.cpu_ms / self.better.cpu_ms
-
-
-def compare(case: Case, bench: SharedBench, work: Path, rounds: int, seconds: float) -> Comparison:
-    """Measure one case. Raises ``CannotMeasure``."""
+def compare(case: Case, bench: SharedBench, work: Path, rounds: int, seconds: float) -> list[Comparison]:
+    """Measure one case under each of its loads. Raises ``CannotMeasure``."""
     with prepared(case, bench, work, with_baselines=True) as contestants:
-        load = Load(case.connections, seconds)
         for each in contestants:
             # Threads, connections and caches fill before anything counts.
             _measure(bench, each, Load(case.connections, seconds=1))
-        measured: dict[str, list[Round]] = {each.name: [] for each in contestants}
-        for number in range(rounds):
-            # Another one begins each time, so that what the machine does besides meets all alike.
-            shift = number % len(contestants)
-            for each in (*contestants[shift:], *contestants[:shift]):
-                result = _measure(bench, each, load)
-                measured[each.name].append(result)
-                print(
-                    f"  {case.name} round {number + 1} {each.name}: {result.rate:.0f}/s, {result.cpu_ms:.2f} ms CPU",
-                    flush=True,
-                )
-        return Comparison(case, [_medians(each, measured[each.name]) for each in contestants])
+        comparisons: list[Comparison] = []
+        best: dict[str, float] = {}
+        for shape in case.shapes:
+            figures = _under(shape, case, contestants, bench, rounds, seconds, best)
+            best = best or {each.system: each.rate for each in figures}
+            comparisons.append(Comparison(case, shape, figures, best))
+        return comparisons
+
+
+def _under(
+    shape: Shape,
+    case: Case,
+    contestants: Sequence[Contestant],
+    bench: SharedBench,
+    rounds: int,
+    seconds: float,
+    best: Mapping[str, float],
+) -> list[Figures]:
+    measured: dict[str, list[Round]] = {each.name: [] for each in contestants}
+    for number in range(rounds):
+        # Another one begins each time, so that what the machine does besides meets all alike.
+        shift = number % len(contestants)
+        for each in (*contestants[shift:], *contestants[:shift]):
+            rate = None if shape.share is None else shape.share * best[each.name]
+            result = _measure(bench, each, Load(shape.connections, seconds, rate=rate))
+            measured[each.name].append(result)
+            print(
+                f"  {case.name}, {shape.name}, round {number + 1} {each.name}: {result.rate:.0f}/s, "
+                f"{result.cpu_ms:.2f} ms CPU",
+                flush=True,
+            )
+    return [_medians(each, measured[each.name]) for each in contestants]
 
 
 def _measure(bench: SharedBench, contestant: Contestant, load: Load) -> Round:

@@ -5,7 +5,9 @@ saturates is found in the same way: a closed loop, whose clients wait for each o
 the same machine than clients who do not know of each other ever will.
 """
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +18,11 @@ from benchmarks.shared_bench import SharedBench
 from benchmarks.workbench import Contestant, prepared
 
 MULTIPLES = (1, 2, 3)
-GOODPUT_BAR = 0.9
-LATENCY_BAR = 5.0
+GOODPUT_BAR = 0.95
+LATENCY_BAR_MS = 500.0
+
+BASE, BURST, BURST_SECONDS = 0.6, 2.0, 5.0
+"""A burst: so many times what saturates, for so long, inside so much of it."""
 
 _CLOSED_LOOPS = (4, 8, 16, 32, 64)
 """Connections tried to find about where it saturates."""
@@ -31,7 +36,12 @@ _UNLOADED_SHARE = 0.05
 _UNLOADED_LONGER = 6
 """The unloaded step lasts so many times longer than the others: a p99 of few requests is only the slowest of them."""
 
-_MOST_CONNECTIONS = 512
+_MOST_CONNECTIONS = 3000
+"""With fewer, what is asked waits in the load generator instead of the gateway."""
+
+_WARM_UP_SECONDS = 8.0
+"""Longer than a queue may stand before the gateway begins to refuse: a burst is answered whole."""
+
 _SEARCH_SECONDS = 3.0
 
 
@@ -58,7 +68,8 @@ class Step:
 class Overload:
     """A case's steps. ``saturating``: most right answers a second that were reached in the search.
 
-    ``closed``: the same of a closed loop, with ``connections``.
+    ``closed``: the same of a closed loop, with ``connections``. ``burst_asked``, ``burst_refused``: requests during a
+    burst, and those that got no right answer.
     """
 
     case: Case
@@ -67,6 +78,8 @@ class Overload:
     saturating: float
     unloaded: Step
     steps: Sequence[Step]
+    burst_asked: int
+    burst_refused: int
 
     @property
     def maximum(self) -> float:
@@ -76,10 +89,6 @@ class Overload:
     def kept(self, step: Step) -> float:
         """The step's goodput as a share of the maximum."""
         return step.goodput / self.maximum
-
-    def slower(self, step: Step) -> float:
-        """The step's p99 over the unloaded p99."""
-        return step.p99_ms / self.unloaded.p99_ms
 
 
 def overload(case: Case, bench: SharedBench, work: Path, seconds: float) -> Overload:
@@ -97,14 +106,29 @@ def overload(case: Case, bench: SharedBench, work: Path, seconds: float) -> Over
         print(f"  {case.name}: {saturating:.0f}/s saturate; a closed loop of {connections}: {closed:.0f}/s", flush=True)
         unloaded = _step(bench, headway, _UNLOADED_SHARE, saturating, seconds * _UNLOADED_LONGER)
         steps = [_step(bench, headway, multiple, saturating, seconds) for multiple in MULTIPLES]
-        return Overload(case, closed, connections, saturating, unloaded, steps)
+        asked, refused = _burst(bench, headway, saturating)
+        return Overload(case, closed, connections, saturating, unloaded, steps, asked, refused)
+
+
+def _burst(bench: SharedBench, headway: Contestant, saturating: float) -> tuple[int, int]:
+    """Requests before, in and after a burst, and how many of them got no right answer."""
+    calm = Load(_MOST_CONNECTIONS, 4 * BURST_SECONDS, rate=BASE * saturating)
+    more = Load(_MOST_CONNECTIONS, BURST_SECONDS, warm_up=0.1, rate=(BURST - BASE) * saturating)
+    time.sleep(_WARM_UP_SECONDS)
+    with ThreadPoolExecutor(1) as threads:
+        base = threads.submit(_run, bench, headway, calm)
+        time.sleep(BURST_SECONDS)
+        seen = (_run(bench, headway, more), base.result())
+    bad = sum(each.refused + each.wrong + each.broken for each in seen)
+    print(f"  a burst: {bad} of {sum(each.right for each in seen) + bad} refused, wrong or lost", flush=True)
+    return sum(each.right for each in seen) + bad, bad
 
 
 def _step(bench: SharedBench, headway: Contestant, multiple: float, saturating: float, seconds: float) -> Step:
     system, asked = headway.running.system, multiple * saturating
     before = outcomes_by_code(system)
     with RefusalProbe(system, headway.corpus.path) as probe:
-        seen = _run(bench, headway, Load(_MOST_CONNECTIONS, seconds, warm_up=3.0, rate=asked))
+        seen = _run(bench, headway, Load(_MOST_CONNECTIONS, seconds, warm_up=_WARM_UP_SECONDS, rate=asked))
     after = outcomes_by_code(system)
     codes = {code: count - before.get(code, 0) for code, count in after.items() if count > before.get(code, 0)}
     step = Step(

@@ -42,14 +42,14 @@ class System:
         return f"http://127.0.0.1:{self.port}"
 
 
-def headway(case: Case, models: Path, *, bfloat16: bool = False) -> System:
-    """``headway serve`` as a user starts it."""
+def headway(case: Case, models: Path, *, float32: bool = False) -> System:
+    """``headway serve`` as a user starts it; ``float32``: with ``--mixed-precision off``."""
     port, grpc_port = free_ports(2)
     command = [*HEADWAY, "serve", "--repository", str(models), "--port", str(port), "--grpc-port", str(grpc_port)]
     name = "Headway"
-    if bfloat16:
-        command += ["--mixed-precision", "bfloat16"]
-        name = f"{name} bfloat16"
+    if float32:
+        command += ["--mixed-precision", "off"]
+        name = f"{name} float32"
     return System(name, command, {}, port, "/readyz", f"/v1/models/{case.model}:classify", '"label":')
 
 

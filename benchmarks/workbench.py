@@ -32,7 +32,7 @@ class Contestant:
 def prepared(case: Case, bench: SharedBench, work: Path, *, with_baselines: bool) -> Iterator[Sequence[Contestant]]:
     """Headway first, then the plain services, all serving the case's model until the block is left.
 
-    Beside plain services Headway stands twice where the processor has bfloat16: with its defaults, and with that.
+    Beside plain services Headway stands twice where the processor has bfloat16: with its defaults, and in float32.
     Those that are not being asked hold memory and no core. Raises ``CannotMeasure``.
     """
     models = work / "models"
@@ -44,7 +44,7 @@ def prepared(case: Case, bench: SharedBench, work: Path, *, with_baselines: bool
     labels = list(ModelRepository(models).manifest(case.model, int(version.name)).labels)
     systems = [headway(case, models)]
     if with_baselines:
-        systems += [headway(case, models, bfloat16=True)] if bfloat16_obstacle_here() is None else []
+        systems += [headway(case, models, float32=True)] if bfloat16_obstacle_here() is None else []
         systems += baselines(bench, version, work / "packages")
     with ExitStack() as stack:
         running = [
