@@ -52,6 +52,10 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "integration/gateway/test_replicas.py",
     ),
     "serving/adapters/model_server/rest.py": ("integration/gateway/test_predict_passed_on.py",),
+    "serving/wire/local_frames.py": (
+        "unit/serving/adapters/model_server/test_local_socket.py",
+        "integration/modelserver/test_local_socket.py",
+    ),
     "serving/commands/models.py": ("unit/serving/commands/test_repository.py",),
     "serving/commands/rollout_arguments.py": ("unit/serving/commands/test_rollout.py",),
     "serving/commands/rollout_view.py": (
@@ -147,6 +151,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
     "serving/modelserver/rest/outputs.py": ("unit/serving/modelserver/rest/test_json_text.py",),
     "serving/modelserver/rest/server.py": ("integration/modelserver/test_rest_connections.py",),
     "serving/modelserver/rest/tensors.py": ("unit/serving/modelserver/rest/test_json_text.py",),
+    "serving/modelserver/local/server.py": ("integration/modelserver/test_local_socket.py",),
     "serving/modelserver/runtime/frozen_graph.py": ("integration/modelserver/test_mixed_precision.py",),
     "serving/modelserver/runtime/model_loader.py": ("integration/modelserver/test_loader_conformance.py",),
     "serving/modelserver/runtime/saved_model.py": ("integration/modelserver/test_saved_model_runtime.py",),

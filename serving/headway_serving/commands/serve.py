@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -29,6 +30,7 @@ from headway_serving.core.routing import ModelRoutes, RouteTable
 from headway_serving.operations.managed_process import ManagedProcess
 from headway_serving.operations.models_config import write_models_config
 
+_EMBEDDED = "headway_serving.modelserver"
 _EMBEDDED_FLAGS = (
     "--isolate_models=true",  # one broken model must not keep a laptop's others from being served
     "--bind_address=127.0.0.1",  # only the gateway on this machine asks it
@@ -78,10 +80,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (CannotServe, ContractError, InvalidRoutes, OSError) as error:
         sys.stderr.write(f"headway serve: {error}\n")
         return 2
-    children = [ManagedProcess("gateway", _gateway_command(), _gateway_environment(plan, target))]
-    if model_server is not None:
-        children.insert(0, ManagedProcess("model server", model_server, dict(os.environ)))
-    return _run(plan, children)
+    with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+        environment = dict(_gateway_environment(plan, target))
+        if model_server is not None and _EMBEDDED in model_server:
+            path = Path(folder) / "model-server.sock"
+            model_server = [*model_server, f"--local_socket_path={path}"]
+            environment["HEADWAY_MODEL_SERVER_SOCKET"] = str(path)
+        children = [ManagedProcess("gateway", _gateway_command(), environment)]
+        if model_server is not None:
+            children.insert(0, ManagedProcess("model server", model_server, dict(os.environ)))
+        return _run(plan, children)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -192,7 +200,7 @@ def _model_server_command(plan: Plan) -> tuple[list[str] | None, str]:
     if choice == "auto":
         choice = shutil.which(_TFSERVING) or "embedded"
     if choice == "embedded":
-        binary = [sys.executable, "-m", "headway_serving.modelserver", *_EMBEDDED_FLAGS]
+        binary = [sys.executable, "-m", _EMBEDDED, *_EMBEDDED_FLAGS]
         binary.append(f"--mixed_precision={plan.mixed_precision}")
         if (os.cpu_count() or 1) <= _FEW_CPUS:
             binary.append("--tensorflow_intra_op_parallelism=1")

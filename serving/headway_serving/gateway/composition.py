@@ -56,7 +56,7 @@ def _compose(settings: GatewaySettings) -> tuple[Gateway, TfServingPredictor]:
         tokens = TokenFile(settings.tokens_file, settings.routes_poll_seconds)
         metrics.watch_tokens(tokens.problem)
         tokens.watch()
-    model_server = TfServingPredictor(settings.model_server)
+    model_server = TfServingPredictor(settings.model_server, settings.model_server_socket)
     parts = Parts(routes, model_server, metrics, rest, tokens)
     gateway = create_gateway(parts, settings)
     if settings.admin_port:

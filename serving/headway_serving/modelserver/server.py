@@ -24,6 +24,7 @@ from headway_serving.modelserver.errors import StatusError, invalid_argument
 from headway_serving.modelserver.grpc.server import AddService, GrpcServer
 from headway_serving.modelserver.grpc.service import ModelService, PredictionService
 from headway_serving.modelserver.inference import Inference
+from headway_serving.modelserver.local.server import LocalServer
 from headway_serving.modelserver.messages import ModelServerConfig
 from headway_serving.modelserver.metrics import ServerMetrics
 from headway_serving.modelserver.process.flag_table import CPUS, ServerOptions
@@ -83,6 +84,7 @@ def run(options: ServerOptions, termination: Termination) -> None:
         _start_config_polling(options, core)
         inference = Inference(core, _predict_options(options), metrics)
         server.start(_services(core, inference, manager))
+        local = _start_local(options, inference)
         rest = _start_rest(options, RestService(inference, rest_options))
     except StatusError:
         manager.stop()
@@ -90,7 +92,7 @@ def run(options: ServerOptions, termination: Termination) -> None:
             raise
     else:
         termination.wait()
-        _drain(server, rest, options.shutdown_grace_seconds)
+        _drain(server, rest, local, options.shutdown_grace_seconds)
     watcher.stop()
     _end_now_if_busy(manager)
 
@@ -240,11 +242,21 @@ def _start_rest(options: ServerOptions, service: RestService) -> RestServer | No
     return server
 
 
-def _drain(server: GrpcServer, rest: RestServer | None, grace_seconds: int) -> None:
+def _start_local(options: ServerOptions, inference: Inference) -> LocalServer | None:
+    if not options.local_socket_path:
+        return None
+    local = LocalServer(Path(options.local_socket_path), inference)
+    local.start()
+    return local
+
+
+def _drain(server: GrpcServer, rest: RestServer | None, local: LocalServer | None, grace_seconds: int) -> None:
     logger.info("Shutting down: running requests have %d s to end.", grace_seconds)
     until = time.monotonic() + grace_seconds
     if rest is not None:
         rest.refuse()
+    if local is not None:
+        local.stop(until)
     server.stop(grace_seconds)
     if rest is not None:
         rest.wait_until_idle(until)

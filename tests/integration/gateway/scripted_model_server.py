@@ -1,10 +1,11 @@
 """A gRPC model server of TensorFlow Serving's official messages and services that follows a script."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import grpc
 import numpy as np
@@ -17,6 +18,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from headway_serving.modelserver.errors import Code, StatusError
+from headway_serving.modelserver.local.server import LocalServer
 from tests.fakes.scripted_models import Fault, ScriptedModels, ScriptedVersion, scripted_answer
 
 
@@ -104,6 +107,46 @@ def serving(models: ScriptedModels, *, as_content: bool, target: str = "127.0.0.
         yield f"127.0.0.1:{port}", server
     finally:
         server.stop(grace=None).wait()
+
+
+class ScriptedInference:
+    """The same predictions for the server on a local socket."""
+
+    def __init__(self, models: ScriptedModels) -> None:
+        self._predictions = ScriptedPredictions(models, as_content=True)
+
+    def predict(self, request: Any, timeout_ms: int | None) -> Any:
+        return self._predictions.Predict(request, _LocalCall(timeout_ms))
+
+    def count_request(self, *_: Any) -> None:
+        pass
+
+
+class _LocalCall:
+    def __init__(self, timeout_ms: int | None) -> None:
+        self._seconds = (timeout_ms or 30_000) / 1000
+
+    def abort(self, code: grpc.StatusCode, text: str) -> NoReturn:
+        raise StatusError(Code[code.name], text)
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        threading.Timer(self._seconds, callback).start()
+        return True
+
+
+@contextmanager
+def serving_locally(models: ScriptedModels, path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Give the target of a server that answers on the socket at ``path`` too, and how to end both."""
+    with serving(models, as_content=True) as (target, server):
+        local = LocalServer(path, ScriptedInference(models))  # type: ignore[arg-type]  # two of its methods are asked
+        local.start()
+
+        def stop() -> None:
+            local.stop(0.0)
+            server.stop(grace=None).wait()
+
+        yield target, stop
+        stop()
 
 
 def _rows(inputs: Any, signature: str, context: Any) -> NDArray[Any]:

@@ -1,9 +1,11 @@
 """One behaviour for the model server in memory and for the adapter over real gRPC, with replies in both forms."""
 
 import asyncio
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,7 +24,7 @@ from headway_serving.core.routing import Arm, Route
 from headway_serving.gateway.app import ModelServer
 from tests.fakes.scripted_models import Fault, scripted_manifest, scripted_version
 from tests.fakes.tfserving_predictor import FakePredictor
-from tests.integration.gateway.scripted_model_server import serving
+from tests.integration.gateway.scripted_model_server import serving, serving_locally
 from tests.support.on_loop import run
 from tests.support.waiting import eventually
 
@@ -97,11 +99,25 @@ def over_grpc_on_a_loop() -> Iterator[Implementation]:
         asking.stop()
 
 
+def over_a_local_socket() -> Iterator[Implementation]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "s"
+        with serving_locally(MODELS, path) as (target, stop):
+            predictor = TfServingPredictor(target, path)
+            asking = OnAnEventLoop(predictor)
+            asking.predict(routed(), pictures(0), GENEROUS)
+            assert predictor._local is not None
+            assert predictor._local._idle, "it was asked there"
+            yield Implementation(asking, stop)
+            asking.stop()
+
+
 IMPLEMENTATIONS: dict[str, Callable[[], Iterator[Implementation]]] = {
     "fake": in_memory,
     "grpc-typed-fields": lambda: over_grpc(as_content=False),
     "grpc-tensor-content": lambda: over_grpc(as_content=True),
     "grpc-on-an-event-loop": over_grpc_on_a_loop,
+    "local-socket": over_a_local_socket,
 }
 
 

@@ -12,6 +12,7 @@ GOOD = {
     "port": ("9000", 9000),
     "model_server": ("dns:///model-server:8500", "dns:///model-server:8500"),
     "model_server_rest": ("http://model-server:8501", "http://model-server:8501"),
+    "model_server_socket": ("/run/model-server.sock", Path("/run/model-server.sock")),
     "routes_file": ("/etc/headway/routes.json", Path("/etc/headway/routes.json")),
     "routes_poll_seconds": ("2.5", 2.5),
     "threads": ("4", 4),
@@ -44,6 +45,7 @@ def test_each_setting_is_read_from_its_variable(name: str) -> None:
     assert type(getattr(settings, name)) is type(getattr(GatewaySettings(), name)) or name in (
         "routes_file",
         "tokens_file",
+        "model_server_socket",
     )
     untouched = [other for other in NAMES if other != name]
     assert all(getattr(settings, other) == getattr(GatewaySettings(), other) for other in untouched)

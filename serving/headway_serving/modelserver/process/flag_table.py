@@ -89,6 +89,7 @@ class ServerOptions:
     shutdown_grace_seconds: int = 10
     isolate_models: bool = False
     bind_address: str = ""
+    local_socket_path: str = ""
 
 
 def _honoured(name: str, kind: Kind, text: str) -> Flag:
@@ -157,6 +158,7 @@ FLAGS: tuple[Flag, ...] = (
     _honoured("shutdown_grace_seconds", INT32, "after SIGTERM, seconds for running requests (not in TF Serving)"),
     _honoured("isolate_models", BOOL, "missing or broken models harm no other (not in TF Serving)"),
     _honoured("bind_address", STRING, "address to listen on; empty is every one (not in TF Serving)"),
+    _honoured("local_socket_path", STRING, "Unix socket for Predict in plain frames (not in TF Serving)"),
     Flag("version", BOOL, False, Support.HONOURED, "print the versions and exit"),
 )
 """In the order they are tried, which is TensorFlow Serving's: booleans match by prefix."""

@@ -1,0 +1,1 @@
+"""Predict over a Unix socket, for a gateway on the same machine; not in TensorFlow Serving."""

@@ -1,0 +1,135 @@
+"""Answers Predict on a Unix socket (:mod:`headway_serving.wire.local_frames`), a thread for each connection."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import socket
+import threading
+import time
+from pathlib import Path
+
+from google.protobuf.message import DecodeError, Message
+from tensorflow_serving.apis import predict_pb2
+
+from headway_serving.core.errors import without_frames
+from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
+from headway_serving.modelserver.inference import Inference
+from headway_serving.wire.local_frames import ANSWER, MOST_BYTES, REQUEST
+
+logger = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.02
+_OWNER_ONLY = 0o600
+
+
+class LocalServer:
+    """Listens at ``path``, for the user whom the process belongs to alone."""
+
+    def __init__(self, path: Path, inference: Inference) -> None:
+        self._path, self._inference = path, inference
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._lock = threading.Lock()
+        # Whether each connection has a call that is not answered.
+        self._busy: dict[socket.socket, bool] = {}
+        self._stopping = False
+
+    def start(self) -> None:
+        """Listen. Raises StatusError INVALID_ARGUMENT if the place cannot be used."""
+        try:
+            self._remove_stale()
+            self._listener.bind(str(self._path))
+            self._path.chmod(_OWNER_ONLY)
+            self._listener.listen()
+        except OSError as error:
+            raise invalid_argument(f"--local_socket_path={self._path} cannot be used: {error.strerror}") from error
+        threading.Thread(target=self._accept, name="local", daemon=True).start()
+        logger.info("Running local Predict at %s ...", self._path)
+
+    def stop(self, until: float) -> None:
+        """Refuse new calls, and wait for running ones until then on the monotonic clock."""
+        self._stopping = True
+        self._path.unlink(missing_ok=True)
+        self._listener.close()
+        while time.monotonic() < until and any(self._busy.values()):
+            time.sleep(_POLL_SECONDS)
+        with self._lock:
+            for connection in self._busy:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def _remove_stale(self) -> None:
+        """Remove what a server that was killed has left; one that still listens keeps its place."""
+        if not self._path.is_socket():
+            return
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(self._path)) != 0:
+                self._path.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        while not self._stopping:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                self._busy[connection] = False
+            threading.Thread(target=self._serve, args=(connection,), name="local", daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                while (head := _read(connection, REQUEST.size)) is not None:
+                    size, seconds = REQUEST.unpack(head)
+                    if size > MOST_BYTES:
+                        return
+                    message = _read(connection, size)
+                    if message is None:
+                        return
+                    self._busy[connection] = True
+                    code, answer = self._answer(message, seconds)
+                    connection.sendall(ANSWER.pack(len(answer), code) + answer)
+                    self._busy[connection] = False
+        except OSError:
+            return  # the gateway has gone
+        finally:
+            with self._lock:
+                del self._busy[connection]
+
+    def _answer(self, message: bytes, seconds: float) -> tuple[Code, bytes]:
+        started, error, model = time.perf_counter(), None, ""
+        if self._stopping:
+            return Code.UNAVAILABLE, b"the model server is shutting down"
+        try:
+            request = predict_pb2.PredictRequest.FromString(message)
+            model = request.model_spec.name
+            response: Message = self._inference.predict(
+                request, int(seconds * 1000) if math.isfinite(seconds) else None
+            )
+            return Code.OK, response.SerializeToString()
+        except DecodeError:
+            return Code.INVALID_ARGUMENT, b"the message is no PredictRequest"
+        except StatusError as caught:
+            error = without_frames(caught)
+        except Exception as unforeseen:
+            logger.exception("Predict failed unexpectedly")
+            error = StatusError(Code.UNKNOWN, f"Exception calling application: {unforeseen}")
+            without_frames(unforeseen)
+        finally:
+            self._inference.count_request(model, "Predict", "LOCAL", started, error)
+        return error.code, error.message.encode()
+
+
+def _read(connection: socket.socket, size: int) -> bytes | None:
+    """So many bytes; None at the end of the connection."""
+    first = connection.recv(size)
+    if len(first) == size:
+        return first
+    received = bytearray(first)
+    while len(received) < size:
+        piece = connection.recv(min(size - len(received), 1 << 20))
+        if not piece:
+            return None
+        received += piece
+    return bytes(received)
