@@ -60,7 +60,7 @@ def test_the_answer_is_the_one_the_model_gave_when_it_was_exported(served: Serve
             for sample in manifest.golden:
                 scores = {p.label: p.score for p in client.classify(sample.image, model=model).results[0].predictions}
                 expected = dict(zip(manifest.labels, sample.scores, strict=True))
-                assert scores == pytest.approx(expected, abs=1e-5)
+                assert scores == pytest.approx(expected, abs=manifest.golden_tolerance(1e-5))
 
 
 def test_version_and_label_are_two_ways_to_the_same_answer(served: Served, trained: Trained) -> None:

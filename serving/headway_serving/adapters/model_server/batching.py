@@ -189,9 +189,9 @@ class _Queue:
         return 2 * self._rows >= int(min(self.cost.max_rows, self._usual_rows))
 
     def rows_wanted(self) -> int:
-        """Rows that keep all calls filled while the next one gathers; of rows that take long, half of it."""
-        next_one = self.cost.max_rows // 2 if self.cost.row_seconds > _LONG_ROW_SECONDS else self.cost.max_rows
-        return self._max_calls * self.cost.max_rows + next_one
+        """Rows that keep all calls filled, and, where a call is over soon, the next one too."""
+        calls = self._max_calls if self.cost.row_seconds > _LONG_ROW_SECONDS else self._max_calls + 1
+        return calls * self.cost.max_rows
 
 
 class BatchingPredictor:

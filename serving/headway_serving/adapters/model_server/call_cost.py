@@ -6,8 +6,9 @@ this machine takes as long as its rows. Which it is, one size of call cannot tel
 
 * where two sizes are known, what a row adds is the difference between the smallest and the largest, and a call may have
   as many rows as add ``target_seconds``, whatever it costs beside. What is fixed cannot be saved by small calls;
-* where one size is known and its calls are short, the next may have twice its rows (exploring). If they are long, they
-  may be long because of their rows: the next have fewer. Then two sizes are known.
+* where one size is known, its rows may be all that it costs;
+* of much larger calls than were seen nothing is known: a call may have at most twice the rows of the largest, and if
+  one size is known and its calls are short, it may have so many (exploring). Then two sizes are known.
 """
 
 import time
@@ -50,13 +51,13 @@ class CallCost:
     def _bound(self, known: list[int]) -> int:
         smallest, largest = known[0], known[-1]
         rows, seconds = self._rows[largest], self._seconds[largest]
-        explored = 0
+        least = 0.0
         if smallest == largest:
             self.row_seconds = seconds / rows  # at most
-            if rows < 2 or seconds <= self._target:
-                explored = int(2 * rows)
+            least = 2 * rows if rows < 2 or seconds <= self._target else 0.0
+            if self.row_seconds * self._most <= self._target:
+                return self._most
         else:
             self.row_seconds = max(0.0, seconds - self._seconds[smallest]) / (rows - self._rows[smallest])
-        if self.row_seconds * self._most <= self._target:
-            return self._most
-        return max(explored, int(self._target / self.row_seconds))
+        bound = self._target / max(self.row_seconds, self._target / self._most)
+        return int(max(least, min(bound, 2 * rows)))
