@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from headway_serving.core.request_queue import QueueLimits
 from headway_serving.gateway.app import create_gateway
 from headway_serving.gateway.requests.exchange import Answer
 from headway_serving.gateway.server.answer_bytes import DateLine
@@ -50,7 +51,7 @@ def run_through(gateway: GatewayUnderTest) -> list[Path]:
         loop = asyncio.get_running_loop()
         composed = create_gateway(gateway.parts, SMALL_LIMITS)
         answered: asyncio.Future[Answer] = loop.create_future()
-        dispatcher = Dispatcher(composed.app.wsgi_app, composed.posts, 1, composed.intake, ("127.0.0.1", 1))
+        dispatcher = Dispatcher(composed.app.wsgi_app, composed.posts, QueueLimits(), composed.intake, ("127.0.0.1", 1))
         now, body = time.monotonic(), picture(3)
         connection = Connection(composed.intake, DateLine(), now)
         lines = [f"POST {CLASSIFY} HTTP/1.1", "Content-Type: image/png", f"Content-Length: {len(body)}", "", ""]

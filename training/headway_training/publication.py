@@ -210,8 +210,11 @@ def _precisions(
     golden: tuple[GoldenSample, ...],
     console: Console,
 ) -> tuple[Precision, ...]:
-    """What the version is like in bfloat16. A head alone depends on how its base is computed: it says nothing."""
-    if recipe.export.form != "standalone":
+    """What the version is like in bfloat16.
+
+    A base, and a head alone, say nothing: how the one is computed changes what the other answers.
+    """
+    if recipe.export.form != "standalone" or recipe.kind == "base":
         return ()
     obstacle = bfloat16_obstacle_here()
     if obstacle is not None:

@@ -38,6 +38,9 @@ _EMBEDDED_FLAGS = (
 _FEW_CPUS = 2
 """On so few, requests beside each other keep them busy, and dividing one run's operations only costs: see docs."""
 _TFSERVING = "tensorflow_model_server"
+_MOST_SOCKET_BYTES = 100
+"""A Unix socket's path may not be longer on any system; without the socket gRPC is used."""
+
 _READY_POLL_SECONDS = 0.2
 _WATCH_SECONDS = 0.2
 _GATEWAY_GRACE_SECONDS = 30.0
@@ -82,8 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="headway-") as folder:
         environment = dict(_gateway_environment(plan, target))
-        if model_server is not None and _EMBEDDED in model_server:
-            path = Path(folder) / "model-server.sock"
+        path = Path(folder) / "model-server.sock"
+        if model_server is not None and _EMBEDDED in model_server and len(os.fsencode(path)) <= _MOST_SOCKET_BYTES:
             model_server = [*model_server, f"--local_socket_path={path}"]
             environment["HEADWAY_MODEL_SERVER_SOCKET"] = str(path)
         children = [ManagedProcess("gateway", _gateway_command(), environment)]

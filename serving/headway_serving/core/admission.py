@@ -99,6 +99,7 @@ class Admission:
     def states(self) -> Mapping[str, QueueState]:
         """The queue of every model that was asked, a candidate's in its model's."""
         with self._lock:
+            now = self._clock()
             by_model: dict[str, list[RequestQueue]] = {}
             for (model, _), queue in self._queues.items():
                 by_model.setdefault(model, []).append(queue)
@@ -108,7 +109,7 @@ class Admission:
                     sum(each.serving for each in queues),
                     sum(each.limit for each in queues),
                     max(each.wait for each in queues),
-                    any(each.shedding for each in queues),
+                    sum(each.sheds(now) for each in queues) > 0,
                 )
                 for model, queues in by_model.items()
             }

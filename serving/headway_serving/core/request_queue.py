@@ -137,14 +137,15 @@ class RequestQueue:
 
     def refuses(self, share: float, now: float) -> bool:
         """Whether a newcomer is refused now because the queue sheds."""
-        if not self._sheds(now) or self.wait <= _HALF * share * self._limits.target_seconds:
+        if not self.sheds(now) or self.wait <= _HALF * share * self._limits.target_seconds:
             return False
         self._refused_at = now
         return True
 
-    def _sheds(self, now: float) -> bool:
+    def sheds(self, now: float) -> bool:
+        """Whether the queue still sheds (rule 5)."""
         if self.shedding and now - self._refused_at > _CALM_SECONDS:
-            self.shedding, self._shed_until = False, now
+            self.shedding, self._shed_until = False, self._refused_at + _CALM_SECONDS
         return self.shedding
 
     def is_free(self, share: float) -> bool:
@@ -161,13 +162,14 @@ class RequestQueue:
         if wanted is not None:
             most = self._limits.most
             self.limit = min(most, max(_LEAST, wanted))
+        # Before the rate of a stall is known: it says nothing about the wait in it.
+        called = self._pass_time(now) if self._line else []
         if now - self._sample_began >= self._limits.target_seconds:
             self._end_sample(now)
         if not self._line:
             self._sample_busy, self._low = False, 0.0
-            self._sheds(now)
-            return []
-        called = self._pass_time(now)
+            self.sheds(now)
+            return called
         while self._line and self.serving < self.limit:
             called.append(self._next(now))
         return called
@@ -214,7 +216,9 @@ class RequestQueue:
         """Learn how much is answered."""
         rate = self._sample_rows / (now - self._sample_began)
         if self._rate is None:
-            self._rate = rate if self._sample_busy else None
+            # A first sample that took as long as this was a stall, or its model takes longer than anybody waits for.
+            is_short = now - self._sample_began < INTERVAL_SLOTS * self._limits.target_seconds
+            self._rate = rate if self._sample_busy and is_short else None
         elif self._sample_busy:
             self._rate += _SMOOTHING * (rate - self._rate)
         else:

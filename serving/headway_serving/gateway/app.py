@@ -85,7 +85,7 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     )
     app.config["MAX_CONTENT_LENGTH"] = limits.max_body_bytes
     app.url_map.converters["name"] = NameConverter
-    catalog, admission = Catalog(parts.server), Admission(_queue_limits(settings), Signal)
+    catalog, admission = Catalog(parts.server), Admission(queue_limits(settings, settings.max_in_flight), Signal)
     parts.metrics.watch_queues(admission.states)
     classifier = _classifier(parts, settings, catalog, admission)
     observer = Observer(parts.routes.content, catalog, parts.metrics, settings.access_log)
@@ -104,8 +104,9 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     return Gateway(app, PicturePosts(classify, _authentication(parts)), intake)
 
 
-def _queue_limits(settings: GatewaySettings) -> QueueLimits:
-    return QueueLimits(settings.max_in_flight, settings.queue_target_ms / 1000, settings.request_timeout_ms / 1000)
+def queue_limits(settings: GatewaySettings, most: int) -> QueueLimits:
+    """How requests may wait, of which ``most`` are worked on at the same time."""
+    return QueueLimits(most, settings.queue_target_ms / 1000, settings.request_timeout_ms / 1000)
 
 
 def _classifier(parts: Parts, settings: GatewaySettings, catalog: Catalog, admission: Admission) -> Classifier:

@@ -12,7 +12,7 @@ from headway_serving.adapters.files.tokens import TokenFile
 from headway_serving.adapters.metrics.prometheus import PrometheusMetrics, process_registry
 from headway_serving.adapters.model_server.predictor import TfServingPredictor
 from headway_serving.adapters.model_server.rest import TfServingRest
-from headway_serving.gateway.app import Gateway, Parts, create_admin_app, create_gateway
+from headway_serving.gateway.app import Gateway, Parts, create_admin_app, create_gateway, queue_limits
 from headway_serving.gateway.requests.log_lines import OneLineFormatter
 from headway_serving.gateway.server.admin_port import AdminServer
 from headway_serving.gateway.server.descriptors import most_connections
@@ -28,7 +28,11 @@ def compose_server(settings: GatewaySettings) -> HttpServer:
     """
     gateway, model_server = _compose(settings)
     dispatcher = Dispatcher(
-        gateway.app.wsgi_app, gateway.posts, settings.threads, gateway.intake, (settings.host, settings.port)
+        gateway.app.wsgi_app,
+        gateway.posts,
+        queue_limits(settings, settings.threads),
+        gateway.intake,
+        (settings.host, settings.port),
     )
     return HttpServer(
         dispatcher,

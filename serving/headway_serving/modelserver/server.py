@@ -256,8 +256,10 @@ def _drain(server: GrpcServer, rest: RestServer | None, local: LocalServer | Non
     if rest is not None:
         rest.refuse()
     if local is not None:
-        local.stop(until)
+        local.refuse()
     server.stop(grace_seconds)
+    if local is not None:
+        local.wait_until_idle(until)
     if rest is not None:
         rest.wait_until_idle(until)
 

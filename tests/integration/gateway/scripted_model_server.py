@@ -142,7 +142,8 @@ def serving_locally(models: ScriptedModels, path: Path) -> Iterator[tuple[str, C
         local.start()
 
         def stop() -> None:
-            local.stop(0.0)
+            local.refuse()
+            local.wait_until_idle(0.0)
             server.stop(grace=None).wait()
 
         yield target, stop

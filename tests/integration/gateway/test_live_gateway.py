@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 
 from headway_contract.durable_files import write_atomically
 from headway_contract.preprocessing import encode_png
+from tests.fakes.scripted_models import Fault, scripted_version
 from tests.integration.gateway.gateway_under_test import CLASSIFY, picture
 from tests.integration.gateway.live_gateway import (
     COMMAND,
@@ -341,6 +343,22 @@ def test_health_is_there_while_more_json_waits_than_there_are_threads(tmp_path: 
         waiting = [each for each in connections if not select.select([each], [], [], 0)[0]]
         assert waiting, "more was asked than is answered by now"
         assert all(b" 200 " in response_on(connection) for connection in connections)
+
+
+def test_a_post_that_waits_for_a_thread_is_answered_when_its_time_is_over(tmp_path: Path) -> None:
+    versions = {1: scripted_version(), 2: scripted_version(fault=Fault.HANGS)}
+    body = as_json(picture(3))
+    hanging = head(len(body), kind="application/json").replace(b"digits:", b"digits/versions/2:") + body
+    hurried = head(len(body), "X-Request-Timeout-Ms: 300\r\n", kind="application/json") + body
+    with live_gateway(tmp_path, versions=versions, THREADS=1) as gateway, gateway.connect() as first:
+        first.sendall(hanging)
+        with gateway.connect() as second:
+            time.sleep(0.2)
+            second.sendall(hurried)
+            asked = time.monotonic()
+            assert problem_in(response_on(second)) == (503, "overloaded")
+            assert time.monotonic() - asked < 5
+        assert b" 504 " in response_on(first)
 
 
 def large_picture() -> bytes:

@@ -38,7 +38,7 @@ from headway_serving.concurrency import event_loop
 from headway_serving.concurrency.event_loop import running_loop
 from headway_serving.concurrency.signal import Signal
 from headway_serving.core.classification import Predictor
-from headway_serving.core.errors import DeadlineExceeded, PredictionFailed, without_frames
+from headway_serving.core.errors import DeadlineExceeded, ModelUnavailable, PredictionFailed, without_frames
 from headway_serving.core.routing import Route
 
 _TURNS = 2
@@ -283,8 +283,8 @@ class BatchingPredictor:
                 return
 
     def _send(self, queue: _Queue, signature: str, batch: list[_Waiting]) -> None:
-        rows = batch[0].rows if len(batch) == 1 else np.concatenate([item.rows for item in batch])
         try:
+            rows = batch[0].rows if len(batch) == 1 else np.concatenate([item.rows for item in batch])
             answers = self._call(queue, batch[0].route, rows, max(item.expires_at for item in batch), signature)
         except PredictionFailed as error:
             if len(batch) > 1:
@@ -293,6 +293,9 @@ class BatchingPredictor:
                 return
             batch[0].fail(error)
         # Whatever else happens, every request that waits must hear of it.
+        except asyncio.CancelledError:
+            for item in batch:
+                item.fail(ModelUnavailable("the call to the model server was cancelled"))
         except Exception as error:
             for item in batch:
                 item.fail(error)

@@ -31,6 +31,11 @@ class LocalCalls:
         )
         return await connection.call(message, timeout)
 
+    def close_soon(self) -> None:
+        """Close what is idle, on the loop; for any thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.close)
+
     def close(self) -> None:
         """Close what is idle."""
         for connection in self._idle:

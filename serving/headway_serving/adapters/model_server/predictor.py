@@ -128,6 +128,8 @@ class TfServingPredictor:
     def close(self) -> None:
         """Close the channel; calls in flight are cancelled."""
         self._channel.close()
+        if self._local is not None:
+            self._local.close_soon()
 
     def _call(self, request: Any, route: Route, timeout: float) -> Any:
         """Make one Predict."""

@@ -35,7 +35,7 @@ from headway_serving.gateway.server.wsgi_calls import Application, call_wsgi
 
 Done = Callable[[Answer], None]
 
-_PAGE_THREADS = 8
+_PAGE_THREADS = 32
 """For what needs no turn: health, metrics, the descriptions of models, documentation."""
 
 _TARGET = re.compile(
@@ -139,15 +139,18 @@ class Dispatcher:
         self,
         application: Application,
         posts: PicturePosts,
-        threads: int,
+        limits: QueueLimits,
         intake: GatewayIntake,
         address: tuple[str, int],
     ) -> None:
-        """``threads``: how many posts ``application`` answers at a time. ``address``: where the server listens."""
+        """``limits``: how many posts ``application`` answers at a time, and how others may wait for it.
+
+        ``address``: where the server listens.
+        """
         self._application, self._posts = application, posts
-        self._for_posts = ThreadPoolExecutor(threads, thread_name_prefix="request")
+        self._for_posts = ThreadPoolExecutor(limits.most, thread_name_prefix="request")
         self._for_pages = ThreadPoolExecutor(_PAGE_THREADS, thread_name_prefix="page")
-        self._queue = RequestQueue(QueueLimits(most=threads), time.monotonic())
+        self._queue = RequestQueue(limits, time.monotonic())
         self._address = address
         self.intake = intake
 
@@ -162,28 +165,42 @@ class Dispatcher:
             self._call(loop, self._for_pages, request, done)
 
     def _wait_for_thread(self, loop: asyncio.AbstractEventLoop, request: Request, done: Done) -> None:
-        ticket, refused = self._queue.arrive(1, self.intake.body_seconds(request), 1.0, time.monotonic())
+        now = time.monotonic()
+        time_left = self.intake.body_seconds(request) - (now - request.received_at)
+        ticket, refused = self._queue.arrive(1, time_left, 1.0, now)
 
         def left(answer: Answer) -> None:
+            done(answer)
             for other in self._queue.leave(ticket, time.monotonic()):
                 other.called()
-            done(answer)
 
         def called() -> None:
+            if alarm is not None:
+                alarm.cancel()
             if ticket.refused:
                 done(self.intake.refused(request, self._queue.overloaded()))
             else:
                 self._call(loop, self._for_posts, request, left)
 
+        def give_up() -> None:
+            self._queue.give_up(ticket)
+            done(self.intake.refused(request, self._queue.overloaded()))
+
+        alarm = None
         if ticket.started or ticket.refused:
             called()
         else:
             ticket.called = called
+            alarm = loop.call_later(max(0.0, time_left), give_up)
         for other in refused:
             other.called()
 
     def _call(self, loop: asyncio.AbstractEventLoop, threads: Executor, request: Request, done: Done) -> None:
-        called = loop.run_in_executor(threads, call_wsgi, self._application, request, self._address)
+        try:
+            called = loop.run_in_executor(threads, call_wsgi, self._application, request, self._address)
+        except RuntimeError as error:  # no further thread can be started
+            done(self.intake.answer_to(error))
+            return
         called.add_done_callback(partial(self._called, done))
 
     def _called(self, done: Done, called: "asyncio.Future[Answer]") -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import socket
 import threading
 import time
@@ -21,6 +20,10 @@ from headway_serving.wire.local_frames import ANSWER, MOST_BYTES, REQUEST
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.02
+_MOST_CHARACTERS = 1024
+_LONGEST_SECONDS = 10 * 365 * 24 * 3600
+"""A call that has longer, or no number of seconds, has no end."""
+
 _OWNER_ONLY = 0o600
 
 
@@ -43,21 +46,29 @@ class LocalServer:
             self._path.chmod(_OWNER_ONLY)
             self._listener.listen()
         except OSError as error:
-            raise invalid_argument(f"--local_socket_path={self._path} cannot be used: {error.strerror}") from error
+            reason = error.strerror or error
+            raise invalid_argument(f"--local_socket_path={self._path} cannot be used: {reason}") from error
         threading.Thread(target=self._accept, name="local", daemon=True).start()
         logger.info("Running local Predict at %s ...", self._path)
 
-    def stop(self, until: float) -> None:
-        """Refuse new calls, and wait for running ones until then on the monotonic clock."""
+    def refuse(self) -> None:
+        """Refuse new calls: their gateway asks over gRPC, which refuses them too."""
         self._stopping = True
         self._path.unlink(missing_ok=True)
         self._listener.close()
-        while time.monotonic() < until and any(self._busy.values()):
+
+    def wait_until_idle(self, until: float) -> None:
+        """Wait for running calls until then on the monotonic clock, and close every connection."""
+        while time.monotonic() < until and self._is_busy():
             time.sleep(_POLL_SECONDS)
         with self._lock:
             for connection in self._busy:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
+
+    def _is_busy(self) -> bool:
+        with self._lock:
+            return any(self._busy.values())
 
     def _remove_stale(self) -> None:
         """Remove what a server that was killed has left; one that still listens keeps its place."""
@@ -72,10 +83,17 @@ class LocalServer:
             try:
                 connection, _ = self._listener.accept()
             except OSError:
-                return
+                # No descriptor left, perhaps; others end, and who waits would else wait in vain.
+                time.sleep(_POLL_SECONDS)
+                continue
             with self._lock:
                 self._busy[connection] = False
-            threading.Thread(target=self._serve, args=(connection,), name="local", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(connection,), name="local", daemon=True).start()
+            except RuntimeError:
+                logger.exception("no thread for a local connection")
+                self._forget(connection)
+                connection.close()
 
     def _serve(self, connection: socket.socket) -> None:
         try:
@@ -94,8 +112,11 @@ class LocalServer:
         except OSError:
             return  # the gateway has gone
         finally:
-            with self._lock:
-                del self._busy[connection]
+            self._forget(connection)
+
+    def _forget(self, connection: socket.socket) -> None:
+        with self._lock:
+            del self._busy[connection]
 
     def _answer(self, message: bytes, seconds: float) -> tuple[Code, bytes]:
         started, error, model = time.perf_counter(), None, ""
@@ -105,7 +126,7 @@ class LocalServer:
             request = predict_pb2.PredictRequest.FromString(message)
             model = request.model_spec.name
             response: Message = self._inference.predict(
-                request, int(seconds * 1000) if math.isfinite(seconds) else None
+                request, int(seconds * 1000) if seconds < _LONGEST_SECONDS else None
             )
             return Code.OK, response.SerializeToString()
         except DecodeError:
@@ -118,7 +139,7 @@ class LocalServer:
             without_frames(unforeseen)
         finally:
             self._inference.count_request(model, "Predict", "LOCAL", started, error)
-        return error.code, error.message.encode()
+        return error.code, error.message[:_MOST_CHARACTERS].encode()
 
 
 def _read(connection: socket.socket, size: int) -> bytes | None:

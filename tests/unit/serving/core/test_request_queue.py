@@ -101,6 +101,31 @@ def test_it_refuses_nobody_once_less_is_asked_and_at_once_when_it_is_too_much_ag
     assert server.sheds()
 
 
+def test_what_was_too_much_long_ago_makes_no_burst_of_today_too_much() -> None:
+    """Clients that stop all at once leave nobody who could tell the queue that it is calm."""
+    server = Server()
+    server.serve(asked=300, answered=100, seconds=10)
+    while server.working:
+        server.now += 0.01
+        server.answer()
+    server.now += 3600
+    server.called.clear()
+    assert server.serve(asked=200, answered=100, seconds=3) == 0
+    assert not server.queue.sheds(server.now)
+
+
+def test_those_who_waited_through_a_stall_are_answered_after_it() -> None:
+    server = Server()
+    for _ in range(30):
+        server.arrive()
+    server.now += 8.7
+    for _ in range(30):
+        server.answer()
+        server.now += 0.01
+    assert not any(each.refused for each in server.called)
+    assert len(server.answered) == 30
+
+
 def test_clients_who_wait_for_their_answers_are_refused_only_when_they_are_too_many() -> None:
     """Always so many requests are there: the queue stands, however short the time of each may be."""
     for clients, refuses in ((10, False), (20, False), (60, True)):
