@@ -79,12 +79,11 @@ class Ticket:
     ``called`` is called once, when either becomes true of one that had to wait.
     """
 
-    __slots__ = ("arrived", "called", "gone", "patience", "refused", "rows", "started", "started_at")
+    __slots__ = ("arrived", "called", "gone", "patience", "refused", "rows", "started")
 
     def __init__(self, rows: int, arrived: float, patience: float) -> None:
         self.rows, self.arrived, self.patience = rows, arrived, patience
         self.started = self.refused = self.gone = False
-        self.started_at = arrived
         self.called: Callable[[], None] = _nobody
 
 
@@ -124,7 +123,7 @@ class RequestQueue:
         """
         ticket = Ticket(rows, now, _HALF * time_left)
         if not self._line and self.serving < self.limit:
-            self._start(ticket, now)
+            self._start(ticket)
             return ticket, []
         # Of those who wait, nobody had to be called until this moment: the state may be an old one.
         refused = self._pass_time(now)
@@ -186,8 +185,8 @@ class RequestQueue:
         rows = self.serving + self.waiting
         return Overloaded(f"{rows} pictures are waiting or worked on, as many as can be in good time", self.wait)
 
-    def _start(self, ticket: Ticket, now: float) -> None:
-        ticket.started, ticket.started_at = True, now
+    def _start(self, ticket: Ticket) -> None:
+        ticket.started = True
         self.serving += ticket.rows
 
     def _next(self, now: float) -> Ticket:
@@ -198,7 +197,7 @@ class RequestQueue:
         ticket = self._line.pop() if newest_first else self._line.popleft()
         self.waiting -= ticket.rows
         self._forget_gone()
-        self._start(ticket, now)
+        self._start(ticket)
         return ticket
 
     def _is_too_long(self) -> bool:
