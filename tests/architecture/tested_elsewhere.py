@@ -137,7 +137,6 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
     "serving/modelserver/apis/regress.py": ("integration/modelserver/conformance/test_section_3_examples.py",),
     "serving/modelserver/errors.py": ("unit/serving/modelserver/rest/test_service.py",),
     "serving/modelserver/grpc/server.py": ("unit/serving/modelserver/grpc/test_settings.py",),
-    "serving/modelserver/grpc/service.py": ("integration/modelserver/test_predict_rpc.py",),
     "serving/modelserver/grpc/tls.py": ("unit/serving/modelserver/grpc/test_settings.py",),
     "serving/modelserver/inference.py": ("unit/serving/modelserver/rest/test_service.py",),
     "serving/modelserver/messages.py": ("integration/modelserver/test_predict_rpc.py",),

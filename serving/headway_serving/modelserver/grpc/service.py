@@ -116,6 +116,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         except StatusError as caught:
             error = caught
             raise
+        except Exception as unforeseen:
+            # What the client gets for it, above.
+            error = StatusError(Code.UNKNOWN, str(unforeseen))
+            raise
         finally:
             self._inference.count_request(request.model_spec.name, api, "GRPC", started, error)
 
