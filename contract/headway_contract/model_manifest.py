@@ -205,7 +205,7 @@ class ModelManifest:
 
         ``float32``: in float32, which other processors and kernels compute a little otherwise.
         """
-        return max(float32, *(each.golden_tolerance for each in self.precisions if each.allowed), 0.0)
+        return max([float32, *(each.golden_tolerance for each in self.precisions if each.allowed)])
 
     def to_json(self) -> str:
         """Return the manifest as JSON with sorted keys: equal manifests give equal texts."""

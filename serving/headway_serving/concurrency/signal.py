@@ -34,7 +34,7 @@ class Signal:
             self._event.set()
         elif self.loop is running_loop():
             self._end(True)
-        # A closed loop has nobody left who waits.
+        # On a closed loop no request waits any more.
         elif self.loop is not None and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self._end, True)
 

@@ -1,7 +1,7 @@
 """Which requests are worked on now, which wait, and which are turned away first.
 
 Every model has a queue of its own (:mod:`.request_queue`, where the theory stands), and so have those of its requests
-that go to a candidate: a slow one takes nobody else's turn. When a queue sheds, kinds of traffic are let in up to
+that go to a candidate: a slow candidate delays no stable request. When a queue sheds, kinds of traffic are let in up to
 different shares of the target, so that they are turned away in order: shadow, candidate, batch (several pictures),
 stable. Shadow traffic never waits: it is let in only where there is room to spare.
 

@@ -8,10 +8,10 @@ Rules
 3. A queue that *stands* is a bad one: it adds delay and no throughput. Then the queue sheds: those who have waited
    longer than the target are refused, and more until the wait is below it; and whoever comes is refused as long as the
    wait is above its share of half the target. So the others are answered in good time.
-4. While the wait is above the target and the queue fills or sheds, the newest is served first, so that not everybody is
-   late; but nobody waits longer than half of its time (when shedding: than the target) before it is its turn.
-5. Shedding ends when nobody had to be refused for a second; if the wait is above the target again soon after, it goes
-   on at once.
+4. While the wait is above the target and the queue fills or sheds, the newest request is served first, so that not all
+   are late; but one that has waited for half of its time (when shedding: for the target) goes before all newer ones.
+5. Shedding ends when no request was refused for a second. If the wait is above the target again within an interval,
+   shedding begins again at once.
 
 Theory of operation. What tells a good queue from a bad one is the *shortest* wait within an interval (CoDel: Nichols
 and Jacobson, ACM Queue 2012; RFC 8289). Here the wait is what a newcomer would have before it: rows that wait by rows
@@ -125,7 +125,7 @@ class RequestQueue:
         if not self._line and self.serving < self.limit:
             self._start(ticket)
             return ticket, []
-        # Of those who wait, nobody had to be called until this moment: the state may be an old one.
+        # The state changes only when a request comes or ends: bring it up to date first.
         refused = self._pass_time(now)
         if self.refuses(share, now) or self.wait > time_left:
             self._refused_at, ticket.refused = now, True
@@ -148,7 +148,7 @@ class RequestQueue:
         return self.shedding
 
     def is_free(self, share: float) -> bool:
-        """Whether nobody waits, and less than ``share`` of those who may be worked on are."""
+        """Whether no request waits, and less than ``share`` of the limit is in use."""
         return not self._line and self.serving < max(1.0, share * self.limit)
 
     def leave(self, ticket: Ticket, now: float, wanted: int | None = None) -> list[Ticket]:

@@ -45,6 +45,20 @@ class StatusError(Exception):
         return f"{self.code.name}: {self.message}"
 
 
+MAX_MESSAGE_CHARACTERS = 1024
+
+
+def text_for_client(error: StatusError) -> str:
+    """Return the error's text, cut after 1024 characters."""
+    message = error.message
+    return message if len(message) <= MAX_MESSAGE_CHARACTERS else f"{message[:MAX_MESSAGE_CHARACTERS]}...TRUNCATED"
+
+
+def unforeseen(error: Exception) -> StatusError:
+    """Return what a client of Predict and its like gets where our own code failed, as gRPC words it."""
+    return StatusError(Code.UNKNOWN, f"Exception calling application: {error}")
+
+
 def invalid_argument(message: str) -> StatusError:
     """Return a ``StatusError`` of code INVALID_ARGUMENT, by far the most frequent one."""
     return StatusError(Code.INVALID_ARGUMENT, message)

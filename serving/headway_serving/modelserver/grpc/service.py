@@ -13,14 +13,12 @@ from google.protobuf.message import Message
 from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from headway_serving.core.errors import without_frames
-from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
+from headway_serving.modelserver.errors import StatusError, invalid_argument, text_for_client, unforeseen
 from headway_serving.modelserver.inference import Inference
 from headway_serving.modelserver.messages import ExamplesRequest, MetadataRequest, ModelRequest, PredictRequest
 from headway_serving.modelserver.versions.server_core import ServerCore
 
 logger = logging.getLogger(__name__)
-
-MAX_MESSAGE_CHARACTERS = 1024
 
 _LONGEST_DEADLINE_SECONDS = 10 * 365 * 24 * 3600
 
@@ -62,19 +60,14 @@ def _answers_with_status(method: Callable[[S, Q, CallContext], R]) -> Callable[[
             abort(context, without_frames(error))
         except Exception as error:
             logger.exception("%s failed unexpectedly", method.__name__)
-            unexpected = StatusError(Code.UNKNOWN, f"Exception calling application: {error}")
-            without_frames(error)
-            abort(context, unexpected)
+            abort(context, unforeseen(without_frames(error)))
 
     return answer
 
 
 def abort(context: CallContext, error: StatusError) -> NoReturn:
     """End the call with ``error``, whose text is cut after 1024 characters."""
-    message = error.message
-    if len(message) > MAX_MESSAGE_CHARACTERS:
-        message = f"{message[:MAX_MESSAGE_CHARACTERS]}...TRUNCATED"
-    context.abort(grpc.StatusCode[error.code.name], message)
+    context.abort(grpc.StatusCode[error.code.name], text_for_client(error))
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
@@ -116,9 +109,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         except StatusError as caught:
             error = caught
             raise
-        except Exception as unforeseen:
-            # What the client gets for it, above.
-            error = StatusError(Code.UNKNOWN, str(unforeseen))
+        except Exception as caught_otherwise:
+            error = unforeseen(caught_otherwise)
             raise
         finally:
             self._inference.count_request(request.model_spec.name, api, "GRPC", started, error)

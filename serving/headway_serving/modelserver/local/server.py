@@ -13,14 +13,13 @@ from google.protobuf.message import DecodeError, Message
 from tensorflow_serving.apis import predict_pb2
 
 from headway_serving.core.errors import without_frames
-from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
+from headway_serving.modelserver.errors import Code, StatusError, invalid_argument, text_for_client, unforeseen
 from headway_serving.modelserver.inference import Inference
 from headway_serving.wire.local_frames import ANSWER, MOST_BYTES, REQUEST
 
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.02
-_MOST_CHARACTERS = 1024
 _LONGEST_SECONDS = 10 * 365 * 24 * 3600
 """A call that has longer, or no number of seconds, has no end."""
 
@@ -133,13 +132,12 @@ class LocalServer:
             return Code.INVALID_ARGUMENT, b"the message is no PredictRequest"
         except StatusError as caught:
             error = without_frames(caught)
-        except Exception as unforeseen:
+        except Exception as caught_otherwise:
             logger.exception("Predict failed unexpectedly")
-            error = StatusError(Code.UNKNOWN, f"Exception calling application: {unforeseen}")
-            without_frames(unforeseen)
+            error = unforeseen(without_frames(caught_otherwise))
         finally:
             self._inference.count_request(model, "Predict", "LOCAL", started, error)
-        return error.code, error.message[:_MOST_CHARACTERS].encode()
+        return error.code, text_for_client(error).encode()
 
 
 def _read(connection: socket.socket, size: int) -> bytes | None:

@@ -94,19 +94,6 @@ def test_without_a_server_a_call_fails_at_once_and_finds_the_next_one(path: Path
     asyncio.run(main())
 
 
-def test_a_server_that_goes_while_it_is_asked_ends_the_call(path: Path) -> None:
-    async def handle(_: bytes, __: float, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"\1")
-        await writer.drain()
-        writer.close()
-
-    async def ask(calls: LocalCalls, _: Server) -> None:
-        with pytest.raises(ConnectionError):
-            await calls.call(b"x", 5)
-
-    asyncio.run(told(path, handle, ask))
-
-
 def test_an_answer_that_comes_too_late_reaches_nobody(path: Path) -> None:
     async def handle(message: bytes, seconds: float, writer: asyncio.StreamWriter) -> None:
         if message == b"slow":
@@ -123,10 +110,17 @@ def test_an_answer_that_comes_too_late_reaches_nobody(path: Path) -> None:
     asyncio.run(told(path, handle, ask))
 
 
-@pytest.mark.parametrize("nonsense", [ANSWER.pack(MOST_BYTES + 1, 0), b"\xff" * 64])
-def test_what_is_no_answer_ends_the_call(path: Path, nonsense: bytes) -> None:
+@pytest.mark.parametrize(
+    ("sent", "closes"),
+    [(b"\1", True), (ANSWER.pack(MOST_BYTES + 1, 0), False), (b"\xff" * 64, False)],
+    ids=["the server goes while it is asked", "too large an answer", "nonsense"],
+)
+def test_what_is_no_whole_answer_ends_the_call(path: Path, sent: bytes, closes: bool) -> None:
     async def handle(_: bytes, __: float, writer: asyncio.StreamWriter) -> None:
-        writer.write(nonsense)
+        writer.write(sent)
+        await writer.drain()
+        if closes:
+            writer.close()
 
     async def ask(calls: LocalCalls, _: Server) -> None:
         with pytest.raises(ConnectionError):
