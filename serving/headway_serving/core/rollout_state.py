@@ -49,12 +49,22 @@ class HistoryEntry:
 
 @dataclass(frozen=True)
 class Verification:
-    """The proof that a version may get traffic: which content was checked (``digest`` of its checksums), and when."""
+    """The proof that a version may get traffic: which content was checked (``digest`` of its checksums), and when.
+
+    Raises ValueError for counts that make no sense.
+    """
 
     version: int
     digest: str
     at: str
     golden_samples: int
+    compared: int = 0
+    """Pictures that stable and the candidate were both asked before traffic; 0: there were none to ask."""
+    disagreed: int = 0
+    """Those of them to which the two gave different best labels."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.disagreed <= self.compared, "disagreed: 0 to compared")
 
 
 @dataclass(frozen=True)

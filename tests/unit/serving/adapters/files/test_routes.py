@@ -42,10 +42,14 @@ AMOUNTS = st.floats(0, 1e12)
 TEXTS = st.text(max_size=20)
 LATENCIES = st.sampled_from([Latency(), Latency((0.01, math.inf), (3.0, 4.0)), Latency((math.inf,), (1.0,))])
 ROLLOUTS = st.builds(
-    lambda candidate, **fields: RolloutState(
-        candidate, candidate + 1, verification=Verification(candidate, "sha256:0", "2026-01-02T03:04:05Z", 8), **fields
+    lambda candidate, compared, **fields: RolloutState(
+        candidate,
+        candidate + 1,
+        verification=Verification(candidate, "sha256:0", "2026-01-02T03:04:05Z", 8, compared, compared // 3),
+        **fields,
     ),
     candidate=st.integers(0, 2**62),
+    compared=st.integers(0, 1000),
     status=st.sampled_from(RolloutStatus),
     policy=st.builds(RolloutPolicy, shadow_share=SHARES, min_samples=st.integers(1, 10**9)),
     stage=st.integers(0, 3),
@@ -104,9 +108,11 @@ def now(**entry: Any) -> dict[str, Any]:
     return {**model(**entry), "schema": 2}
 
 
+VERIFICATION = {"version": 2, "digest": "sha256:0", "at": "2026-01-02T03:04:05Z", "golden_samples": 8}
+
+
 def rollout(**changes: Any) -> dict[str, Any]:
-    verification = {"version": 2, "digest": "sha256:0", "at": "2026-01-02T03:04:05Z", "golden_samples": 8}
-    state = {"candidate": 2, "previous": 1, "status": "running", "verification": verification, "policy": {}}
+    state = {"candidate": 2, "previous": 1, "status": "running", "verification": VERIFICATION, "policy": {}}
     return now(rollout={**state, **changes})
 
 
@@ -164,6 +170,8 @@ def rollout(**changes: Any) -> dict[str, Any]:
         (rollout(policy={"false_alarm": 0}), "models.digits.rollout.policy.false_alarm: more than 0"),
         (rollout(policy={"max_p99_ratio": 0.9}), "models.digits.rollout.policy.max_p99_ratio: 1 or more"),
         (rollout(verification={}), "models.digits.rollout.verification: missing at, digest, golden_samples, version"),
+        (rollout(verification={**VERIFICATION, "compared": -1}), "verification.compared: a whole number of 0 or more"),
+        (rollout(verification={**VERIFICATION, "disagreed": 0.5}), "verification.disagreed: a whole number"),
         (rollout(reference={"latency": {"edges": []}}), "models.digits.rollout.reference.latency: missing counts"),
     ],
 )
@@ -179,6 +187,10 @@ def test_a_document_that_cannot_be_used_is_refused_with_the_place(document: Any,
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
+        (
+            {"verification": {**VERIFICATION, "compared": 3, "disagreed": 4}},
+            "models.digits.rollout.verification.disagreed: 0 to compared",
+        ),
         ({"stage": 4}, "models.digits.rollout.stage: a place in the policy's stages"),
         ({"candidate": 1}, "models.digits.rollout.candidate and previous must be two versions"),
         ({"previous": 7, "candidate": 3}, "models.digits.rollout.verification: of another version than the candidate"),
