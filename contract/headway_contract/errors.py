@@ -7,6 +7,7 @@
      │    ├── UnsupportedImage     not a format that is accepted
      │    └── ImageTooLarge        more bytes or pixels than the limits allow
      ├── InvalidManifest           a manifest, or the ImageSpec in it, that does not hold what it must
+     ├── InvalidTestPictures       a version's stored test pictures cannot be read, or are more than allowed
      └── RepositoryError           a path, name or version that a repository cannot hold
           ├── ModelMissing         no such model, or it has no version
           ├── VersionMissing       the model is there, the version is not
@@ -34,6 +35,10 @@ class ImageTooLarge(InvalidImage):
 
 class InvalidManifest(ContractError):
     """A manifest does not hold what it must, or holds what this release does not know."""
+
+
+class InvalidTestPictures(ContractError):
+    """A version's stored test pictures are not what an export writes."""
 
 
 class RepositoryError(ContractError):

@@ -19,12 +19,14 @@ from headway_contract.durable_files import sync_directory, sync_tree
 from headway_contract.errors import (
     BaseDiffers,
     InvalidManifest,
+    InvalidTestPictures,
     ModelMissing,
     RepositoryError,
     VersionDamaged,
     VersionExists,
     VersionMissing,
 )
+from headway_contract.labelled_pictures import TEST_PICTURES_FILE, LabelledPicture, read_labelled_pictures
 from headway_contract.model_manifest import ModelManifest
 from headway_contract.model_name import check_model_name, is_model_name
 
@@ -83,6 +85,23 @@ class ModelRepository:
             raise InvalidManifest(f"{path}: {error}") from error
         except OSError as error:
             raise RepositoryError(f"{path} cannot be read: {error}; was it exported by Headway?") from error
+
+    def test_pictures(self, model: str, version: int) -> tuple[LabelledPicture, ...]:
+        """The test pictures that the version stores; none if it was exported without them, or by an earlier release.
+
+        Raises also :class:`InvalidTestPictures`, for a label that the version does not have too.
+        """
+        path = self.path(model, version) / TEST_PICTURES_FILE
+        try:
+            pictures = read_labelled_pictures(path)
+        except FileNotFoundError:
+            return ()
+        strange = {each.label for each in pictures} - set(self.manifest(model, version).labels)
+        if strange:
+            raise InvalidTestPictures(
+                f"{path}: {', '.join(map(repr, sorted(strange)))}: not among the version's labels"
+            )
+        return pictures
 
     def digest(self, model: str, version: int) -> str:
         """SHA-256 that names the version's whole content: the digest of its checksum list."""

@@ -54,6 +54,10 @@ def train_main(argv: Sequence[str]) -> int:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
         help="change a field of every recipe given, such as fitting.epochs=3; may be repeated",
     )  # fmt: skip
+    parser.add_argument(
+        "--no-test-pictures", action="append_const", const="export.test_pictures=false", dest="overrides",
+        help="store no sample of the test pictures beside the model: they are private, or may not be passed on",
+    )  # fmt: skip
     _add_data_dir(parser)
     parser.add_argument(
         "--on-bad-image", choices=("refuse", "skip"), default="refuse",

@@ -15,6 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from headway_contract.labelled_pictures import (
+    MOST_BYTES,
+    MOST_PICTURES,
+    TEST_PICTURES_FILE,
+    LabelledPicture,
+    labelled_pictures_file,
+)
 from headway_contract.model_manifest import (
     Abstention,
     BaseReference,
@@ -52,6 +59,7 @@ from headway_training.surroundings import git_commit, package_versions
 _GOLDEN_SAMPLES = 10
 _GOLDEN_BYTES = 32_768  # the manifest travels to every gateway: larger pictures are stored smaller
 _GOLDEN_SIDE = 384
+_TEST_PICTURES_SEED = 1  # not the recipe's: versions with one test split store the same pictures
 _BASELINE_SIDE = 32
 _BASELINE_ROWS = 20_000
 _BASELINE_BATCH = 64
@@ -131,6 +139,8 @@ def publish(
         pictures = splits.test.pictures
         identities = np.array([pictures.identity(index) for index in range(len(pictures))])
         ScoredPictures(measured.test, splits.test.labels, identities).save(directory / SCORES_FILE)
+        if recipe.export.test_pictures:
+            (directory / TEST_PICTURES_FILE).write_bytes(labelled_pictures_file(_test_pictures(splits)))
 
     with console.status("exporting, loading again and comparing ..."):
         expected = export.Expected(splits.test.pictures, fitted.test_features, measured.test)
@@ -325,6 +335,19 @@ def _golden_samples(
         GoldenSample(image=picture, label=splits.classes[splits.test.labels[index]], scores=tuple(map(float, row)))
         for picture, index, row in zip(encoded, chosen, scores, strict=True)
     )
+
+
+def _test_pictures(splits: datasets.Splits) -> list[LabelledPicture]:
+    """A random sample of the test split, in random order, as large as is stored: any first part is a sample too."""
+    drawn: list[LabelledPicture] = []
+    size = 0
+    for index in np.random.default_rng(_TEST_PICTURES_SEED).permutation(len(splits.test))[:MOST_PICTURES]:
+        picture = _storable(splits.test.pictures.encoded(int(index)))
+        size += len(picture)
+        if size > MOST_BYTES:
+            break
+        drawn.append(LabelledPicture(picture, splits.classes[splits.test.labels[index]]))
+    return drawn
 
 
 def _as_asked(picture: bytes, image: ImageSpec) -> NDArray[np.uint8]:

@@ -136,6 +136,11 @@ class ExportRecipe(_Section):
         "standalone",
         description="standalone: base and head in one graph; on_base: the head alone, to be run on its base's features",
     )
+    test_pictures: bool = Field(
+        True,
+        description="store a sample of the test pictures with their labels beside the model, which a later version is "
+        "asked before it gets traffic; false where pictures are private or may not be passed on",
+    )
 
 
 class Recipe(_Section):

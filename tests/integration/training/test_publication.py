@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from headway_contract.labelled_pictures import TEST_PICTURES_FILE
 from headway_contract.model_manifest import ModelManifest
 from headway_contract.model_repository import ModelRepository
 from headway_contract.preprocessing import decode_image, to_model_input
@@ -179,6 +180,24 @@ def test_a_large_test_picture_is_a_smaller_golden_sample_that_is_answered_too(
     assert_golden(published.repository, manifest)
 
 
+def test_test_pictures_are_stored_with_their_labels_unless_they_are_private(published: Workshop) -> None:
+    """The files as they are; and the same ones by any seed, where the test split is the same."""
+    files = {path.read_bytes(): path.parent.name for path in published.pictures.rglob("*.png")}
+    splits = splits_of(published, "published-head")
+    held_out = {splits.test.pictures.encoded(index) for index in range(len(splits.test))}
+    stored = published.repository.test_pictures("published-head", 1)
+    assert {each.image for each in stored} == held_out
+    assert [files[each.image] for each in stored] == [each.label for each in stored]
+    assert len({each.label for each in stored[:9]}) > 1, "in random order: a part of them is a sample too"
+    published.train(published.head("published-head"))
+    again = max(published.repository.versions("published-head"))
+    paths = [published.repository.path("published-head", version) / TEST_PICTURES_FILE for version in (1, again)]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    published.train(published.head("private", "export.test_pictures=false"))
+    assert published.repository.test_pictures("private", 1) == ()
+    assert not (published.repository.path("private", 1) / TEST_PICTURES_FILE).exists()
+
+
 def test_the_record_is_plain_json(published: Workshop) -> None:
     text = (published.repository.path("coloured-base", 1) / "assets.extra" / "run.json").read_text(encoding="utf-8")
     assert json.loads(text)["model"] == "coloured-base"
@@ -187,7 +206,10 @@ def test_the_record_is_plain_json(published: Workshop) -> None:
 def test_the_same_seed_trains_the_same_model_twice_and_another_seed_another(published: Workshop) -> None:
     published.train(published.head("published-head"))
     published.train(published.head("published-head", "seed=2"))
-    first, again, other = (published.repository.manifest("published-head", version) for version in (1, 2, 3))
+    newest = max(published.repository.versions("published-head"))
+    first, again, other = (
+        published.repository.manifest("published-head", version) for version in (1, newest - 1, newest)
+    )
     assert again.weights_digest == first.weights_digest
     assert again.test_accuracy == first.test_accuracy
     assert again.golden == first.golden

@@ -2,7 +2,11 @@
 
 import pytest
 
+from headway_training import cli
 from headway_training.cli import train_main
+from headway_training.errors import TrainingError
+from headway_training.recipe import Recipe
+from headway_training.recipe_files import load_recipe
 
 RECIPES_OR_PICTURES = "name recipes, or give your own pictures with --images DIR --name NAME"
 
@@ -30,3 +34,18 @@ def test_a_mixture_is_a_usage_error(arguments: list[str], message: str, capsys: 
 def test_a_name_that_cannot_be_a_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert train_main(["--images", "pictures", "--name", "my pictures"]) == 2
     assert "--images pictures is refused:\n  name: 'my pictures' cannot be a model's name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("flags", "stored"), [([], True), (["--no-test-pictures"], False)])
+def test_test_pictures_are_stored_unless_the_command_says_otherwise(
+    flags: list[str], stored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Recipe] = []
+
+    def stop(name: str, overrides: list[str]) -> Recipe:
+        read.append(load_recipe(name, overrides))
+        raise TrainingError("far enough")
+
+    monkeypatch.setattr(cli, "load_recipe", stop)
+    assert train_main(["digits-0to4", "--set", "seed=7", *flags]) == 2
+    assert (read[0].export.test_pictures, read[0].seed) == (stored, 7)
