@@ -58,6 +58,10 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
     ),
     "serving/commands/models.py": ("unit/serving/commands/test_repository.py",),
     "serving/commands/rollout_arguments.py": ("unit/serving/commands/test_rollout.py",),
+    "serving/commands/rollout_gate.py": (
+        "e2e/test_rollout.py",
+        "e2e/test_rollout_accuracy.py",
+    ),
     "serving/commands/rollout_view.py": (
         "unit/serving/commands/test_rollout.py",
         "e2e/test_rollout_commands.py",

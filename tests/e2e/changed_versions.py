@@ -71,21 +71,57 @@ def with_manifest(edit: Callable[[dict[str, Any]], object]) -> Change:
 def never_answering(label: str) -> Change:
     """A head that has unlearned one class, exported as honestly as any: its golden samples are its own answers."""
 
-    def unlearn(version: Path) -> None:
+    def unlearn(labels: tuple[str, ...], layer: list[Any]) -> None:
+        layer[0][labels.index(label)] = -1000.0
+
+    return _with_last_layer(unlearn, lambda _: None)
+
+
+def classes_swapped(first: str, second: str, accuracy: float | None = None) -> Change:
+    """A head that answers one class where it means another; its golden samples are its own answers.
+
+    ``accuracy``: what its manifest says it has on its test pictures; None: still what the original has.
+    """
+
+    def swap(labels: tuple[str, ...], layer: list[Any]) -> None:
+        one, other = labels.index(first), labels.index(second)
+        for values in layer:
+            values[..., [one, other]] = values[..., [other, one]]
+
+    def tell(document: dict[str, Any]) -> None:
+        if accuracy is not None:
+            document["test_accuracy"] |= {"value": accuracy, "low": accuracy - 0.04, "high": accuracy + 0.04}
+
+    return _with_last_layer(swap, tell)
+
+
+def _with_last_layer(
+    change: Callable[[tuple[str, ...], list[Any]], None], edit: Callable[[dict[str, Any]], object]
+) -> Change:
+    """``change`` gets the labels, and bias and kernel of the last layer, to be changed in place."""
+
+    def changed(version: Path) -> None:
         manifest = ModelManifest.from_json((version / MANIFEST_FILE).read_text(encoding="utf-8"))
         prefix = str(version / "variables" / "variables")
         reader = tf.train.load_checkpoint(prefix)
         weights = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-        (bias,) = (name for name, value in weights.items() if np.shape(value) == (len(manifest.labels),))
-        weights[bias][manifest.labels.index(label)] = -1000.0
+        last = [value for value in weights.values() if np.shape(value)[-1:] == (len(manifest.labels),)]
+        layer = sorted(last, key=np.ndim)
+        assert [np.ndim(value) for value in layer] == [1, 2]
+        change(manifest.labels, layer)
         shutil.rmtree(version / "variables")
         (version / "variables").mkdir()
         tf.raw_ops.SaveV2(
             prefix=prefix, tensor_names=list(weights), shape_and_slices=[""] * len(weights), tensors=[*weights.values()]
         )
-        with_manifest(lambda document: _answer_golden_samples(version, manifest, document))(version)
 
-    return unlearn
+        def describe(document: dict[str, Any]) -> None:
+            _answer_golden_samples(version, manifest, document)
+            edit(document)
+
+        with_manifest(describe)(version)
+
+    return changed
 
 
 def _answer_golden_samples(version: Path, manifest: ModelManifest, document: dict[str, Any]) -> None:

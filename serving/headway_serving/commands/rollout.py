@@ -17,14 +17,13 @@ import httpx
 from headway_contract.errors import ContractError
 from headway_contract.model_repository import ModelRepository
 from headway_serving.adapters.files.routes import InvalidRoutes, UnverifiedVersion, change_model, read_routes
-from headway_serving.adapters.metrics.traffic_window import GatewayMetrics, PrometheusApi, TrafficUnknown, addresses
+from headway_serving.adapters.metrics.traffic_window import GatewayMetrics, PrometheusApi, TrafficUnknown
 from headway_serving.commands import rollout_view as view
 from headway_serving.commands.rollout_arguments import (
     Command,
     DataSource,
     Decide,
     Finish,
-    Gate,
     History,
     InvalidCommand,
     Report,
@@ -35,12 +34,13 @@ from headway_serving.commands.rollout_arguments import (
     Verify,
     parse,
 )
+from headway_serving.commands.rollout_gate import checked_files, evidence, http_client, verified_loaded
 from headway_serving.core.errors import ServingError
 from headway_serving.core.rollout import changes
 from headway_serving.core.rollout.changes import Author, RolloutRefused
 from headway_serving.core.rollout_state import OPEN, RolloutStatus, Verification
 from headway_serving.core.routing import ModelRoutes
-from headway_serving.operations.models_config import ForeignConfiguration, base_of, load_also, unload
+from headway_serving.operations.models_config import ForeignConfiguration, load_also, unload
 from headway_serving.operations.rollout_controller import (
     ControlledElsewhere,
     Controller,
@@ -48,15 +48,8 @@ from headway_serving.operations.rollout_controller import (
     TrafficSource,
     controlling,
 )
-from headway_serving.operations.verification import (
-    VerificationFailed,
-    check_golden_samples,
-    check_loaded,
-    compare_with_stable,
-    verified,
-    verify_files,
-)
-from headway_serving.operations.version_loading import NotLoaded, model_servers, wait_until_loaded
+from headway_serving.operations.verification import VerificationFailed
+from headway_serving.operations.version_loading import NotLoaded
 
 _DONE, _REFUSED, _ROLLED_BACK, _INCONCLUSIVE = 0, 2, 3, 4
 _EXIT_CODES = {
@@ -153,61 +146,44 @@ def _start(command: Start, output: Output, world: Surroundings) -> int:
         if running or version == routes.stable:
             # The same refusal as later, but before anything is loaded.
             changes.begun(routes, Verification(version, "", "", 0), policy, "", 0.0, world.author())
-        proof = _load_and_verify(command, repository, routes, version, world)
+        proof = _load_and_verify(command, repository, routes, version, output, world)
         now = world.clock()
         salt = f"{version}-{now:.0f}"
         change_model(routes_file, model, lambda found: changes.begun(found, proof, policy, salt, now, world.author()))
         output.say(
             {"event": "started", "model": model, "version": version, "digest": proof.digest},
-            f"version {version} of {model} is loaded and verified ({proof.golden_samples} golden samples); "
+            f"version {version} of {model} is loaded and verified ({evidence(proof)}); "
             f"stages: {', '.join(map(str, policy.stages()))}",
         )
         return _control(target, command.data, output, world)
 
 
 def _load_and_verify(
-    command: Start, repository: ModelRepository, routes: ModelRoutes, version: int, world: Surroundings
+    command: Start, repository: ModelRepository, routes: ModelRoutes, version: int, output: Output, world: Surroundings
 ) -> Verification:
     """Load the version everywhere and run every check; unload it again if one fails."""
     config, model = command.models_config, command.target.model
-    verify_files(repository, model, version)
+    checked_files(model, command.gate, repository, routes, version, output.say)
     if config is not None:
         load_also(config, repository, model, version)
     try:
-        return _verified(model, command.gate, repository, routes, version, command.load_seconds, world)
-    except (VerificationFailed, NotLoaded):
+        return verified_loaded(
+            model, command.gate, repository, routes, version, command.load_seconds, output.say, world.sleep
+        )
+    except (VerificationFailed, NotLoaded, ContractError, TrafficUnknown, OSError):
         if config is not None:
             # Read again: loading may have taken minutes, and nothing that is routed by now may be unloaded.
             unload(config, repository, read_routes(command.target.routes_file), model, version)
         raise
 
 
-def _verified(
-    model: str,
-    gate: Gate,
-    repository: ModelRepository,
-    routes: ModelRoutes,
-    version: int,
-    seconds: float,
-    world: Surroundings,
-) -> Verification:
-    manifest = verify_files(repository, model, version)
-    compare_with_stable(manifest, repository.manifest(model, routes.stable), gate.accepted)
-    base = base_of(repository, model, version)
-    needed = [(model, version)] + ([] if base is None else [(base.model, base.version)])
-    with model_servers(gate.model_servers) as servers, _http() as http:
-        wait_until_loaded(servers, needed, seconds, sleep=world.sleep)
-        check_loaded(servers, manifest, version)
-        check_golden_samples(_addresses(gate.gateways), http, manifest, version, gate.tolerance)
-    return verified(repository, manifest, version)
-
-
 def _verify(command: Verify, output: Output, world: Surroundings) -> int:
     model, repository = command.target.model, ModelRepository(command.target.repository)
     routes = read_routes(command.target.routes_file).of(model)
     version = repository.latest(model) if command.gate.version is None else command.gate.version
-    proof = _verified(model, command.gate, repository, routes, version, 0.0, world)
-    text = f"version {version} of {model} passes: {proof.golden_samples} golden samples, {proof.digest}"
+    checked_files(model, command.gate, repository, routes, version, output.say)
+    proof = verified_loaded(model, command.gate, repository, routes, version, 0.0, output.say, world.sleep)
+    text = f"version {version} of {model} passes: {evidence(proof)}, {proof.digest}"
     return output.say({"event": "verified", "version": version, "digest": proof.digest}, text)
 
 
@@ -235,7 +211,7 @@ def _control(target: Target, data: DataSource, output: Output, world: Surroundin
     def report(look: Look) -> None:
         output.say(view.look_document(target.model, look), view.look_text(look))
 
-    with _http() as http:
+    with http_client() as http:
         source = world.source or _source(data, http)
         controller = Controller(
             target.routes_file, target.model, source, world.author, report, world.settle_seconds, world.clock,
@@ -303,7 +279,7 @@ def _report(command: Report, output: Output) -> int:
     # The whole rollout, not only its present stage: the shadow comes first. The gateways' own counters have no past;
     # all they have counted is the best that is known.
     since = datetime.fromisoformat(state.verification.at).timestamp() if command.data.prometheus else 0.0
-    with _http() as http:
+    with http_client() as http:
         seen = _source(command.data, http).window(model, state.previous, state.candidate, since)
     document = view.report_document(model, seen.shadow)
     if not document["compared"]:
@@ -322,18 +298,6 @@ def _say_status(model: str, routes: ModelRoutes, output: Output) -> int:
 
 def _source(data: DataSource, http: httpx.Client) -> TrafficSource:
     return PrometheusApi(data.prometheus, http) if data.prometheus else GatewayMetrics(data.metrics, http)
-
-
-def _addresses(gateways: Sequence[str]) -> list[str]:
-    urls = [url for configured in gateways for url in addresses(configured)]
-    if not urls:
-        raise VerificationFailed(f"no gateway has an address: {', '.join(gateways)}")
-    return urls
-
-
-def _http() -> httpx.Client:
-    token = os.environ.get("HEADWAY_TOKEN")
-    return httpx.Client(headers={"Authorization": f"Bearer {token}"} if token else None)
 
 
 def _user() -> str:

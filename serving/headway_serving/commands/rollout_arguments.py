@@ -178,7 +178,9 @@ def _gate(arguments: argparse.Namespace) -> Gate:
         tuple(arguments.gateway or [_GATEWAY]),
         tuple(arguments.model_server or [_MODEL_SERVER]),
         arguments.tolerance,
-        AcceptedChanges(arguments.accept_label_change, arguments.accept_geometry_change),
+        AcceptedChanges(
+            arguments.accept_label_change, arguments.accept_geometry_change, arguments.accept_lower_accuracy
+        ),
     )
 
 
@@ -287,6 +289,9 @@ def _add_gate(verb: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     verb.add_argument("--accept-label-change", action="store_true", help="labels may differ from stable's")
     verb.add_argument("--accept-geometry-change", action="store_true", help="picture geometry may differ from stable's")
+    verb.add_argument(
+        "--accept-lower-accuracy", action="store_true", help="the version may be provably less accurate than stable"
+    )
 
 
 def _add_policy(verb: argparse.ArgumentParser) -> None:

@@ -1,8 +1,9 @@
 """The gate that a version passes before it meets any traffic.
 
-Four things have to hold: the files are those that were published; what the model servers loaded is what the repository
+Five things have to hold: the files are those that were published; what the model servers loaded is what the repository
 says; labels and picture geometry are those of the stable version (or the change was accepted); and the golden samples,
-sent as pictures through every gateway's own path and pinned to the version, come back with the scores of the export.
+sent as pictures through every gateway's own path and pinned to the version, come back with the scores of the export;
+and nothing proves it less accurate than stable (:mod:`headway_serving.operations.answer_comparison`).
 """
 
 import math
@@ -38,6 +39,7 @@ class AcceptedChanges:
 
     labels: bool = False
     geometry: bool = False
+    accuracy: bool = False
 
 
 def verify_files(repository: ModelRepository, model: str, version: int) -> ModelManifest:
@@ -115,13 +117,17 @@ def check_golden_samples(
                 )
 
 
-def verified(repository: ModelRepository, manifest: ModelManifest, version: int) -> Verification:
-    """The proof, once every check has passed."""
+def verified(
+    repository: ModelRepository, manifest: ModelManifest, version: int, compared: int = 0, disagreed: int = 0
+) -> Verification:
+    """The proof, once every check has passed. ``compared``, ``disagreed``: pictures that stable was asked as well."""
     return Verification(
         version=version,
         digest=repository.digest(manifest.model, version),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         golden_samples=len(manifest.golden),
+        compared=compared,
+        disagreed=disagreed,
     )
 
 
