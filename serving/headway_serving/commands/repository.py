@@ -1,6 +1,7 @@
 """``headway repository``: checksums, what may go, what must stay, and what changed between two versions."""
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +9,8 @@ from pathlib import Path
 
 from headway_contract.errors import ContractError
 from headway_contract.model_repository import ModelRepository
-from headway_serving.adapters.files.routes import InvalidRoutes
+from headway_serving.adapters.files.locks import locked
+from headway_serving.adapters.files.routes import InvalidRoutes, read_routes
 from headway_serving.operations import repository_care as care
 from headway_serving.operations.models_config import ForeignConfiguration
 
@@ -16,7 +18,7 @@ _DONE, _DAMAGED, _REFUSED = 0, 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb. Exit codes: 0 done, 1 something is damaged, 2 refused."""
+    """Run one verb. Exit codes: 0 done, 1 something is damaged or gone, 2 refused."""
     arguments = _parser().parse_args(argv)
     try:
         return _VERBS[arguments.verb](arguments, ModelRepository(arguments.repository))
@@ -33,22 +35,43 @@ def _verify(arguments: argparse.Namespace, repository: ModelRepository) -> int:
         sys.stdout.write(f"{each.model}/{each.version}  {each.digest or f'DAMAGED: {each.problem}'}\n")
     for path in care.half_versions(repository):
         sys.stdout.write(f"{path}  left by a publishing that was interrupted or still runs; nothing loads it\n")
-    return _DAMAGED if any(each.problem for each in checks) else _DONE
+    routes = _routes(arguments, repository)
+    gone = care.routed_but_gone(repository, read_routes(routes)) if routes.exists() and not arguments.version else {}
+    for (model, version), role in gone.items():
+        sys.stdout.write(f"{model}/{version}  GONE: it is {role} in {routes}, but its directory is not there\n")
+    return _DAMAGED if gone or any(each.problem for each in checks) else _DONE
 
 
 def _prune(arguments: argparse.Namespace, repository: ModelRepository) -> int:
-    routes = arguments.routes or repository.root / "routes.json"
-    config = arguments.models_config or repository.root / "models.config"
-    going, staying = care.prunable(repository, routes, config, arguments.keep)
-    for (model, version), reason in staying.items():
-        sys.stdout.write(f"keep    {model}/{version}  {reason}\n")
-    for model, version in going:
-        if arguments.yes:
-            care.remove(repository, model, version)
-        sys.stdout.write(f"{'removed' if arguments.yes else 'remove '} {model}/{version}\n")
+    routes, config = _routes(arguments, repository), _named(arguments.models_config, repository, "models.config")
+    with contextlib.ExitStack() as stack:
+        if arguments.yes and routes.exists():
+            # Nobody may give a version traffic between the look at the routes and its removal.
+            stack.enter_context(locked(routes.resolve()))
+        going, staying = care.prunable(repository, routes, config, arguments.keep)
+        for (model, version), reason in staying.items():
+            sys.stdout.write(f"keep    {model}/{version}  {reason}\n")
+        for model, version in going:
+            if arguments.yes:
+                care.remove(repository, model, version)
+            sys.stdout.write(f"{'removed' if arguments.yes else 'remove '} {model}/{version}\n")
     if going and not arguments.yes:
         sys.stdout.write("Nothing was removed; to remove: --yes\n")
     return _DONE
+
+
+def _routes(arguments: argparse.Namespace, repository: ModelRepository) -> Path:
+    return _named(arguments.routes, repository, "routes.json")
+
+
+def _named(path: Path | None, repository: ModelRepository, name: str) -> Path:
+    """The file that was named, else the repository's own, which need not be there.
+
+    Raises FileNotFoundError: what stands in a file that was named and is not there may be in use all the same.
+    """
+    if path is not None and not path.exists():
+        raise FileNotFoundError(f"{path} is not there; name the file that the gateways and model servers read")
+    return path or repository.root / name
 
 
 def _pin(arguments: argparse.Namespace, repository: ModelRepository) -> int:
@@ -82,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = verb("verify", "compare versions with the checksums they were published with")
     check.add_argument("version", nargs="?", type=_version, metavar="MODEL/VERSION", help="default: every version")
+    check.add_argument("--routes", type=Path, help="routes.json (default: in the repository)")
     prune = verb("prune", "remove versions that nothing uses")
     prune.add_argument(
         "--keep", type=_count, default=3, metavar="N", help="newest of each model that stay (default: 3)"

@@ -1,8 +1,10 @@
 """``headway rollout``: load, verify, shift, judge, promote or take back; see docs/rollout.md.
 
-``abort`` is one write of ``routes.json`` and needs nothing else: no repository, gateway, model server or network.
+``abort`` is one write of ``routes.json`` and needs nothing else: no repository, gateway, model server or network. Where
+they are there, it asks first whether the version that gets the traffic back can answer.
 """
 
+import contextlib
 import getpass
 import os
 import socket
@@ -39,8 +41,10 @@ from headway_serving.core.errors import ServingError
 from headway_serving.core.rollout import changes
 from headway_serving.core.rollout.changes import Author, RolloutRefused
 from headway_serving.core.rollout_state import OPEN, RolloutStatus, Verification
-from headway_serving.core.routing import ModelRoutes
+from headway_serving.core.routing import ModelRoutes, RouteTable
+from headway_serving.operations.availability import Asked, check_available
 from headway_serving.operations.models_config import ForeignConfiguration, load_also, unload
+from headway_serving.operations.repository_care import routed_but_gone
 from headway_serving.operations.rollout_controller import (
     ControlledElsewhere,
     Controller,
@@ -51,7 +55,7 @@ from headway_serving.operations.rollout_controller import (
 from headway_serving.operations.verification import VerificationFailed
 from headway_serving.operations.version_loading import NotLoaded
 
-_DONE, _REFUSED, _ROLLED_BACK, _INCONCLUSIVE = 0, 2, 3, 4
+_DONE, _ALARM, _REFUSED, _ROLLED_BACK, _INCONCLUSIVE = 0, 1, 2, 3, 4
 _EXIT_CODES = {
     RolloutStatus.PROMOTED: _DONE,
     RolloutStatus.ROLLED_BACK: _ROLLED_BACK,
@@ -99,7 +103,7 @@ class Output:
 
 
 def main(argv: Sequence[str] | None = None, surroundings: Surroundings = Surroundings()) -> int:  # frozen
-    """Run one verb. Exit codes: 0 done or promoted, 2 refused, 3 rolled back, 4 inconclusive."""
+    """Run one verb. Exit codes: 0 done or promoted, 1 alarm, 2 refused, 3 rolled back, 4 inconclusive."""
     try:
         command = parse(argv)
     except InvalidCommand as error:
@@ -235,16 +239,32 @@ def _status(command: Status, output: Output, world: Surroundings) -> int:
         routes = read_routes(command.target.routes_file).of(model)
         if command.watch and sys.stdout.isatty() and not output.as_json:
             sys.stdout.write("\x1b[H\x1b[2J")
-        _say_status(model, routes, output)
+        code = _say_status(command.target, routes, output)
         if not command.watch or routes.rollout is None or routes.rollout.status not in OPEN:
-            return _DONE
+            return code
         world.sleep(_WATCH_SECONDS)
 
 
 def _decide(command: Decide, output: Output, world: Surroundings) -> int:
     change = _DECISIONS[command.verb]
+    if command.asked is not None:
+        _check_target(command, command.asked)
     routes = _change(command.target, lambda found: change(found, command.why, world.author()))
-    return _say_status(command.target.model, routes, output)
+    _say_status(command.target, routes, output)
+    return _DONE
+
+
+def _check_target(command: Decide, asked: Asked) -> None:
+    """The version that is to get the traffic must be there. Raises ``VersionUnavailable``."""
+    target = command.target
+    state = read_routes(target.routes_file).of(target.model).rollout
+    if state is None:
+        return  # the change itself is refused
+    version = state.candidate if command.verb == "promote" else state.previous
+    with http_client() as http:
+        warning = check_available(ModelRepository(target.repository), target.model, version, asked, http)
+    if warning is not None:
+        sys.stderr.write(f"headway rollout: {warning}\n")
 
 
 def _finish(command: Finish, output: Output, world: Surroundings) -> int:
@@ -261,7 +281,8 @@ def _finish(command: Finish, output: Output, world: Surroundings) -> int:
         # Read after the change: what is unloaded must not be routed by then, of any model.
         table = read_routes(target.routes_file)
         unload(command.models_config, ModelRepository(target.repository), table, target.model, lost)
-    return _say_status(target.model, routes, output)
+    _say_status(target, routes, output)
+    return _DONE
 
 
 def _history(command: History, output: Output) -> int:
@@ -292,8 +313,19 @@ def _change(target: Target, change: Callable[[ModelRoutes], ModelRoutes]) -> Mod
     return change_model(target.routes_file, target.model, change)
 
 
-def _say_status(model: str, routes: ModelRoutes, output: Output) -> int:
-    return output.say(view.status_document(model, routes), view.status_text(model, routes))
+def _say_status(target: Target, routes: ModelRoutes, output: Output) -> int:
+    """Say where the rollout stands; :data:`_ALARM` if a routed version's directory has disappeared."""
+    model, repository = target.model, ModelRepository(target.repository)
+    gone: dict[tuple[str, int], str] = {}
+    # Storage that is out of reach says nothing.
+    with contextlib.suppress(OSError):
+        gone = routed_but_gone(repository, RouteTable({model: routes})) if repository.models() else {}
+    named = [f"{name}/{version}" for name, version in gone]
+    document = {**view.status_document(model, routes), "gone": named}
+    lines = [f"{'ALARM':<10} {each} is {why}, but its directory is gone from {target.repository}: put it back"
+             for each, why in zip(named, gone.values(), strict=True)]  # fmt: skip
+    output.say(document, "\n".join([view.status_text(model, routes), *lines]))
+    return _ALARM if gone else _DONE
 
 
 def _source(data: DataSource, http: httpx.Client) -> TrafficSource:

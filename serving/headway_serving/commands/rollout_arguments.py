@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headway_serving.core.rollout_state import RolloutPolicy
+from headway_serving.operations.availability import Asked
 from headway_serving.operations.verification import TOLERANCE, AcceptedChanges
 
-EPILOG = "Exit codes: 0 done or promoted, 2 refused, 3 rolled back, 4 inconclusive, 130 interrupted (resume continues)."
+EPILOG = (
+    "Exit codes: 0 done or promoted, 1 a routed version is gone (status), 2 refused, 3 rolled back, 4 inconclusive, "
+    "130 interrupted (resume continues)."
+)
 
 _DEFAULT = RolloutPolicy()
 _GATEWAY, _MODEL_SERVER = "http://127.0.0.1:8080", "127.0.0.1:8500"
@@ -85,11 +89,15 @@ class Status:
 
 @dataclass(frozen=True)
 class Decide:
-    """A person's decision, ``pause``, ``promote`` or ``abort``, and why."""
+    """A person's decision, ``pause``, ``promote`` or ``abort``, and why.
+
+    ``asked``: whether the version that gets the traffic can answer; None: nobody, whether it can or not.
+    """
 
     target: Target
     verb: str
     why: str
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,13 @@ def _start(target: Target, arguments: argparse.Namespace) -> Start:
 
 
 def _decide(target: Target, arguments: argparse.Namespace) -> Decide:
-    return Decide(target, arguments.verb, arguments.why or "by hand")
+    asked = None
+    if arguments.verb != "pause" and not arguments.force:
+        servers = arguments.model_server or [_MODEL_SERVER]
+        asked = Asked(
+            tuple(arguments.gateway or [_GATEWAY]), tuple(servers), model_servers_named=bool(arguments.model_server)
+        )
+    return Decide(target, arguments.verb, arguments.why or "by hand", asked)
 
 
 _COMMANDS: Mapping[str, Callable[[Target, argparse.Namespace], Command]] = {
@@ -231,7 +245,12 @@ def parser() -> argparse.ArgumentParser:
         ("promote", "make the candidate stable now, whatever the data says"),
         ("abort", "give all traffic back to the version before, now"),
     ):
-        verb(name, summary).add_argument("--why", default="", help="a reason for the history")
+        decision = verb(name, summary)
+        decision.add_argument("--why", default="", help="a reason for the history")
+        if name != "pause":
+            _add_gateways(decision)
+            _add_model_servers(decision)
+            decision.add_argument("--force", action="store_true", help="even if the version that gets traffic is gone")
     finish = verb("finish", "end a rollout that is over: the version that lost need not stay loaded")
     finish.add_argument("--models-config", help="models.config (default: in the repository), or none")
     verb("history", "what was changed, when, by whom and why")

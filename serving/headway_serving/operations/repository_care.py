@@ -18,6 +18,7 @@ from headway_contract.errors import ContractError, RepositoryError
 from headway_contract.model_manifest import ModelManifest
 from headway_contract.model_repository import ModelRepository
 from headway_serving.adapters.files.routes import read_routes
+from headway_serving.core.routing import ModelRoutes, RouteTable
 from headway_serving.operations.models_config import loaded_versions
 
 PINS_FILE = "pins.json"
@@ -85,6 +86,29 @@ def in_use(repository: ModelRepository, routes: Path, models_config: Path) -> di
     return reasons
 
 
+def routed_but_gone(repository: ModelRepository, table: RouteTable) -> dict[tuple[str, int], str]:
+    """Each (model, version) that the table can send traffic to, or that a routed head stands on, and that is not there.
+
+    With what it is needed for. A model server that holds it still loses it at its next look, or start.
+    """
+    needed = {(name, version): _roles(routed, version) for name, routed in table.models.items()
+              for version in routed.versions()}  # fmt: skip
+    for head in list(needed):
+        if base := _base(repository, *head, run_on_it=True):
+            needed.setdefault(base, f"the base of {'/'.join(map(str, head))}")
+    there = {name: repository.versions(name) for name, _ in needed}
+    return {each: why for each, why in needed.items() if each[1] not in there[each[0]]}
+
+
+def _roles(routed: ModelRoutes, version: int) -> str:
+    """What a version is routed as, for people."""
+    roles = ["stable"] if version == routed.stable else []
+    roles += ["the candidate"] if routed.candidate is not None and version == routed.candidate.version else []
+    roles += ["the shadow"] if routed.shadow is not None and version == routed.shadow.version else []
+    roles += [f"labelled {label}" for label, labelled in routed.labels.items() if labelled == version]
+    return ", ".join(roles) or "part of a rollout that is not finished"
+
+
 def prunable(
     repository: ModelRepository, routes: Path, models_config: Path, keep: int
 ) -> tuple[list[tuple[str, int]], dict[tuple[str, int], str]]:
@@ -124,11 +148,13 @@ def difference(before: ModelManifest, after: ModelManifest) -> dict[str, tuple[A
     return {name: (old.get(name), new.get(name)) for name in sorted({*old, *new}) if old.get(name) != new.get(name)}
 
 
-def _base(repository: ModelRepository, model: str, version: int) -> tuple[str, int] | None:
+def _base(repository: ModelRepository, model: str, version: int, *, run_on_it: bool = False) -> tuple[str, int] | None:
+    """The base of a head; with ``run_on_it`` only of a head that was exported without its base."""
     try:
-        base = repository.manifest(model, version).base
+        manifest = repository.manifest(model, version)
     except ContractError:
         return None
+    base = None if run_on_it and manifest.form != "on_base" else manifest.base
     return None if base is None else (base.model, base.version)
 
 

@@ -1,6 +1,8 @@
 """`headway repository` and `headway models`: what is damaged, what may go, what differs, and who gets traffic."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -11,9 +13,14 @@ from headway_contract.model_repository import MANIFEST_FILE, ModelRepository
 from headway_serving.adapters.files.routes import write_routes
 from headway_serving.commands import models as models_cli
 from headway_serving.commands import repository as repository_cli
+from headway_serving.core.rollout import changes
+from headway_serving.core.rollout_state import RolloutPolicy, Shadow, Verification
 from headway_serving.core.routing import Candidate, ModelRoutes, RouteTable
 from headway_serving.operations.models_config import load_also
 from tests.support.contract_examples import manifest
+from tests.unit.serving.core.rollout.rollout_examples import ME
+
+PROOF_OF_5 = Verification(5, "sha256:0", "2026-01-02T03:04:05Z", 8)
 
 Out = pytest.CaptureFixture[str]
 
@@ -68,6 +75,41 @@ def test_prune_keeps_the_newest_and_everything_that_is_in_use(repository: ModelR
     ):  # fmt: skip
         assert line in shown
     assert not list((repository.root / ".staging").iterdir())
+
+
+def test_prune_keeps_all_that_a_rollout_may_need_again_and_its_bases(repository: ModelRepository, capsys: Out) -> None:
+    """The version before an unfinished rollout, the shadow, and the bases that routed heads stand on."""
+    over = changes.promoted(changes.begun(ModelRoutes(2), PROOF_OF_5, RolloutPolicy(), "", 0.0, ME), "good", ME)
+    table = RouteTable({"letters": replace(over, shadow=Shadow(4, 0.1))})
+    write_routes(repository.root / "routes.json", table)
+    assert run("prune", "--keep", "0", "--yes", repository=repository) == 0
+    assert versions(repository) == {"letters": (2, 4, 5), "strokes": (1, 2, 6)}
+    assert run("verify", repository=repository) == 0
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("flag", ["--routes", "--models-config"])
+def test_a_file_that_is_named_and_not_there_prunes_nothing(repository: ModelRepository, flag: str, capsys: Out) -> None:
+    before = versions(repository)
+    assert run("prune", "--keep", "0", "--yes", flag, repository.root / "elsewhere", repository=repository) == 2
+    assert "elsewhere is not there; name the file that" in capsys.readouterr().err
+    assert versions(repository) == before
+
+
+def test_a_routed_version_whose_directory_is_gone_is_an_alarm(repository: ModelRepository, capsys: Out) -> None:
+    publish(repository, manifest(form="on_base", base=BaseReference("strokes", 6, repository.digest("strokes", 6))))
+    routes = ModelRoutes(8, Candidate(7, 0.1), labels={"old": 3})
+    write_routes(repository.root / "routes.json", RouteTable({"letters": routes, "faces": ModelRoutes(1)}))
+    for name in ("letters/3", "letters/7", "strokes/6"):
+        shutil.rmtree(repository.root / name)
+    assert run("verify", repository=repository) == 1
+    shown = capsys.readouterr().out
+    for line in (
+        "letters/3  GONE: it is labelled old in", "letters/7  GONE: it is the candidate in",
+        "strokes/6  GONE: it is the base of letters/8 in", "faces/1  GONE: it is stable in",
+    ):  # fmt: skip
+        assert line in shown
+    assert run("verify", "letters/2", repository=repository) == 0
 
 
 @pytest.mark.parametrize(

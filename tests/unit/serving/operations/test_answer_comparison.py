@@ -73,7 +73,7 @@ Respond = Callable[[int, list[bytes]], httpx.Response]
 
 
 def answers(labels: list[str | None]) -> httpx.Response:
-    results = [
+    results: list[object] = [
         {"problem": {}} if label is None else {"predictions": [{"label": label, "score": 1}]} for label in labels
     ]
     return httpx.Response(200, text=json.dumps({"results": results}))
