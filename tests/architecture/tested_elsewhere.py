@@ -47,6 +47,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "unit/serving/adapters/files/test_tokens.py",
     ),
     "serving/adapters/metrics/traffic_window.py": ("integration/test_traffic_sources.py",),
+    "serving/adapters/metrics/pending_routes.py": ("integration/gateway/test_model_pages.py",),
     "serving/adapters/model_server/predictor.py": (
         "integration/gateway/test_predictor_conformance.py",
         "integration/gateway/test_replicas.py",
@@ -73,7 +74,6 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "integration/gateway/test_memory_of_refusals.py",
     ),
     "serving/core/pictures.py": ("unit/serving/core/test_classification.py",),
-    "serving/core/readiness.py": ("integration/gateway/test_model_pages.py",),
     "serving/core/requests.py": ("unit/serving/core/test_classification.py",),
     "serving/core/rollout/criteria.py": ("unit/serving/core/rollout/test_decision.py",),
     "serving/core/rollout_state.py": ("unit/serving/core/rollout/test_changes.py",),
@@ -84,6 +84,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "integration/gateway/test_classify_requests.py",
         "integration/gateway/test_refused_requests.py",
     ),
+    "serving/gateway/classify/feedback.py": ("integration/gateway/test_feedback.py",),
     "serving/gateway/classify/operations.py": ("integration/gateway/test_openapi_document.py",),
     "serving/gateway/composition.py": (
         "integration/gateway/test_live_gateway.py",
@@ -100,6 +101,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
     "serving/gateway/operators/health_endpoints.py": ("integration/gateway/test_model_pages.py",),
     "serving/gateway/operators/metrics_endpoint.py": ("integration/gateway/test_tokens.py",),
     "serving/gateway/operators/model_endpoints.py": ("integration/gateway/test_model_pages.py",),
+    "serving/gateway/operators/route_documents.py": ("integration/gateway/test_model_pages.py",),
     "serving/gateway/requests/errors.py": ("unit/serving/gateway/requests/test_problems.py",),
     "serving/gateway/requests/exchange.py": ("integration/gateway/test_picture_posts.py",),
     "serving/gateway/requests/identity.py": (

@@ -12,6 +12,8 @@ class Scope(StrEnum):
 
     CLASSIFY = "classify"
     """To have pictures classified and to see which models there are."""
+    FEEDBACK = "feedback"
+    """To tell the truth about answers, which rollouts are decided by."""
     ADMIN = "admin"
     """To read the metrics and to administer."""
 

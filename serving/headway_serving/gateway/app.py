@@ -19,10 +19,13 @@ from headway_serving.concurrency.signal import Signal
 from headway_serving.core.admission import Admission
 from headway_serving.core.catalog import Catalog, ManifestSource, VersionStates
 from headway_serving.core.classification import Classifier, Predictor
+from headway_serving.core.feedback import FeedbackDesk
 from headway_serving.core.readiness import Readiness
 from headway_serving.core.request_queue import QueueLimits
+from headway_serving.core.routes_in_force import RoutesInForce
 from headway_serving.core.shadow import ShadowMirror
 from headway_serving.gateway.classify import endpoints as classify_endpoints
+from headway_serving.gateway.classify import feedback as feedback_endpoints
 from headway_serving.gateway.inference import endpoints as inference_endpoints
 from headway_serving.gateway.inference import metadata_endpoints as inference_metadata_endpoints
 from headway_serving.gateway.openapi import endpoints as docs_endpoints
@@ -87,16 +90,19 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     app.url_map.converters["name"] = NameConverter
     catalog, admission = Catalog(parts.server), Admission(queue_limits(settings, settings.max_in_flight), Signal)
     parts.metrics.watch_queues(admission.states)
-    classifier = _classifier(parts, settings, catalog, admission)
-    observer = Observer(parts.routes.content, catalog, parts.metrics, settings.access_log)
+    readiness = Readiness(catalog, parts.server)
+    routes = _routes_in_force(parts, readiness, settings.routes_poll_seconds)
+    classifier = _classifier(parts, settings, routes, catalog, admission)
+    observer = Observer(routes.table, catalog, parts.metrics, settings.access_log)
     parts.metrics.watch_in_flight(observer.in_flight.count)
-    classify, readiness = classify_endpoints.Classify(classifier, observer, limits), Readiness(catalog, parts.server)
+    classify = classify_endpoints.Classify(classifier, observer, limits)
     app.register_blueprint(classify_endpoints.blueprint(classify))
+    app.register_blueprint(feedback_endpoints.blueprint(FeedbackDesk(routes.table, catalog, parts.metrics)))
     app.register_blueprint(inference_endpoints.blueprint(classifier, observer, limits))
     app.register_blueprint(tfserving_rest_endpoints.blueprint(parts.rest, classifier, observer, limits))
-    app.register_blueprint(inference_metadata_endpoints.blueprint(parts.routes, catalog, parts.server, readiness))
-    app.register_blueprint(model_endpoints.blueprint(parts.routes, catalog, parts.server))
-    app.register_blueprint(health_endpoints.blueprint(parts.routes, readiness))
+    app.register_blueprint(inference_metadata_endpoints.blueprint(routes, catalog, parts.server, readiness))
+    app.register_blueprint(model_endpoints.blueprint(routes, catalog, parts.server))
+    app.register_blueprint(health_endpoints.blueprint(parts.routes.problem, routes, readiness))
     if not settings.admin_port:
         app.register_blueprint(_admin(parts))
     app.register_blueprint(docs_endpoints.blueprint(app, tokens_needed=parts.tokens is not None))
@@ -109,7 +115,21 @@ def queue_limits(settings: GatewaySettings, most: int) -> QueueLimits:
     return QueueLimits(most, settings.queue_target_ms / 1000, settings.request_timeout_ms / 1000)
 
 
-def _classifier(parts: Parts, settings: GatewaySettings, catalog: Catalog, admission: Admission) -> Classifier:
+def _routes_in_force(parts: Parts, readiness: Readiness, retry_seconds: float) -> RoutesInForce:
+    routes = RoutesInForce(parts.routes.content(), readiness.of_version, retry_seconds)
+    parts.routes.follow(routes.take)
+
+    def pending() -> dict[str, bool]:
+        waiting = routes.pending()
+        return {name: name in waiting for name in sorted(routes.table().models)}
+
+    parts.metrics.watch_pending_routes(pending)
+    return routes
+
+
+def _classifier(
+    parts: Parts, settings: GatewaySettings, routes: RoutesInForce, catalog: Catalog, admission: Admission
+) -> Classifier:
     # Threads are made when they are needed: as many as calls may ever wait for the model server.
     callers = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="call")
     # No more pictures at the same time than there are cores: more would take as long, and all their memory at once.
@@ -117,7 +137,7 @@ def _classifier(parts: Parts, settings: GatewaySettings, catalog: Catalog, admis
     batch_limits = BatchLimits(settings.max_batch_rows, settings.target_batch_ms / 1000, settings.max_batches_in_flight)
     predictor = BatchingPredictor(parts.server, callers, batch_limits, parts.metrics.observe_batch)
     classifier = Classifier(
-        routes=parts.routes.content,
+        routes=routes.table,
         catalog=catalog,
         predictor=predictor,
         limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels),

@@ -16,6 +16,7 @@ Start = Callable[..., GatewayUnderTest]
 ROUTED = {"name": "digits", "stable": 1, "candidate": None, "shadow": None, "labels": {"old": 3}, "rollout": None}
 DESCRIBED: dict[str, Any] = {
     **ROUTED,
+    "pending": None,
     "versions": [1, 2, 3],
     "states": {"1": "AVAILABLE", "2": "AVAILABLE", "3": "AVAILABLE"},
     "classes": ["0", "1", "2", "3", "4"],
@@ -51,7 +52,7 @@ def test_while_the_model_server_is_away_the_routes_are_still_told(gateway: Gatew
     gateway.server.away = True
     described = gateway.get("/v1/models/digits").get_json()
     assert "cannot answer now" in described.pop("unavailable")
-    assert described == {**ROUTED, "versions": [], "states": {}, "classes": []}
+    assert described == {**ROUTED, "pending": None, "versions": [], "states": {}, "classes": []}
 
 
 def test_while_the_stable_version_is_not_loaded_the_states_are_still_told(gateway: GatewayUnderTest) -> None:
@@ -161,7 +162,12 @@ def test_readiness_in_words_says_that_a_broken_routes_file_is_refused(gateway: G
     """The last good routes answer on, so it is ready; who looks is told."""
     assert gateway.get("/readyz?verbose").get_json() == {
         "status": "ready",
-        "routes": {"valid": True, "problem": None},
+        "routes": {
+            "valid": True,
+            "problem": None,
+            "in_force": {"digits": {"stable": 1, "candidate": None, "shadow": None}},
+            "pending": {},
+        },
         "models": {"digits": "ready"},
     }
     gateway.routes.watch()
@@ -171,6 +177,51 @@ def test_readiness_in_words_says_that_a_broken_routes_file_is_refused(gateway: G
     assert (told.status_code, told.get_json()["routes"]["valid"]) == (200, False)
     assert "models.digits: missing stable" in told.get_json()["routes"]["problem"]
     assert gateway.classify().get_json()["version"] == 1
+
+
+def test_a_stable_version_that_nobody_serves_harms_one_model_and_is_told(start: Start) -> None:
+    gateway = start(digits=ModelRoutes(1), letters=ModelRoutes(1))
+    gateway.server.models = {**gateway.versions, "letters": {1: scripted_version("letters")}}
+    assert gateway.get("/readyz").status_code == 200
+    gateway.routes.watch()
+    write_routes(gateway.routes_file, RouteTable({"digits": ModelRoutes(9), "letters": ModelRoutes(1)}))
+    eventually(lambda: gateway.sample("headway_routes_pending", model="digits") == 1, "the metric says so")
+    assert gateway.sample("headway_routes_pending", model="letters") == 0
+    eventually(lambda: "asked" not in gateway.get("/v1/models/digits").get_json()["pending"]["reason"], "the reason")
+    waits = {"stable": 9, "candidate": None, "shadow": None, "waits_for": [9], "reason": "version 9 is not loaded"}
+    told = gateway.get("/readyz?verbose")
+    assert told.status_code == 200
+    assert told.get_json()["models"] == {"digits": "ready", "letters": "ready"}
+    assert told.get_json()["routes"]["pending"] == {"digits": waits}
+    assert told.get_json()["routes"]["in_force"]["digits"]["stable"] == 1
+    assert gateway.get("/v1/models/digits").get_json()["pending"] == waits
+    assert gateway.classify().get_json()["version"] == 1, "the last routes answer"
+    gateway.versions["digits"][9] = scripted_version()
+    eventually(lambda: gateway.classify().get_json()["version"] == 9, "the new routes answer once they can")
+    assert gateway.sample("headway_routes_pending", model="digits") == 0
+
+
+def test_a_rollback_waits_for_nobody(start: Start) -> None:
+    gateway = start(digits=ModelRoutes(1, Candidate(2, 1.0)))
+    gateway.routes.watch()
+    assert gateway.classify().get_json()["version"] == 2
+    gateway.server.away = True
+    write_routes(gateway.routes_file, RouteTable({"digits": ModelRoutes(1)}))
+    eventually(lambda: gateway.get("/v1/models/digits").get_json()["candidate"] is None, "the candidate is gone")
+    assert gateway.get("/v1/models/digits").get_json()["pending"] is None
+
+
+def test_once_ready_a_new_model_that_cannot_answer_is_its_own_trouble(gateway: GatewayUnderTest) -> None:
+    assert gateway.get("/readyz").status_code == 200
+    gateway.routes.watch()
+    write_routes(gateway.routes_file, RouteTable({"digits": ModelRoutes(1), "letters": ModelRoutes(1)}))
+    eventually(lambda: gateway.get("/v1/models/letters").status_code == 200, "the new model is routed")
+    told = gateway.get("/readyz?verbose")
+    assert (told.status_code, told.get_json()["models"]["letters"]) == (200, "version 1 is not loaded")
+    assert gateway.get("/v2/health/ready").status_code == 200
+    assert gateway.get("/v2/models/letters/ready").status_code == 503
+    check_problem(gateway.post("/v1/models/letters:classify", **as_body(picture(1))), 503, "model_unavailable")
+    gateway.classify()
 
 
 def test_not_ready_in_words_names_every_model(start: Start) -> None:

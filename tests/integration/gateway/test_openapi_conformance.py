@@ -43,7 +43,7 @@ def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     tokens = None
     if request.param == "guarded":
         digest = hashlib.sha256(SECRET.encode()).hexdigest()
-        entry = {"name": "all", "scopes": ["classify", "admin"], "sha256": digest}
+        entry = {"name": "all", "scopes": ["classify", "feedback", "admin"], "sha256": digest}
         (folder / "tokens.json").write_text(json.dumps({"schema": 1, "tokens": [entry]}))
         tokens = TokenFile(folder / "tokens.json", 1.0)
     with rest_server() as script:

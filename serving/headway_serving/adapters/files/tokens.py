@@ -69,7 +69,7 @@ def _token(value: Any, where: str) -> Token:
         raise InvalidTokens(f"{where}.sha256: the 64 small hexadecimal digits that sha256sum prints are needed")
     known = [scope.value for scope in Scope]
     if not (isinstance(scopes, list) and scopes and all(scope in known for scope in scopes)):
-        raise InvalidTokens(f"{where}.scopes: a list of {' and '.join(known)} is needed")
+        raise InvalidTokens(f"{where}.scopes: a list of {', '.join(known[:-1])} and {known[-1]} is needed")
     return Token(name, frozenset(map(Scope, scopes)), digest)
 
 

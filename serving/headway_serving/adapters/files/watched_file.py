@@ -39,6 +39,7 @@ class WatchedFile(Generic[T]):
         self._stamp = _stamp(path)
         self._content = read(path)
         self._problem: str | None = None
+        self._followers: list[Callable[[T], None]] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name=f"{what}-file", daemon=True)
 
@@ -49,6 +50,10 @@ class WatchedFile(Generic[T]):
     def problem(self) -> str | None:
         """Why the file as it is now was refused, or None if it is in force."""
         return self._problem
+
+    def follow(self, take: Callable[[T], None]) -> None:
+        """Have ``take`` called with every new good content, by the thread that watches; it must return at once."""
+        self._followers.append(take)
 
     def watch(self) -> None:
         """Begin to follow changes."""
@@ -73,7 +78,9 @@ class WatchedFile(Generic[T]):
             _log.error("%s; the last good %s stay in force", error, self._what)
         else:
             self._problem = None
-            _log.info("%s of %s are in force", self._what, self._path)
+            _log.info("new %s were read from %s", self._what, self._path)
+            for take in self._followers:
+                take(self._content)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -24,6 +24,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from headway_serving.adapters.metrics.buffered_histogram import BufferedHistogram
+from headway_serving.adapters.metrics.pending_routes import PendingRoutesCollector
 from headway_serving.core.admission import QueueState
 from headway_serving.core.requests import Fallback
 from headway_serving.core.routing import Route
@@ -139,6 +140,7 @@ class PrometheusMetrics:
             ("model", "version"), buckets=_SHIFTS, registry=registry,
         )  # fmt: skip
         self._tokens_valid, self._refused_callers = _caller_metrics(registry)
+        self._pending_routes, self._feedback = PendingRoutesCollector(registry), _feedback_counter(registry)
         build = Gauge("headway_build_info", "Always 1; the version of the gateway", ("version",), registry=registry)
         build.labels(importlib.metadata.version("headway")).set(1)
         # Finding a labelled child by its texts costs more than counting: each one is looked up once.
@@ -147,6 +149,15 @@ class PrometheusMetrics:
     def watch_routes(self, problem: Callable[[], str | None]) -> None:
         """Report at every scrape whether the routes file is in force."""
         self._routes_valid.set_function(lambda: 0.0 if problem() else 1.0)
+
+    def watch_pending_routes(self, states: Callable[[], Mapping[str, bool]]) -> None:
+        """Report at every scrape which of the routed models wait for versions of new routes."""
+        self._pending_routes.states = states
+
+    def count_feedback(self, route: Route, *, right: bool) -> None:
+        """Count one answer whose truth is known; its route is one that the catalogue knows."""
+        labels = (route.model, str(route.version), route.arm.value, "right" if right else "wrong")
+        self._child("feedback", self._feedback, labels).inc()
 
     def watch_in_flight(self, count: Callable[[], float]) -> None:
         """Report at every scrape how many requests are being worked on."""
@@ -231,6 +242,13 @@ class _QueueCollector(Collector):
             for model, state in states.items():
                 family.add_metric((model,), value(state))
             yield family
+
+
+def _feedback_counter(registry: CollectorRegistry) -> Counter:
+    return Counter(
+        "headway_feedback", "Answers whose truth an application told: right or wrong",
+        (*_VERSION_LABELS, "outcome"), registry=registry,
+    )  # fmt: skip
 
 
 def _caller_metrics(registry: CollectorRegistry) -> tuple[Gauge, Counter]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from headway_serving.core.access import Scope
 from headway_serving.core.requests import DEFAULT_TOP_K
+from headway_serving.core.routing import Arm
+from headway_serving.gateway.requests.identity import LONGEST_ID
 from headway_serving.gateway.requests.operation_parts import (
     BASE64,
     MODEL_PROBLEMS,
@@ -15,6 +17,12 @@ from headway_serving.gateway.requests.operation_parts import (
 )
 from headway_serving.gateway.requests.operations import Answer, JsonSchema, Operation, Parameter
 from headway_serving.gateway.requests.schemas import TEXT, listing, record, ref
+
+MOST_FEEDBACK = 1000
+"""Answers whose truth one request may tell."""
+
+MOST_FEEDBACK_BYTES = 1_048_576
+LONGEST_LABEL = 1000
 
 _BODY = (
     "Send one picture as the body, several as multipart parts named image, or several in JSON. The content says what "
@@ -82,6 +90,37 @@ def classification_by_several(max_images: int, max_timeout_ms: int, max_models: 
         ),
         body=picture_bodies(max_images),
     )
+
+
+def feedback() -> Operation:
+    """The operation of the route that is told the truth about answers."""
+    label = {**TEXT, "minLength": 1, "maxLength": LONGEST_LABEL}
+    number = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
+    one = record(
+        "what the answer carried, and the truth",
+        request_id={**TEXT, "pattern": f"^[A-Za-z0-9._:-]{{1,{LONGEST_ID}}}$"},
+        version=number,
+        arm={"type": "string", "enum": [each.value for each in Arm]},
+        label={**label, "description": "the label that was answered"},
+        truth={**label, "description": "the right one; one that the version does not have makes the answer wrong"},
+    )
+    index = {**number, "default": 0, "description": "of the picture in its request"}
+    item = {**one, "properties": {**one["properties"], "index": index}}
+    return Operation(
+        tag="Classification",
+        summary="Tell the truth about answers",
+        description=(
+            "One object or a list. Counted by version and arm, whichever gateway answered. Of one picture of one "
+            "request the first feedback counts, as far as this process remembers."
+        ),
+        scope=Scope.FEEDBACK,
+        answers={200: Answer("What was counted, and what was not and why", {"application/json": ref("FeedbackTally")})},
+        problems=(
+            "invalid_request", "request_timeout", "payload_too_large", "unsupported_media_type", "model_not_found",
+            "overloaded",
+        ),
+        body={"application/json": {"oneOf": [item, listing(item, minItems=1, maxItems=MOST_FEEDBACK)]}},
+    )  # fmt: skip
 
 
 def _ranking() -> tuple[Parameter, ...]:

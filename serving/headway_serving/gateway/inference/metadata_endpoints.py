@@ -5,9 +5,9 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from headway_serving.adapters.files.routes import RouteFile
 from headway_serving.core.catalog import Catalog, VersionStates
 from headway_serving.core.readiness import Readiness
+from headway_serving.core.routes_in_force import RoutesInForce
 from headway_serving.core.routing import Pin
 from headway_serving.gateway.inference.operations import (
     MODEL_METADATA,
@@ -24,7 +24,7 @@ from headway_serving.gateway.requests.operations import describes
 _TIMEOUT_SECONDS = 2.0
 
 
-def blueprint(routes: RouteFile, catalog: Catalog, server: VersionStates, readiness: Readiness) -> Blueprint:
+def blueprint(routes: RoutesInForce, catalog: Catalog, server: VersionStates, readiness: Readiness) -> Blueprint:
     """The server's and the models' routes; a model without a version in the path is its stable version."""
     endpoints = Blueprint("inference_metadata", __name__)
 
@@ -43,9 +43,11 @@ def blueprint(routes: RouteFile, catalog: Catalog, server: VersionStates, readin
     @endpoints.get("/v2/health/ready")
     @describes(SERVER_READY)
     def ready() -> Response:
-        waiting = readiness.obstacles(routes.table())
+        table = routes.table()
+        waiting = readiness.obstacles(table)
+        is_ready = readiness.ready(table, waiting)
         reason = "; ".join(f"{name}: {why}" for name, why in waiting.items())
-        return _readiness({"ready": not waiting}, reason or None)
+        return _readiness({"ready": is_ready}, None if is_ready else reason)
 
     @endpoints.get("/v2/models/<name:model>/ready")
     @endpoints.get("/v2/models/<name:model>/versions/<name:version>/ready")

@@ -1,12 +1,14 @@
 """``/livez`` and ``/readyz``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Blueprint, Response, request
 
-from headway_serving.adapters.files.routes import RouteFile
-from headway_serving.core.readiness import Readiness
+from headway_serving.core.readiness import START_PATIENCE_SECONDS, Readiness
+from headway_serving.core.routes_in_force import RoutesInForce
+from headway_serving.core.routing import RouteTable
+from headway_serving.gateway.operators.route_documents import pending_document, traffic_document
 from headway_serving.gateway.requests.exchange import to_flask
 from headway_serving.gateway.requests.json_responses import json_response
 from headway_serving.gateway.requests.operations import Answer, Operation, Parameter, describes
@@ -21,18 +23,26 @@ _LIVE = Operation(
 )
 _READY = Operation(
     tag="Health",
-    summary="Whether the stable version of every routed model can answer",
+    summary="Whether this process can answer",
+    description=(
+        "At the start it waits for the stable version of every routed model, or until no further one has come for "
+        f"{START_PATIENCE_SECONDS:g} s; then it is ready while any model can answer. Whether a certain one can is told "
+        "by /v1/models/{model} and /v2/models/{model}/ready."
+    ),
     scope=None,
-    answers={200: Answer("All of them can", {"application/json": ref("Ready")})},
+    answers={200: Answer("It can", {"application/json": ref("Ready")})},
     problems=("not_ready",),
     parameters=(
-        Parameter("verbose", "query", "say of each model and of the routes file how it stands", {"type": "string"}),
+        Parameter("verbose", "query", "say of each model and of the routes how they stand", {"type": "string"}),
     ),
 )
 
 
-def blueprint(routes: RouteFile, readiness: Readiness) -> Blueprint:
-    """Liveness depends on nothing else; readiness on the model server; neither counts as traffic."""
+def blueprint(problem: Callable[[], str | None], routes: RoutesInForce, readiness: Readiness) -> Blueprint:
+    """Liveness depends on nothing else; readiness on the model server; neither counts as traffic.
+
+    ``problem``: why the routes file as it is now is refused, or None.
+    """
     endpoints = Blueprint("health", __name__)
 
     @endpoints.get("/livez")
@@ -43,19 +53,25 @@ def blueprint(routes: RouteFile, readiness: Readiness) -> Blueprint:
     @endpoints.get("/readyz")
     @describes(_READY)
     def readyz() -> Response:
-        obstacles = readiness.obstacles(routes.table())
-        more = _explained(obstacles) if "verbose" in request.args else {}
-        if obstacles:
+        table = routes.table()
+        obstacles = readiness.obstacles(table)
+        more = _explained(table, obstacles) if "verbose" in request.args else {}
+        if not readiness.ready(table, obstacles):
             detail = "; ".join(f"{name}: {reason}" for name, reason in obstacles.items())
             return to_flask(problem_document(NOT_READY, detail, more))
         return json_response({"status": "ready", **more})
 
-    def _explained(obstacles: Mapping[str, str]) -> dict[str, Any]:
-        """Which routes are in force and what each model waits for. A refused file is no reason not to be ready."""
-        problem = routes.problem()
+    def _explained(table: RouteTable, obstacles: Mapping[str, str]) -> dict[str, Any]:
+        """How each model stands, which routes are in force and which wait. None of it alone makes it not ready."""
+        refused = problem()
         return {
-            "routes": {"valid": problem is None, "problem": problem},
-            "models": {name: obstacles.get(name, "ready") for name in sorted(routes.table().models)},
+            "routes": {
+                "valid": refused is None,
+                "problem": refused,
+                "in_force": {name: traffic_document(each) for name, each in sorted(table.models.items())},
+                "pending": {name: pending_document(each) for name, each in sorted(routes.pending().items())},
+            },
+            "models": {name: obstacles.get(name, "ready") for name in sorted(table.models)},
         }
 
     return endpoints

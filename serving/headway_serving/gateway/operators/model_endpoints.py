@@ -5,11 +5,12 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from headway_contract.model_manifest import ModelManifest
-from headway_serving.adapters.files.routes import RouteFile
 from headway_serving.core.access import Scope
 from headway_serving.core.catalog import Catalog, VersionStates
 from headway_serving.core.errors import InvalidRequest, ServingError
+from headway_serving.core.routes_in_force import RoutesInForce
 from headway_serving.core.routing import ModelRoutes, Pin, Route, RouteTable, position
+from headway_serving.gateway.operators.route_documents import pending_document, traffic_document
 from headway_serving.gateway.requests.json_responses import json_response
 from headway_serving.gateway.requests.operations import Answer, Operation, Parameter, describes
 from headway_serving.gateway.requests.schemas import ref
@@ -41,7 +42,7 @@ _ROUTE = Operation(
 )
 
 
-def blueprint(routes: RouteFile, catalog: Catalog, server: VersionStates) -> Blueprint:
+def blueprint(routes: RoutesInForce, catalog: Catalog, server: VersionStates) -> Blueprint:
     """The listing routes and the explanation of a choice. While the model server is away they say what is routed."""
     endpoints = Blueprint("models", __name__)
 
@@ -76,8 +77,10 @@ def blueprint(routes: RouteFile, catalog: Catalog, server: VersionStates) -> Blu
             description = _self_description(manifest)
         except ServingError as error:
             description = {"classes": [], "unavailable": str(error)}
+        pending = routes.pending().get(name)
         return {
             **_routing(name, routed),
+            "pending": None if pending is None else pending_document(pending),
             "versions": sorted(version for version, state in states.items() if state == "AVAILABLE"),
             "states": {str(version): state for version, state in sorted(states.items())},
             **description,
@@ -101,12 +104,10 @@ def _explained(chosen: Route, routed: ModelRoutes, key: str) -> dict[str, Any]:
 
 
 def _routing(name: str, routed: ModelRoutes) -> dict[str, Any]:
-    candidate, shadow, rollout = routed.candidate, routed.shadow, routed.rollout
+    rollout = routed.rollout
     return {
         "name": name,
-        "stable": routed.stable,
-        "candidate": None if candidate is None else {"version": candidate.version, "weight": candidate.weight},
-        "shadow": None if shadow is None else {"version": shadow.version, "share": shadow.share},
+        **traffic_document(routed),
         "labels": dict(routed.labels),
         "rollout": None if rollout is None else rollout.status.value,
     }

@@ -69,7 +69,7 @@ _HTTP_PROBLEMS: Mapping[int, tuple[str, str]] = {
     431: ("headers_too_large", "Headers too large"),
 }
 _INTERNAL = Problem(500, "internal_error", "Something went wrong on our side")
-NOT_READY = Problem(503, "not_ready", "Not every routed model can answer", retry_after=1)
+NOT_READY = Problem(503, "not_ready", "This gateway cannot answer yet", retry_after=1)
 
 
 def problems_by_code() -> dict[str, Problem]:

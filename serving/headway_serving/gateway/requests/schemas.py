@@ -91,6 +91,16 @@ DOCUMENTS: dict[str, JsonSchema] = {
             name=TEXT,
             stable=COUNT,
             **_ROUTED,
+            pending=_or_null(
+                record(
+                    "new routes that wait for versions which cannot answer yet",
+                    stable=COUNT,
+                    candidate=_ROUTED["candidate"],
+                    shadow=_ROUTED["shadow"],
+                    waits_for=listing(COUNT),
+                    reason=TEXT,
+                )
+            ),
             versions=listing(COUNT),
             states={"type": "object", "additionalProperties": TEXT},
             classes=listing(TEXT),
@@ -108,6 +118,17 @@ DOCUMENTS: dict[str, JsonSchema] = {
     "Models": record(models=listing(ref("Model"))),
     "ErrorObject": record("An error, as the Open Inference Protocol and TensorFlow Serving write it", error=TEXT),
     "Ready": record(status={"type": "string", "const": "ready"}),
+    "FeedbackTally": record(
+        model=TEXT,
+        counted=COUNT,
+        right=COUNT,
+        wrong=COUNT,
+        duplicates={**COUNT, "description": "told before"},
+        ignored=listing(
+            record(position={**COUNT, "description": "among those sent, from 0"}, code=TEXT, detail=TEXT),
+        ),
+        request_id=TEXT,
+    ),
     "RouteChoice": record(
         "What a routing key gets: its position, from 0 to 1, is compared with the candidate's weight",
         key=TEXT,

@@ -57,7 +57,7 @@ def test_no_token_opens_an_empty_file() -> None:
         (document(entry(name="a\nb")), "tokens[0].name"),
         (document(entry(sha256="s3cret")), "tokens[0].sha256: the 64 small hexadecimal digits"),
         (document(entry(sha256=digest("x").upper())), "tokens[0].sha256"),
-        (document(entry(scopes=[])), "tokens[0].scopes: a list of classify and admin"),
+        (document(entry(scopes=[])), "tokens[0].scopes: a list of classify, feedback and admin"),
         (document(entry(scopes="admin")), "tokens[0].scopes"),
         (document(entry(scopes=["root"])), "tokens[0].scopes"),
         (document(entry(scopes=[["admin"]])), "tokens[0].scopes"),
