@@ -32,14 +32,25 @@ if TYPE_CHECKING:
         UnsupportedInput,
     )
     from headway_client.images import ImageInput
-    from headway_client.results import Classification, ModelInfo, Prediction, Result
+    from headway_client.results import (
+        Classification,
+        Feedback,
+        FeedbackTally,
+        IgnoredFeedback,
+        ModelInfo,
+        Prediction,
+        Result,
+    )
 
 __all__ = [
     "Classification",
     "Client",
     "ConnectionFailed",
     "DeadlineExceeded",
+    "Feedback",
+    "FeedbackTally",
     "HeadwayError",
+    "IgnoredFeedback",
     "ImageInput",
     "InvalidRequest",
     "InvalidResponse",
@@ -61,6 +72,9 @@ _HOME = {
     "Client": "client",
     "ImageInput": "images",
     "Classification": "results",
+    "Feedback": "results",
+    "FeedbackTally": "results",
+    "IgnoredFeedback": "results",
     "ModelInfo": "results",
     "Prediction": "results",
     "Result": "results",

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from headway_client.client import DEFAULT_TIMEOUT, DEFAULT_URL, Client
+from headway_client.client import DEFAULT_TIMEOUT, Client
+from headway_client.environment import gateway_url, token_header
 from headway_client.errors import ConnectionFailed, HeadwayError, UnsupportedInput
 from headway_client.results import Classification, ModelInfo, Prediction
 
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
     if not images:
         return EXIT_USAGE
     try:
-        client = Client(args.url, timeout=args.timeout)
+        client = Client(args.url, timeout=args.timeout, headers=token_header())
     except UnsupportedInput as error:
         _complain(str(error))
         return EXIT_USAGE
@@ -161,8 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     pin.add_argument("--label", metavar="L", help="which label answers, such as stable or canary")
     parser.add_argument(
         "--url",
-        default=os.environ.get("HEADWAY_URL") or DEFAULT_URL,
-        help="the gateway (default: the environment's HEADWAY_URL, else %(default)s)",
+        default=gateway_url(),
+        help="the gateway (default: the environment's HEADWAY_URL, else %(default)s); HEADWAY_TOKEN is sent to it",
     )
     parser.add_argument("--top-k", type=_count, metavar="K", help="how many classes to show (default: the gateway's)")
     parser.add_argument("--min-confidence", type=_share, metavar="P", help="show no class below this score, 0..1")

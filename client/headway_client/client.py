@@ -10,7 +10,7 @@ from headway_client import protocol
 from headway_client.errors import TRANSLATIONS, ModelRequired, UnsupportedInput, translate
 from headway_client.images import ImageInput, encoded_image
 from headway_client.protocol import Options
-from headway_client.results import Classification, ModelInfo
+from headway_client.results import Classification, Feedback, FeedbackTally, ModelInfo
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 DEFAULT_TIMEOUT = 10.0  # seconds
@@ -97,6 +97,16 @@ class Client:
         options = Options(version, label, top_k, min_confidence, routing_key, request_id)
         encoded = [encoded_image(image) for image in images]
         return self._classify(encoded, model, options, timeout, multipart=True)
+
+    def feedback(self, items: Feedback | Iterable[Feedback], *, timeout: float | None = None) -> FeedbackTally:
+        """Tell the truth about answers of one model, 1 to 1,000 at once: `client.feedback(answer.feedback("7"))`.
+
+        Any gateway takes it, not only the one that answered. What was told before counts once, as far as that gateway
+        remembers; the tally says what was ignored and why. timeout, in seconds, replaces the client's.
+        """
+        seconds = self._timeout if timeout is None else protocol.checked_timeout(timeout)
+        sent = [items] if isinstance(items, Feedback) else list(items)
+        return protocol.parse_feedback(self._send(protocol.build_feedback(sent), seconds))
 
     def models(self) -> tuple[ModelInfo, ...]:
         """Every model the gateway serves."""

@@ -12,9 +12,20 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from headway_client.errors import InvalidResponse, ProblemError, UnsupportedInput, problem_class
-from headway_client.results import Classification, ModelInfo, Prediction, Result
+from headway_client.results import (
+    Classification,
+    Feedback,
+    FeedbackTally,
+    IgnoredFeedback,
+    ModelInfo,
+    Prediction,
+    Result,
+)
 
 T = TypeVar("T")
+
+MOST_FEEDBACK = 1000
+"""As many answers may be told the truth about in one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,25 @@ def build_models() -> Request:
 def build_model(name: str) -> Request:
     """The request that describes one served model."""
     return Request("GET", f"/v1/models/{quote(name, safe='')}")
+
+
+def build_feedback(items: Sequence[Feedback]) -> Request:
+    """The request that tells the truth about answers of one model.
+
+    Raises UnsupportedInput for none, more than MOST_FEEDBACK, or those of several models.
+    """
+    models = {item.model for item in items}
+    if not 1 <= len(items) <= MOST_FEEDBACK:
+        raise UnsupportedInput(f"there are {len(items)} to send; send 1 to {MOST_FEEDBACK} at once")
+    if len(models) > 1:
+        raise UnsupportedInput(f"these are about several models, {', '.join(sorted(models))}; send each model's alone")
+    fields = ("request_id", "index", "version", "arm", "label", "truth")
+    return Request(
+        method="POST",
+        path=f"/v1/models/{quote(items[0].model, safe='')}:feedback",
+        headers=(("Content-Type", "application/json"),),
+        content=json.dumps([{name: getattr(item, name) for name in fields} for item in items]).encode(),
+    )
 
 
 def _target(model: str, options: Options) -> str:
@@ -187,6 +217,21 @@ def _result(item: Any, request_id: str) -> Result:
     return Result(
         index=_field(result, "index", int),
         predictions=tuple(Prediction(_field(each, "label", str), _number(each, "score")) for each in predictions),
+    )
+
+
+def parse_feedback(payload: Any) -> FeedbackTally:
+    """The answer to a feedback request. Raises InvalidResponse if it is malformed."""
+    answer = _typed(payload, dict, "the answer")
+    ignored = (_typed(each, dict, "ignored[]") for each in _field(answer, "ignored", list))
+    return FeedbackTally(
+        right=_field(answer, "right", int),
+        wrong=_field(answer, "wrong", int),
+        duplicates=_field(answer, "duplicates", int),
+        ignored=tuple(
+            IgnoredFeedback(_field(each, "position", int), _field(each, "code", str), _field(each, "detail", str))
+            for each in ignored
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headway_client.errors import NoPrediction, ProblemError
+from headway_client.errors import NoPrediction, ProblemError, UnsupportedInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,47 @@ class Result:
                 f"no class reached min_confidence for image {self.index}; lower it, or read .predictions"
             )
         return self.predictions[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What an answer said of one picture, and what is true; `Classification.feedback` makes it.
+
+    `arm`: `stable`, `candidate` or `pinned`. `label`: the class that was answered. `index`: the image's place in its
+    request, from 0.
+    """
+
+    model: str
+    version: int
+    arm: str
+    request_id: str
+    label: str
+    truth: str
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoredFeedback:
+    """One that was not counted: its place among those sent, from 0, and why. `code` is meant for programs."""
+
+    position: int
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackTally:
+    """What the gateway made of feedback. `duplicates` had been told before, and count once."""
+
+    right: int
+    wrong: int
+    duplicates: int
+    ignored: tuple[IgnoredFeedback, ...]
+
+    @property
+    def counted(self) -> int:
+        """How many were counted."""
+        return self.right + self.wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +111,19 @@ class Classification:
     def score(self) -> float:
         """The probability, 0..1, of the best class of the only image."""
         return self.top.score
+
+    def feedback(self, truth: str, index: int = 0) -> Feedback:
+        """What to send to `Client.feedback` once it is known that image `index` is a `truth`.
+
+        Raises what `Result.top` raises for an image without a prediction, and UnsupportedInput for an index that the
+        answer does not have, or if the answer does not say its arm.
+        """
+        if not 0 <= index < len(self.results):
+            raise UnsupportedInput(f"there is no image {index}; this answer holds {len(self.results)}")
+        if self.arm is None:
+            raise UnsupportedInput("the answer does not say which arm gave it; ask a newer gateway")
+        label = self.results[index].top.label
+        return Feedback(self.model, self.version, self.arm, self.request_id, label, truth, index)
 
 
 @dataclass(frozen=True, slots=True)

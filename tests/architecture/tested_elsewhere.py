@@ -170,6 +170,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "integration/test_wire_compatibility.py",
         "integration/gateway/test_replicas.py",
     ),
+    "client/environment.py": ("unit/client/test_feedback_cli.py", "unit/client/test_classify_cli.py"),
     "client/protocol.py": ("unit/client/test_client.py",),
     "client/results.py": ("unit/client/test_client.py",),
 }

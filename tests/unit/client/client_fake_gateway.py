@@ -124,6 +124,8 @@ def _images(content_type: str, body: bytes) -> list[bytes]:
 def _route(gateway: FakeGateway, seen: Seen) -> dict[str, Any]:
     if seen.path == "/v1/models":
         return {"models": [_describe(name, versions) for name, versions in gateway.models.items()]}
+    if seen.path.endswith(":feedback"):
+        return _take_feedback(gateway, seen)
     name, _, pin = seen.path.removeprefix("/v1/models/").removesuffix(":classify").partition("/")
     if name not in gateway.models:
         raise _Problem(404, "model_not_found", f"There is no model {name!r}.")
@@ -143,6 +145,23 @@ def _route(gateway: FakeGateway, seen: Seen) -> dict[str, Any]:
         "request_id": request_id,
         "a_field_of_the_future": True,
     }
+
+
+def _take_feedback(gateway: FakeGateway, seen: Seen) -> dict[str, Any]:
+    name = seen.path.removeprefix("/v1/models/").removesuffix(":feedback")
+    if name not in gateway.models:
+        raise _Problem(404, "model_not_found", f"There is no model {name!r}.")
+    items = json.loads(seen.images[0])
+    ignored = [
+        {"position": i, "code": "version_not_found", "detail": f"There is no version {item['version']}."}
+        for i, item in enumerate(items) if item["version"] not in gateway.models[name]
+    ]  # fmt: skip
+    known = [item for item in items if item["version"] in gateway.models[name]]
+    right = sum(item["label"] == item["truth"] for item in known)
+    return {
+        "model": name, "counted": len(known), "right": right, "wrong": len(known) - right, "duplicates": 0,
+        "ignored": ignored, "request_id": "req-made-here",
+    }  # fmt: skip
 
 
 def _describe(name: str, versions: list[int]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from headway_client import (
     Client,
     ConnectionFailed,
     DeadlineExceeded,
+    Feedback,
+    IgnoredFeedback,
     InvalidRequest,
     InvalidResponse,
     ModelInfo,
@@ -48,6 +51,37 @@ def test_one_image_gives_a_typed_answer(gateway: FakeGateway) -> None:
     assert (answer.label, answer.score) == ("28x20", 0.9875)
     assert answer.top == Prediction("28x20", 0.9875)
     assert [each.label for each in answer.results[0].predictions] == ["28x20", "cat", "elephant"]
+
+
+def test_the_truth_about_answers_is_told(gateway: FakeGateway) -> None:
+    with Client(gateway.url) as client:
+        answer = client.classify_many([png(28, 20), png(3, 2)], model="digits", request_id="mine")
+        told = answer.feedback("28x20", 0)
+        assert told == Feedback("digits", 2, "stable", "mine", "28x20", "28x20", 0)
+        tally = client.feedback([told, answer.feedback("cat", 1), replace(told, version=99)])
+        assert client.feedback(told).counted == 1
+
+    assert (tally.counted, tally.right, tally.wrong, tally.duplicates) == (2, 1, 1, 0)
+    assert tally.ignored == (IgnoredFeedback(2, "version_not_found", "There is no version 99."),)
+    item = json.loads(gateway.seen[1].images[0])[1]
+    assert item == {"request_id": "mine", "index": 1, "version": 2, "arm": "stable", "label": "3x2", "truth": "cat"}
+
+
+def test_feedback_that_cannot_be_sent_is_refused_here(gateway: FakeGateway) -> None:
+    with Client(gateway.url) as client:
+        answer = client.classify(png(28, 20), model="digits")
+        told = answer.feedback("cat")
+        for items in ([], [told] * 1001, [told, replace(told, model="letters")]):
+            with pytest.raises(UnsupportedInput):
+                client.feedback(items)
+        with pytest.raises(UnsupportedInput, match="there is no image 1"):
+            answer.feedback("cat", 1)
+        with pytest.raises(UnsupportedInput, match="which arm"):
+            replace(answer, arm=None).feedback("cat")
+        with pytest.raises(NoPrediction):
+            client.classify(png(3, 2), model="digits", min_confidence=0.999).feedback("cat")
+        with pytest.raises(NotFound):
+            client.feedback(replace(told, model="letters"))
 
 
 def test_every_kind_of_image_arrives(gateway: FakeGateway, tmp_path: Path) -> None:
