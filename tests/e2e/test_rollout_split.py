@@ -7,6 +7,7 @@ import http.client
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,6 +20,7 @@ import httpx
 import pytest
 
 from headway_contract.durable_files import write_atomically
+from headway_contract.model_repository import ModelRepository
 from headway_serving.adapters.files.routes import read_routes, write_routes
 from headway_serving.core.routing import Candidate, RouteTable
 from tests.e2e.conftest import Trained
@@ -40,8 +42,18 @@ def replicas(routes: Path) -> Iterator[list[Served]]:
     folder = routes.parent.parent
     with serving(routes.parent, folder / "first.log") as first:
         target = f"127.0.0.1:{first.grpc_port}"
+        load_second_version(ModelRepository(routes.parent))
         with serving(routes.parent, folder / "second.log", "--model-server", target) as second:
             yield [first, second]
+
+
+def load_second_version(repository: ModelRepository) -> None:
+    """Publish the head once more and name it to the model server; the routes wait until it is loaded."""
+    with repository.staging(HEAD) as staged:
+        shutil.copytree(repository.path(HEAD, 1), staged, dirs_exist_ok=True)
+        assert repository.publish(HEAD, staged) == 2
+    config = repository.root / "models.config"
+    config.write_text(config.read_text().replace("versions: 1", "versions: 1 versions: 2", 1))
 
 
 def candidates_keys(replica: Served) -> set[str]:

@@ -13,7 +13,9 @@ def parse_json(body: bytes, most_values: int) -> Any:
     megabytes of small lists are not.
     """
     if sum(map(body.count, (b",", b"[", b"{"))) > most_values:
-        raise InvalidRequest(f"the JSON holds more than {most_values:,} values; send pictures as files or binary data")
+        raise InvalidRequest(
+            f"the JSON holds more than {most_values:,} values; send less at once, and pictures as files or binary data"
+        )
     try:
         return json.loads(body)
     # RecursionError: brackets nested beyond what the parser follows.

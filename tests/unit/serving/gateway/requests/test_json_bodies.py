@@ -13,7 +13,9 @@ def test_a_document_of_few_values_is_parsed_however_long_its_texts_are() -> None
 
 @pytest.mark.parametrize("body", [b"[0" + b",0" * 10 + b"]", b"[" * 11, b'{"a":' * 11, b"[" + b"[]," * 9])
 def test_a_document_of_too_many_values_is_refused(body: bytes) -> None:
-    with pytest.raises(InvalidRequest, match="the JSON holds more than 10 values; send pictures as files or binary"):
+    with pytest.raises(
+        InvalidRequest, match="the JSON holds more than 10 values; send less at once, and pictures as files"
+    ):
         parse_json(body, 10)
 
 
