@@ -18,7 +18,8 @@ from tests.e2e.faulty_model_server import Faults, faulty_model_server
 from tests.e2e.running import HEADWAY, Served, serving
 from tests.support.threads import Repeating
 
-QUICK = ("--interval", "1", "--min-samples", "40", "--patience", "60", "--max-p99-ratio", "4")
+QUICK = ("--shadow", "0", "--interval", "1", "--min-samples", "40", "--patience", "60", "--max-latency-ratio", "4",
+         "--max-work-ratio", "4")  # fmt: skip
 """Seconds instead of minutes. Latency hardly counts: on a machine that runs other tests too no two arms are alike."""
 
 

@@ -4,6 +4,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
@@ -11,11 +12,13 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
+from headway_serving.adapters.metrics.key_sample import KeyedRequest
 from headway_serving.adapters.metrics.prometheus import Observation as Request
 from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
 from headway_serving.adapters.metrics.traffic_window import GatewayMetrics, PrometheusApi, TrafficUnknown
-from headway_serving.core.rollout_state import Observation
-from headway_serving.core.routing import Arm, Route
+from headway_serving.core.duration_steps import step_of
+from headway_serving.core.rollout_traffic import Observation
+from headway_serving.core.routing import Arm, Candidate, ModelRoutes, Route, RouteTable
 from headway_serving.core.shadow import Comparison
 from headway_serving.operations.rollout_controller import TrafficSource
 from tests.e2e.prometheus import needs_prometheus, scraping
@@ -30,6 +33,7 @@ class MetricsPage:
 
     def __init__(self) -> None:
         self.port = free_port()
+        self._keys = 0
         self._server: tuple[WSGIServer, threading.Thread] | None = None
         self.restart()
 
@@ -41,6 +45,8 @@ class MetricsPage:
         self.stop()
         registry = CollectorRegistry()
         self._metrics = PrometheusMetrics(registry)
+        split = ModelRoutes(1, Candidate(2, 0.5))
+        self._metrics.watch_route_table(lambda: RouteTable({"digits": split, "letters": split}))
         Gauge("process_start_time_seconds", "As the client library's own", registry=registry).set(time.time())
         self._server = start_http_server(self.port, "127.0.0.1", registry)
 
@@ -53,8 +59,11 @@ class MetricsPage:
             self._server = None
 
     def answered(self, route: Route, count: int, code: str = "ok", seconds: float = 0.005) -> None:
-        for _ in range(count):
+        for number in range(count):
             self._metrics.observe(Request("digits", route, code, 1, seconds, {}))
+            keyed = replace(route, position=(self._keys + number) / 2**20)
+            self._metrics.observe_key(KeyedRequest(keyed, "stage", code, seconds, seconds / 2, ("3", 0.97)))
+        self._keys += count
 
     def mirrored(self, *comparisons: Comparison, failed: int = 0, dropped: int = 0) -> None:
         self._metrics.compared("digits", 2, list(comparisons))
@@ -87,6 +96,16 @@ def source(
         yield PrometheusApi(url, http)
 
 
+def begun(source: TrafficSource) -> float:
+    """A window's beginning: what was counted before is noted, and what comes now counts."""
+    since = time.time()
+    source.mark("digits")
+    if isinstance(source, PrometheusApi):
+        # What it has scraped once since then.
+        time.sleep(3)
+    return since
+
+
 def seen_by(source: TrafficSource, since: float, until: Callable[[Observation], bool]) -> Observation:
     """What the source sees once it has seen it all; Prometheus looks once a second."""
     seen: list[Observation] = []
@@ -110,8 +129,7 @@ def test_rises_are_summed_over_gateways_restarts_and_new_series(
     second.answered(STABLE, 20)
     second.answered(CANDIDATE, 5, code="prediction_failed")
     seen_by(source, 0.0, lambda seen: seen.stable.requests == 50)
-    source.mark("digits")
-    since = time.time()
+    since = begun(source)
 
     first.answered(STABLE, 40)
     first.answered(CANDIDATE, 10, seconds=0.3)
@@ -126,8 +144,10 @@ def test_rises_are_summed_over_gateways_restarts_and_new_series(
     second.answered(CANDIDATE, 6)
     seen = seen_by(source, since, lambda seen: seen.stable.requests == 51)
     assert (seen.candidate.requests, seen.candidate.errors) == (19, 3)
-    below = dict(zip(seen.candidate.latency.edges, seen.candidate.latency.counts, strict=True))
-    assert (below[0.012], below[float("inf")]) == (6, 19)
+    sample = seen.candidate.sample
+    assert (sample.asked, sample.errors) == (19, 3)
+    assert sample.latency == {step_of(0.005): 6, step_of(0.3): 10}
+    assert (sample.labels, sample.scores) == ({"3": 16}, {19: 16})
     assert seen.shadow.agree == 0
 
 
@@ -138,8 +158,7 @@ def test_what_a_gateway_counts_of_a_shadow_is_what_a_rollout_reads(
     first.mirrored(Comparison("3", "4", 0.5), failed=7)
     second.answered(STABLE, 1)
     seen_by(source, 0.0, lambda seen: (seen.shadow.error, seen.stable.requests) == (7, 1))
-    source.mark("digits")
-    since = time.time()
+    since = begun(source)
 
     first.mirrored(Comparison("3", "4", 0.75), Comparison("0", "0", 0.25), Comparison("9", "no digit", None), failed=2)
     second.mirrored(Comparison("3", "4", 0.5), Comparison("3", "3", 0.5), dropped=4)
@@ -154,16 +173,84 @@ def test_a_model_that_nobody_asked_for_has_no_traffic(source: TrafficSource, pag
     pages[0].answered(STABLE, 3)
     seen_by(source, 0.0, lambda seen: seen.stable.requests == 3)
     seen = source.window("letters", 1, 2, time.time() - 30)
-    assert (seen.stable.requests, seen.candidate.requests, seen.candidate.latency.edges) == (0, 0, ())
+    assert (seen.stable.requests, seen.candidate.requests, seen.candidate.sample.asked) == (0, 0, 0)
 
 
 def test_one_gateway_that_is_away_costs_only_its_own_data(pages: list[MetricsPage], http: httpx.Client) -> None:
     source = GatewayMetrics([page.url for page in pages], http)
-    source.mark("digits")
-    since = time.time()
+    since = begun(source)
     pages[1].stop()
     pages[0].answered(CANDIDATE, 5)
     assert source.window("digits", 1, 2, since).candidate.requests == 5
+
+
+def test_the_rate_of_requests_is_known_before_anybody_is_shifted(
+    source: TrafficSource, pages: list[MetricsPage]
+) -> None:
+    busy = threading.Event()
+
+    def ask() -> None:
+        while not busy.wait(0.1):
+            pages[0].answered(STABLE, 2)
+            pages[1].answered(STABLE, 3)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        eventually(lambda: _answers(source), "the source answers")
+        time.sleep(3)
+        assert 10 < source.rate("digits") < 60
+    finally:
+        busy.set()
+        asking.join()
+
+
+def test_gateways_that_do_not_route_the_model_are_no_source(source: TrafficSource) -> None:
+    eventually(lambda: _answers(source), "the source answers")
+    with pytest.raises(TrafficUnknown, match="routes 'numbers'"):
+        source.rate("numbers")
+
+
+def _answers(source: TrafficSource) -> bool:
+    try:
+        source.rate("digits")
+    except TrafficUnknown:
+        return False
+    return True
+
+
+def test_a_gateway_that_is_asked_by_two_names_is_counted_once(pages: list[MetricsPage], http: httpx.Client) -> None:
+    source = GatewayMetrics([pages[0].url, f"http://localhost:{pages[0].port}"], http)
+    since = begun(source)
+    pages[0].answered(STABLE, 7)
+    assert source.window("digits", 1, 2, since).stable.requests == 7
+
+
+@needs_prometheus
+def test_a_gateway_that_two_jobs_scrape_is_counted_once(
+    pages: list[MetricsPage], http: httpx.Client, tmp_path: Path
+) -> None:
+    with scraping([pages[0].url, f"http://localhost:{pages[0].port}", pages[1].url], tmp_path) as url:
+        source = PrometheusApi(url, http)
+        pages[1].answered(STABLE, 1)
+        eventually(lambda: _answers(source), "the source answers")
+        since = begun(source)
+        pages[0].answered(STABLE, 7)
+        time.sleep(3)
+        assert source.window("digits", 1, 2, since).stable.requests == 7
+
+
+@needs_prometheus
+def test_a_prometheus_that_scrapes_no_more_is_no_source(
+    pages: list[MetricsPage], http: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scraping([page.url for page in pages], tmp_path) as url:
+        source = PrometheusApi(url, http)
+        eventually(lambda: _answers(source), "the source answers")
+        later = time.time() + 90
+        monkeypatch.setattr("headway_serving.adapters.metrics.traffic_window.time.time", lambda: later)
+        with pytest.raises(TrafficUnknown, match=r"scraped a gateway [0-9]+ s ago for the last time"):
+            source.window("digits", 1, 2, later - 60)
 
 
 class _Silent(socketserver.BaseRequestHandler):
@@ -190,8 +277,8 @@ def test_a_source_that_cannot_be_read_says_so(
 
 def test_every_address_of_a_name_is_a_gateway(pages: list[MetricsPage], http: httpx.Client) -> None:
     source = GatewayMetrics([f"dns+http://localhost:{pages[0].port}"], http)
-    source.mark("digits")
+    since = begun(source)
     pages[0].answered(STABLE, 2)
-    assert source.window("digits", 1, 2, time.time() - 60).stable.requests == 2
+    assert source.window("digits", 1, 2, since).stable.requests == 2
     with pytest.raises(TrafficUnknown, match="no gateway at dns"):
         GatewayMetrics(["dns+http://no-such-host.invalid:80"], http).mark("digits")

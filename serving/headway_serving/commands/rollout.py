@@ -10,11 +10,9 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-
-import httpx
 
 from headway_contract.errors import ContractError
 from headway_contract.model_repository import ModelRepository
@@ -40,10 +38,12 @@ from headway_serving.commands.rollout_gate import checked_files, evidence, http_
 from headway_serving.core.errors import ServingError
 from headway_serving.core.rollout import changes
 from headway_serving.core.rollout.changes import Author, RolloutRefused
+from headway_serving.core.rollout.planning import shadow_share, with_expected_disagreement
 from headway_serving.core.rollout_state import OPEN, RolloutStatus, Verification
 from headway_serving.core.routing import ModelRoutes, RouteTable
 from headway_serving.operations.availability import Asked, check_available
 from headway_serving.operations.models_config import ForeignConfiguration, load_also, unload
+from headway_serving.operations.notification import notify
 from headway_serving.operations.repository_care import routed_but_gone
 from headway_serving.operations.rollout_controller import (
     ControlledElsewhere,
@@ -134,7 +134,7 @@ def _run(command: Command, output: Output, world: Surroundings) -> int:  # noqa:
         case History():
             return _history(command, output)
         case Report():
-            return _report(command, output)
+            return _report(command, output, world)
 
 
 def _start(command: Start, output: Output, world: Surroundings) -> int:
@@ -146,11 +146,17 @@ def _start(command: Start, output: Output, world: Surroundings) -> int:
         version = repository.latest(model) if command.gate.version is None else command.gate.version
         running = routes.rollout is not None and routes.rollout.status in OPEN
         if command.resume and running and routes.rollout is not None and routes.rollout.candidate == version:
-            return _resumed(target, command.data, output, world)
+            return _resumed(target, command.data, command.notify, output, world)
         if running or version == routes.stable:
             # The same refusal as later, but before anything is loaded.
             changes.begun(routes, Verification(version, "", "", 0), policy, "", 0.0, world.author())
+        with _data_source(command.data, world) as source:
+            rate = _tried(source, model)
+        if command.shadow_auto:
+            policy = replace(policy, shadow_share=shadow_share(policy, rate))
         proof = _load_and_verify(command, repository, routes, version, output, world)
+        if command.disagreement_auto:
+            policy = with_expected_disagreement(policy, proof)
         now = world.clock()
         salt = f"{version}-{now:.0f}"
         change_model(routes_file, model, lambda found: changes.begun(found, proof, policy, salt, now, world.author()))
@@ -159,7 +165,23 @@ def _start(command: Start, output: Output, world: Surroundings) -> int:
             f"version {version} of {model} is loaded and verified ({evidence(proof)}); "
             f"stages: {', '.join(map(str, policy.stages()))}",
         )
-        return _control(target, command.data, output, world)
+        return _control(target, command.data, command.notify, output, world)
+
+
+def _tried(source: TrafficSource, model: str) -> float:
+    """Requests a second; nobody is given to a version whose traffic cannot be seen. Raises :class:`RolloutRefused`."""
+    try:
+        return source.rate(model)
+    except TrafficUnknown as error:
+        raise RolloutRefused(f"the traffic of {model!r} cannot be seen, so nobody was shifted: {error}") from error
+
+
+@contextlib.contextmanager
+def _data_source(data: DataSource, world: Surroundings) -> Iterator[TrafficSource]:
+    with http_client() as http:
+        yield world.source or (
+            PrometheusApi(data.prometheus, http) if data.prometheus else GatewayMetrics(data.metrics, http)
+        )
 
 
 def _load_and_verify(
@@ -195,7 +217,7 @@ def _resume(command: Resume, output: Output, world: Surroundings) -> int:
     target = command.target
     try:
         with controlling(target.routes_file, target.model):
-            return _resumed(target, command.data, output, world)
+            return _resumed(target, command.data, command.notify, output, world)
     except ControlledElsewhere:
         state = read_routes(target.routes_file).of(target.model).rollout
         if state is None or state.status is not RolloutStatus.PAUSED:
@@ -203,20 +225,19 @@ def _resume(command: Resume, output: Output, world: Surroundings) -> int:
     # The command that controls it has waited for this. This one reports how that ends, or continues if it was killed.
     _change(target, lambda routes: changes.resumed(routes, world.clock(), world.author()))
     with controlling(target.routes_file, target.model, wait=True):
-        return _control(target, command.data, output, world)
+        return _control(target, command.data, command.notify, output, world)
 
 
-def _resumed(target: Target, data: DataSource, output: Output, world: Surroundings) -> int:
+def _resumed(target: Target, data: DataSource, told: Sequence[str], output: Output, world: Surroundings) -> int:
     _change(target, lambda routes: changes.resumed(routes, world.clock(), world.author()))
-    return _control(target, data, output, world)
+    return _control(target, data, told, output, world)
 
 
-def _control(target: Target, data: DataSource, output: Output, world: Surroundings) -> int:
+def _control(target: Target, data: DataSource, told: Sequence[str], output: Output, world: Surroundings) -> int:
     def report(look: Look) -> None:
         output.say(view.look_document(target.model, look), view.look_text(look))
 
-    with http_client() as http:
-        source = world.source or _source(data, http)
+    with _data_source(data, world) as source:
         controller = Controller(
             target.routes_file, target.model, source, world.author, report, world.settle_seconds, world.clock,
             world.sleep,
@@ -230,6 +251,9 @@ def _control(target: Target, data: DataSource, output: Output, world: Surroundin
     assert state is not None  # the controller returns no routes without one
     document = {"event": state.status.value, "model": target.model, "stable": routes.stable, "why": state.reason}
     text = f"{state.status.value.replace('_', ' ')}: {state.reason}"
+    for each in told:
+        if (problem := notify(each, document)) is not None:
+            sys.stderr.write(f"headway rollout: {problem}\n")
     return output.say(document, text, _EXIT_CODES[state.status])
 
 
@@ -292,7 +316,7 @@ def _history(command: History, output: Output) -> int:
     return _DONE
 
 
-def _report(command: Report, output: Output) -> int:
+def _report(command: Report, output: Output, world: Surroundings) -> int:
     model = command.target.model
     state = read_routes(command.target.routes_file).of(model).rollout
     if state is None:
@@ -300,8 +324,8 @@ def _report(command: Report, output: Output) -> int:
     # The whole rollout, not only its present stage: the shadow comes first. The gateways' own counters have no past;
     # all they have counted is the best that is known.
     since = datetime.fromisoformat(state.verification.at).timestamp() if command.data.prometheus else 0.0
-    with http_client() as http:
-        seen = _source(command.data, http).window(model, state.previous, state.candidate, since)
+    with _data_source(command.data, world) as source:
+        seen = source.window(model, state.previous, state.candidate, since)
     document = view.report_document(model, seen.shadow)
     if not document["compared"]:
         text = "ALARM: no answer of a shadow was compared; is there traffic, and a shadow in routes.json?"
@@ -326,10 +350,6 @@ def _say_status(target: Target, routes: ModelRoutes, output: Output) -> int:
              for each, why in zip(named, gone.values(), strict=True)]  # fmt: skip
     output.say(document, "\n".join([view.status_text(model, routes), *lines]))
     return _ALARM if gone else _DONE
-
-
-def _source(data: DataSource, http: httpx.Client) -> TrafficSource:
-    return PrometheusApi(data.prometheus, http) if data.prometheus else GatewayMetrics(data.metrics, http)
 
 
 def _user() -> str:

@@ -52,7 +52,11 @@ class Gate:
 
 @dataclass(frozen=True)
 class Start:
-    """Load, verify, then shift step by step. ``models_config``: None if versions are loaded by other means."""
+    """Load, verify, then shift step by step. ``models_config``: None if versions are loaded by other means.
+
+    ``shadow_auto``: the policy's share is not a person's, but follows from the traffic. ``disagreement_auto``: what is
+    tolerated follows from the test pictures. ``notify``: URLs and commands that are told how it ends.
+    """
 
     target: Target
     gate: Gate
@@ -61,14 +65,18 @@ class Start:
     models_config: Path | None
     load_seconds: float
     resume: bool
+    shadow_auto: bool = False
+    disagreement_auto: bool = False
+    notify: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Continue a rollout that was paused, held or interrupted."""
+    """Continue a rollout that was paused, held or interrupted. ``notify``: as in :class:`Start`."""
 
     target: Target
     data: DataSource
+    notify: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,6 +167,9 @@ def _start(target: Target, arguments: argparse.Namespace) -> Start:
         _models_config(target, arguments),
         arguments.load_timeout,
         arguments.resume,
+        shadow_auto=arguments.shadow is None,
+        disagreement_auto=arguments.max_disagreement is None and arguments.max_class_disagreement is None,
+        notify=tuple(arguments.notify or ()),
     )
 
 
@@ -174,7 +185,7 @@ def _decide(target: Target, arguments: argparse.Namespace) -> Decide:
 
 _COMMANDS: Mapping[str, Callable[[Target, argparse.Namespace], Command]] = {
     "start": _start,
-    "resume": lambda target, arguments: Resume(target, _data(arguments)),
+    "resume": lambda target, arguments: Resume(target, _data(arguments), tuple(arguments.notify or ())),
     "verify": lambda target, arguments: Verify(target, _gate(arguments)),
     "status": lambda target, arguments: Status(target, arguments.watch),
     "pause": _decide,
@@ -229,10 +240,12 @@ def parser() -> argparse.ArgumentParser:
     _add_gate(start)
     _add_policy(start)
     _add_data(start)
+    _add_notify(start)
     start.add_argument("--resume", action="store_true", help="continue a rollout of this version if there is one")
     resume = verb("resume", "continue a rollout that was paused, held or interrupted")
     _add_gateways(resume)
     _add_data(resume)
+    _add_notify(resume)
     check = verb("verify", "run the checks of start on a version that is loaded; changes nothing")
     _add_version(check)
     _add_gateways(check)
@@ -262,6 +275,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _policy(arguments: argparse.Namespace) -> RolloutPolicy:
     """The policy that the arguments describe. Raises ValueError for one that makes no sense."""
+    default = _DEFAULT
+    disagreement, of_class = arguments.max_disagreement, arguments.max_class_disagreement
     return RolloutPolicy(
         steps=arguments.steps,
         interval_seconds=arguments.interval,
@@ -269,10 +284,16 @@ def _policy(arguments: argparse.Namespace) -> RolloutPolicy:
         patience=arguments.patience,
         false_alarm=arguments.false_alarm,
         max_error_increase=arguments.max_error_increase,
-        max_p99_ratio=arguments.max_p99_ratio,
-        shadow_share=arguments.shadow / 100,
-        max_disagreement=arguments.max_disagreement,
-        max_class_disagreement=arguments.max_class_disagreement,
+        max_latency_ratio=arguments.max_latency_ratio,
+        max_work_ratio=arguments.max_work_ratio,
+        max_label_shift=arguments.max_label_shift,
+        max_score_shift=arguments.max_score_shift,
+        max_accuracy_loss=arguments.max_accuracy_loss,
+        # As long as nothing is known of the traffic, all of it.
+        shadow_share=1.0 if arguments.shadow is None else arguments.shadow / 100,
+        max_disagreement=default.max_disagreement if disagreement is None else disagreement,
+        max_class_disagreement=default.max_class_disagreement if of_class is None else of_class,
+        keep_when_held=arguments.hold == "keep",
     )
 
 
@@ -320,17 +341,45 @@ def _add_policy(verb: argparse.ArgumentParser) -> None:
         help="weights of the candidate, per cent (default: 5,25,50,100)",
     )  # fmt: skip
     verb.add_argument(
-        "--shadow", type=float, default=0.0, metavar="P", help="mirror P per cent first (default: 0, off)"
-    )
+        "--shadow", type=_share_or_auto, default=None, metavar="auto|P",
+        help="mirror P per cent first; 0: none (default: auto, what brings --min-samples pictures in an interval)",
+    )  # fmt: skip
+    verb.add_argument(
+        "--hold", choices=("stable", "keep"), default="stable",
+        help="where traffic goes when nothing is decided for too long: to stable, or it stays (default: stable)",
+    )  # fmt: skip
+    verb.add_argument(
+        "--max-latency-ratio", "--max-p99-ratio", type=float, default=default.max_latency_ratio, metavar="X",
+        help=f"latency at p50, p90 and p99 to stable's (default: {default.max_latency_ratio:g})",
+    )  # fmt: skip
+    for name, value, meaning in (
+        (
+            "--max-disagreement",
+            default.max_disagreement,
+            "share of a shadow's pictures labelled otherwise than by stable",
+        ),
+        ("--max-class-disagreement", default.max_class_disagreement, "the same for any one class"),
+    ):
+        verb.add_argument(
+            name, type=float, metavar="X",
+            help=f"{meaning} (default: {value:g}, and what stable's test pictures showed)",
+        )  # fmt: skip
     for name, metavar, kind, value, meaning in (
         ("--interval", "SECONDS", float, default.interval_seconds, "between two looks at the data"),
         ("--min-samples", "N", int, default.min_samples, "requests (pictures of a shadow) that a look needs"),
         ("--patience", "N", int, default.patience, "looks at one step before giving up"),
         ("--false-alarm", "X", float, default.false_alarm, "chance of rolling back a candidate within all limits"),
         ("--max-error-increase", "X", float, default.max_error_increase, "error rate above stable's, 0 to 1"),
-        ("--max-p99-ratio", "X", float, default.max_p99_ratio, "latency p99 to stable's"),
-        ("--max-disagreement", "X", float, default.max_disagreement, "share of pictures labelled otherwise"),
-        ("--max-class-disagreement", "X", float, default.max_class_disagreement, "the same for any one class"),
+        ("--max-work-ratio", "X", float, default.max_work_ratio, "work for an answer to stable's, in the median"),
+        ("--max-label-shift", "X", float, default.max_label_shift, "share of answers more or fewer of any label"),
+        ("--max-score-shift", "X", float, default.max_score_shift, "share of answers more or fewer below any score"),
+        (
+            "--max-accuracy-loss",
+            "X",
+            float,
+            default.max_accuracy_loss,
+            "share of wrong answers, by feedback, above stable's",
+        ),
     ):
         verb.add_argument(name, type=kind, default=value, metavar=metavar, help=f"{meaning} (default: {value:g})")
 
@@ -341,6 +390,22 @@ def _add_data(verb: argparse.ArgumentParser) -> None:
         "--metrics", action="append", metavar="URL",
         help="where gateways show /metrics if not at --gateway, repeatable; dns+http as there",
     )  # fmt: skip
+
+
+def _add_notify(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--notify", action="append", metavar="URL|COMMAND",
+        help="told as JSON when the rollout is promoted, rolled back or held (POST, or on its input); repeatable",
+    )  # fmt: skip
+
+
+def _share_or_auto(text: str) -> float | None:
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor per cents, such as 10") from error
 
 
 def _per_cents(text: str) -> tuple[float, ...]:

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from headway_serving.adapters.files.rollout_document import rollout_to
-from headway_serving.core.rollout_state import RolloutState, RolloutStatus, ShadowTraffic
+from headway_serving.core.rollout_state import RolloutState, RolloutStatus
+from headway_serving.core.rollout_traffic import ShadowTraffic
 from headway_serving.core.routing import ModelRoutes
 from headway_serving.operations.rollout_controller import Look
 

@@ -110,6 +110,9 @@ class Classifier:
                 index: rank(row, manifest.labels, request.top_k, request.min_confidence)
                 for index, row in zip(pictures.indexes, scores, strict=True)
             }
+            if route.position is not None and len(scores):
+                best = int(np.argmax(scores[0]))
+                progress.best = manifest.labels[best], float(scores[0][best])
         answers: dict[int, PictureAnswer] = {**ranked, **pictures.problems}
         return Classification(route, manifest, tuple(answers[index] for index in range(request.count)), scores)
 

@@ -117,7 +117,8 @@ class Fallback:
 class Progress:
     """How far a request came: filled on the way, so that a failure can be counted for the version it happened on.
 
-    ``wanted``: pictures of its model that should be worked on at the same time, as its calls have shown.
+    ``wanted``: pictures of its model that should be worked on at the same time, as its calls have shown. ``best``:
+    label and score of the first picture, where the split chose the version.
     """
 
     stages: Stages = field(default_factory=Stages)
@@ -125,6 +126,7 @@ class Progress:
     fallback: Fallback | None = None
     bad_pictures: tuple[Exception, ...] = ()
     wanted: int | None = None
+    best: tuple[str, float] | None = None
 
 
 @dataclass

@@ -6,21 +6,23 @@ Nothing here decides (:mod:`headway_serving.core.rollout.decision` does) or chan
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+
+from headway_serving.core.rollout_traffic import ArmTraffic
 
 HISTORY_LENGTH = 50
 """Entries that are kept of a model's history; the oldest go first."""
 
 
 class RolloutStatus(StrEnum):
-    """Where a rollout stands. The first three can still go on."""
+    """Where a rollout stands. The first three can still continue."""
 
     RUNNING = "running"
     PAUSED = "paused"
     """A person stopped it; traffic stays as it is."""
     HELD = "held"
-    """It could not be decided; traffic stays as it is."""
+    """It could not be decided; stable has all traffic, or it stays as it is if the policy says so."""
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"
 
@@ -67,21 +69,10 @@ class Verification:
         _require(0 <= self.disagreed <= self.compared, "disagreed: 0 to compared")
 
 
-@dataclass(frozen=True)
-class Latency:
-    """A cumulative histogram: ``counts[i]`` requests took at most ``edges[i]`` seconds; the last edge is infinite."""
-
-    edges: tuple[float, ...] = ()
-    counts: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class ArmTraffic:
-    """What one version did in a window: requests it was asked, how many it failed, and how long they took."""
-
-    requests: float = 0.0
-    errors: float = 0.0
-    latency: Latency = Latency()
+_SHARES = (
+    "shadow_share", "max_disagreement", "max_class_disagreement", "max_label_shift", "max_score_shift",
+    "max_accuracy_loss",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,14 +91,24 @@ class RolloutPolicy:
     """Probability, for the whole rollout, of rolling back a candidate that keeps within every limit."""
     max_error_increase: float = 0.005
     """Error rate of the candidate above that of stable."""
-    max_p99_ratio: float = 1.25
-    """The candidate's 99th percentile of latency to that of stable."""
+    max_latency_ratio: float = 1.25
+    """The candidate's latency to that of stable, at the median, the 90th and the 99th percentile."""
+    max_work_ratio: float = 2.0
+    """The candidate's work for an answer to that of stable, in the median."""
+    max_label_shift: float = 0.05
+    """How much more, or less, of the candidate's answers may have some label than of stable's."""
+    max_score_shift: float = 0.2
+    """The same for the share of answers whose score is below some value."""
+    max_accuracy_loss: float = 0.01
+    """Share of wrong answers above stable's, where applications give feedback."""
     shadow_share: float = 0.0
     """Share of traffic mirrored to the candidate in a step before the first; 0 leaves it out."""
     max_disagreement: float = 0.05
     """Share of mirrored pictures that the candidate labels otherwise than stable."""
     max_class_disagreement: float = 0.25
     """The same among the pictures of any one class, as stable labels them."""
+    keep_when_held: bool = False
+    """Whether a rollout that cannot be decided leaves its traffic as it is; else stable gets all of it."""
 
     def __post_init__(self) -> None:
         rising = all(low < high for low, high in zip((0.0, *self.steps), self.steps, strict=False))
@@ -117,8 +118,9 @@ class RolloutPolicy:
         _require(1 <= self.patience <= 10**6, "patience: 1 or more")
         _require(0 < self.false_alarm <= 0.2, "false_alarm: more than 0, up to 0.2")
         _require(0 <= self.max_error_increase < 1, "max_error_increase: 0 to 1")
-        _require(1 <= self.max_p99_ratio < math.inf, "max_p99_ratio: 1 or more")
-        for name in ("shadow_share", "max_disagreement", "max_class_disagreement"):
+        for name in ("max_latency_ratio", "max_work_ratio"):
+            _require(1 <= getattr(self, name) < math.inf, f"{name}: 1 or more")
+        for name in _SHARES:
             _require(0 <= getattr(self, name) <= 1, f"{name}: 0 to 1")
 
     def stages(self) -> tuple["Stage", ...]:
@@ -143,8 +145,9 @@ class RolloutState:
     """One rollout of a model. ``previous`` was stable when it began and stays loaded until it is finished.
 
     ``stage``: place in the policy's stages. ``since``: Unix time from which the stage's traffic counts. ``looks``: how
-    often the stage's data was judged, which the false-alarm rate has to pay for. ``reference``: stable's traffic in
-    the last stage that gave it enough of it, for the stage that leaves it none.
+    often the stage's data was judged, which the false-alarm rate has to pay for. ``window``: rises whenever traffic
+    begins to count anew, and gateways with it draw a new sample of routing keys. ``reference``: stable's traffic in the
+    last stage that gave it enough of it, for the stage that leaves it none.
     """
 
     candidate: int
@@ -155,41 +158,16 @@ class RolloutState:
     stage: int = 0
     since: float = 0.0
     looks: int = 0
+    window: int = 0
     reference: ArmTraffic | None = None
     reason: str = ""
 
     def __post_init__(self) -> None:
         _require(0 <= self.stage < len(self.policy.stages()), "stage: a place in the policy's stages")
         _require(self.looks >= 0, "looks: 0 or more")
+        _require(self.window >= 0, "window: 0 or more")
         _require(self.candidate != self.previous, "candidate and previous must be two versions")
         _require(self.verification.version == self.candidate, "verification: of another version than the candidate")
-
-
-@dataclass(frozen=True)
-class ShadowTraffic:
-    """What mirrored pictures showed: answers compared, and those that the shadow failed or that were dropped unasked.
-
-    ``flips``: pictures by (stable's label, candidate's label) where they differ. ``by_class``: pictures compared by
-    stable's label. ``mean_shift``: how far the score of stable's label moves on average, 0 to 1; None if unknown.
-    Nothing is decided by it.
-    """
-
-    agree: float = 0.0
-    disagree: float = 0.0
-    error: float = 0.0
-    dropped: float = 0.0
-    flips: dict[tuple[str, str], float] = field(default_factory=dict)
-    by_class: dict[str, float] = field(default_factory=dict)
-    mean_shift: float | None = None
-
-
-@dataclass(frozen=True)
-class Observation:
-    """Everything a decision is made of: both arms and the shadow in the window since the stage began."""
-
-    stable: ArmTraffic
-    candidate: ArmTraffic
-    shadow: ShadowTraffic
 
 
 def appended(history: Sequence[HistoryEntry], entry: HistoryEntry) -> tuple[HistoryEntry, ...]:

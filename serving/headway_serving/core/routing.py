@@ -60,19 +60,25 @@ class ModelRoutes:
             found |= {self.rollout.previous, self.rollout.candidate}
         return tuple(sorted(found))
 
+    @property
+    def sampling(self) -> tuple[str, Candidate | None, int]:
+        """Equal as long as a routing key is to be counted once: it changes with every stage and every new start."""
+        return self.salt, self.candidate, 0 if self.rollout is None else self.rollout.window
+
 
 @dataclass(frozen=True)
 class Route:
     """The version that answers, its arm, and why it was chosen.
 
     ``reason``: ``version``, ``label``, ``weight``, ``stable``, ``fallback`` (a candidate failed) or ``base`` (a head
-    stands on it).
+    stands on it). ``position``: where the key stands between the arms, 0 to 1, if it was asked for.
     """
 
     model: str
     version: int
     arm: Arm
     reason: str
+    position: float | None = field(default=None, compare=False)
 
     @property
     def on_trial(self) -> bool:
@@ -117,9 +123,10 @@ class RouteTable:
         candidate = routes.candidate
         if candidate is None:
             return Route(model, routes.stable, Arm.STABLE, "stable")
-        if position(model, routes.salt, key) < candidate.weight:
-            return Route(model, candidate.version, Arm.CANDIDATE, "weight")
-        return Route(model, routes.stable, Arm.STABLE, "weight")
+        place = position(model, routes.salt, key)
+        if place < candidate.weight:
+            return Route(model, candidate.version, Arm.CANDIDATE, "weight", place)
+        return Route(model, routes.stable, Arm.STABLE, "weight", place)
 
     def fallback(self, failed: Route) -> Route:
         """The stable route in the place of a candidate that failed. Raises :class:`ModelNotFound`."""

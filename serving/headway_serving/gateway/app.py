@@ -123,6 +123,7 @@ def _routes_in_force(parts: Parts, readiness: Readiness, retry_seconds: float) -
         waiting = routes.pending()
         return {name: name in waiting for name in sorted(routes.table().models)}
 
+    parts.metrics.watch_route_table(routes.table)
     parts.metrics.watch_pending_routes(pending)
     return routes
 

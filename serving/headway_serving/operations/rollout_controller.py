@@ -17,17 +17,23 @@ from headway_serving.adapters.metrics.traffic_window import TrafficUnknown
 from headway_serving.core.rollout import changes
 from headway_serving.core.rollout.changes import Author, RolloutRefused
 from headway_serving.core.rollout.decision import Advance, Decision, Promote, RollBack, decide, reference_of
-from headway_serving.core.rollout_state import Observation, RolloutState, RolloutStatus
+from headway_serving.core.rollout.outlook import outlook
+from headway_serving.core.rollout_state import RolloutState, RolloutStatus
+from headway_serving.core.rollout_traffic import Observation
 from headway_serving.core.routing import ModelRoutes
 
 _POLL_SECONDS = 0.1
 
 
 class TrafficSource(Protocol):
-    """Where one learns what the two arms did. Both raise ``TrafficUnknown``."""
+    """Where one learns what the two arms did. All raise ``TrafficUnknown``."""
 
     def mark(self, model: str) -> None:
         """A window may begin now."""
+        ...
+
+    def rate(self, model: str) -> float:
+        """Requests to the model a second, lately."""
         ...
 
     def window(self, model: str, stable: int, candidate: int, since: float) -> Observation:
@@ -86,10 +92,11 @@ class Controller:
     def _begin_window(self) -> float:
         """Let the gateways follow, note where the counters stand, and count from now on."""
         self.sleep(self.settle_seconds)
+        # Before the mark: what is noted there is where the window begins.
+        since = self.clock()
         # If it is unknown, the first look will say so.
         with contextlib.suppress(TrafficUnknown):
             self.source.mark(self.model)
-        since = self.clock()
         self._change(lambda routes: changes.window_restarted(routes, since))
         return since
 
@@ -118,7 +125,10 @@ class Controller:
         if isinstance(decision, Advance) and seen is not None:
             return changes.advanced(routes, reference_of(state.policy, state, seen), self.clock(), reason, who)
         looked = changes.looked(routes, f"{decision.name}: {reason}")
-        return changes.held(looked, f"undecided after {state.policy.patience} looks: {reason}", who) if last else looked
+        if not last:
+            return looked
+        expected = outlook(state.policy, state, seen, self.clock())
+        return changes.held(looked, f"undecided after {state.policy.patience} looks: {reason}; {expected}", who)
 
     def _change(self, change: Callable[[ModelRoutes], ModelRoutes]) -> None:
         """Change the routes unless a person has paused or ended the rollout meanwhile: then that is followed."""

@@ -3,7 +3,6 @@
 Every field of the core's dataclasses has a key of its own name, so that the file reads as the code does.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from typing import Any, TypeVar
@@ -17,16 +16,16 @@ from headway_serving.adapters.files.values import (
     text_of,
     version_of,
 )
+from headway_serving.core.duration_steps import MOST_STEPS
 from headway_serving.core.rollout_state import (
     HISTORY_LENGTH,
-    ArmTraffic,
     HistoryEntry,
-    Latency,
     RolloutPolicy,
     RolloutState,
     RolloutStatus,
     Verification,
 )
+from headway_serving.core.rollout_traffic import SCORE_BINS, ArmTraffic, KeySample
 
 T = TypeVar("T")
 Reader = Callable[[Any, str], Any]
@@ -41,10 +40,6 @@ def rollout_to(state: RolloutState) -> dict[str, Any]:
     """The JSON form of a rollout."""
     document = {**asdict(state), "status": state.status.value}
     document["policy"]["steps"] = list(state.policy.steps)
-    if state.reference is not None:
-        latency = state.reference.latency
-        # The last edge is infinite, which JSON cannot say: there is one count more than edges.
-        document["reference"]["latency"] = {"edges": list(latency.edges[:-1]), "counts": list(latency.counts)}
     return document
 
 
@@ -63,6 +58,8 @@ def history_to(history: Sequence[HistoryEntry]) -> list[dict[str, str]]:
 
 def policy_of(value: Any, where: str) -> RolloutPolicy:
     """Read a policy; what is left out has its default. Raises :class:`InvalidRoutes` with the place."""
+    if isinstance(value, dict) and _FORMER_RATIO in value:
+        value = {("max_latency_ratio" if name == _FORMER_RATIO else name): each for name, each in value.items()}
     return _record(RolloutPolicy, value, where, _POLICY)
 
 
@@ -83,18 +80,51 @@ def _verification(value: Any, where: str) -> Verification:
 def _reference(value: Any, where: str) -> ArmTraffic | None:
     if value is None:
         return None
-    return _record(ArmTraffic, value, where, {"requests": number_of, "errors": number_of, "latency": _latency})
+    if isinstance(value, dict):
+        # Earlier releases kept a histogram too coarse to compare with.
+        value = {name: each for name, each in value.items() if name != "latency"}
+    counts = dict.fromkeys(("requests", "errors", "overloaded", "right", "wrong"), number_of)
+    return _record(ArmTraffic, value, where, {**counts, "sample": _sample})
 
 
-def _latency(value: Any, where: str) -> Latency:
-    entry = section(value, where, required={"edges", "counts"})
-    edges, counts = (numbers_of(entry[name], f"{where}.{name}") for name in ("edges", "counts"))
-    if not edges and not counts:
-        return Latency()
-    if len(counts) != len(edges) + 1:
-        raise InvalidRoutes(f"{where}: one count more than edges is needed")
-    return Latency((*edges, math.inf), counts)
+def _sample(value: Any, where: str) -> KeySample:
+    readers: Mapping[str, Reader] = {
+        "asked": number_of,
+        "errors": number_of,
+        "latency": _numbered(MOST_STEPS),
+        "work": _numbered(MOST_STEPS),
+        "labels": _counts,
+        "scores": _numbered(SCORE_BINS - 1),
+    }
+    return _record(KeySample, value, where, readers)
 
+
+def _counts(value: Any, where: str) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise InvalidRoutes(f"{where}: an object of counts is needed")
+    return {name: number_of(count, f"{where}.{name}") for name, count in value.items()}
+
+
+def _numbered(most: int) -> Reader:
+    """Counts by a number from 0 to ``most``, which JSON writes as a text."""
+
+    def read(value: Any, where: str) -> dict[int, float]:
+        counts = _counts(value, where)
+        if any(not (name.isascii() and name.isdecimal() and int(name) <= most) for name in counts):
+            raise InvalidRoutes(f"{where}: numbers from 0 to {most} are needed as keys")
+        return {int(name): count for name, count in counts.items()}
+
+    return read
+
+
+def _truth(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRoutes(f"{where}: true or false is needed, not {value!r}")
+    return value
+
+
+_FORMER_RATIO = "max_p99_ratio"
+"""What ``max_latency_ratio`` was called by releases that compared nothing else."""
 
 _POLICY: Mapping[str, Reader] = {
     "steps": numbers_of,
@@ -103,10 +133,15 @@ _POLICY: Mapping[str, Reader] = {
     "patience": count_of,
     "false_alarm": number_of,
     "max_error_increase": number_of,
-    "max_p99_ratio": number_of,
+    "max_latency_ratio": number_of,
+    "max_work_ratio": number_of,
+    "max_label_shift": number_of,
+    "max_score_shift": number_of,
+    "max_accuracy_loss": number_of,
     "shadow_share": number_of,
     "max_disagreement": number_of,
     "max_class_disagreement": number_of,
+    "keep_when_held": _truth,
 }
 _STATE: Mapping[str, Reader] = {
     "candidate": version_of,
@@ -117,6 +152,7 @@ _STATE: Mapping[str, Reader] = {
     "stage": count_of,
     "since": number_of,
     "looks": count_of,
+    "window": count_of,
     "reference": _reference,
     "reason": text_of,
 }
@@ -124,7 +160,11 @@ _STATE: Mapping[str, Reader] = {
 
 def _record(kind: Callable[..., T], value: Any, where: str, readers: Mapping[str, Reader]) -> T:
     """A dataclass from an object: fields without a default are required, unknown keys are refused."""
-    needed = {item.name for item in fields(kind) if item.default is MISSING}  # type: ignore[arg-type]  # a dataclass
+    needed = {
+        item.name
+        for item in fields(kind)  # type: ignore[arg-type]  # a dataclass
+        if item.default is MISSING and item.default_factory is MISSING
+    }
     entry = section(value, where, required=needed, optional=frozenset(readers) - needed)
     values = {name: readers[name](each, f"{where}.{name}") for name, each in entry.items()}
     try:

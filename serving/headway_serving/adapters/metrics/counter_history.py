@@ -1,14 +1,17 @@
 """What counters did in a window, from samples of them: restarts, new series and new gateways counted right.
 
-A counter's value says nothing by itself; what counts is by how much it rose since the window began. Four things make
+A counter's value says nothing by itself; what counts is by how much it rose since the window began. Five things make
 that more than a subtraction:
 
-* A gateway that was started again begins at 0: a value below the one before is the rise since then.
-* A series that appears in the window on a gateway that was seen before has risen from 0. Taking its first sample for
-  its beginning would lose it: the first error of a kind would never be seen.
-* The same holds for a gateway whose process was started in the window.
+* What a gateway counted before the window does not count, not even what it counted between its last scrape before the
+  window and the window's beginning: its window begins at its first scrape that is not earlier.
+* A gateway process that was started in the window begins at 0.
+* A series that appears in the window has risen from 0. Taking its first sample for its beginning would lose it: the
+  first error of a kind would never be seen.
 * A gateway that was running before the window but was never seen then has an unknown beginning: what it counts is
   taken from the first sample on.
+* A process that is scraped by two names, by two jobs or two Prometheus servers, is one process: whoever makes the
+  series knows processes by their own names (``headway_build_info``) and leaves the second out.
 """
 
 import math
@@ -16,24 +19,35 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from headway_serving.core.rollout_state import ArmTraffic, Latency, Observation, ShadowTraffic
+from headway_serving.adapters.metrics.key_sample import KEYS, LABELS, LATENCY, SCORES, WORK
+from headway_serving.core.duration_steps import step_of_text
+from headway_serving.core.rollout_traffic import (
+    NO_FAULT,
+    SCORE_BINS,
+    ArmTraffic,
+    KeySample,
+    Observation,
+    ShadowTraffic,
+)
 
 REQUESTS = "headway_requests_total"
 FALLBACKS = "headway_fallbacks_total"
-SECONDS = "headway_request_seconds_bucket"
+FEEDBACK = "headway_feedback_total"
+KEY_REQUESTS, KEY_LATENCY, KEY_WORK, KEY_LABELS, KEY_SCORES = (
+    f"{name}_total" for name in (KEYS, LATENCY, WORK, LABELS, SCORES)
+)
 COMPARED = "headway_shadow_compared_total"
 BY_CLASS = "headway_shadow_class_compared_total"
 FLIPS = "headway_shadow_flips_total"
 SHIFT_SUM, SHIFT_COUNT = "headway_shadow_score_shift_sum", "headway_shadow_score_shift_count"
-COUNTERS = (REQUESTS, FALLBACKS, SECONDS, COMPARED, BY_CLASS, FLIPS, SHIFT_SUM, SHIFT_COUNT)
+COUNTERS = (
+    REQUESTS, FALLBACKS, FEEDBACK, KEY_REQUESTS, KEY_LATENCY, KEY_WORK, KEY_LABELS, KEY_SCORES, COMPARED, BY_CLASS,
+    FLIPS, SHIFT_SUM, SHIFT_COUNT,
+)  # fmt: skip
 """Every metric of a gateway that a rollout is judged by; each has the labels ``model`` and ``version``."""
 
+BUILD_INFO = "headway_build_info"
 PROCESS_START = "process_start_time_seconds"
-
-_NO_FAULT = frozenset({"ok", "overloaded", "invalid_request", "empty_body", "invalid_image", "unsupported_image",
-                       "image_too_large"})  # fmt: skip
-"""Codes that are no fault of the version: the answer was good, the request was bad, or it was turned away unasked.
-Every other code counts against it, also one that this release does not know."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -50,27 +64,25 @@ class Series:
 
 @dataclass(frozen=True)
 class Instance:
-    """A gateway: when it was first seen, and when its process was started if that is known (Unix time)."""
+    """A gateway process: when it was scraped, oldest first, and when it was started if that is known (Unix time)."""
 
-    first_seen: float
+    scrapes: Sequence[float] = ()
     started: float | None = None
 
 
 def increase(points: Points, since: float, instance: Instance) -> float:
-    """By how much a counter rose from ``since`` to its last point; NaN if one of the values is."""
-    before = [value for at, value in points if at <= since]
-    after = [value for at, value in points if at > since]
-    born_inside = instance.first_seen <= since or (instance.started is not None and instance.started > since)
-    if before:
-        value = before[-1]
-    elif born_inside or not after:
-        value = 0.0
-    else:
-        value = after[0]
+    """By how much a counter rose in the window that began at ``since``; NaN if one of the values is."""
+    begins = since
+    value = 0.0
+    if instance.started is None or instance.started <= since:
+        begins = next((at for at in instance.scrapes if at >= since), math.inf)
+        value = next((value for at, value in reversed(points) if at <= begins), 0.0)
     risen = 0.0
-    for following in after:
-        risen += following if following < value else following - value
-        value = following
+    for at, following in points:
+        if at > begins:
+            # Of a process that was never known by a name, a smaller value is a new start.
+            risen += following if following < value else following - value
+            value = following
     return risen
 
 
@@ -78,7 +90,7 @@ def observed(
     series: Iterable[Series], instances: Mapping[str, Instance], stable: int, candidate: int, since: float
 ) -> Observation:
     """Both arms and the shadow since Unix time ``since``, summed over the gateways. The series are of one model."""
-    unseen = Instance(math.inf)
+    unseen = Instance()
     rises = [
         (each.name, each.labels, increase(each.points, since, instances.get(each.instance, unseen))) for each in series
     ]
@@ -89,25 +101,45 @@ Rises = Sequence[tuple[str, Mapping[str, str], float]]
 
 
 def _arm(rises: Rises, version: str) -> ArmTraffic:
-    requests = errors = 0.0
-    below: dict[float, float] = defaultdict(float)
-    for name, labels, rise in rises:
-        if labels.get("version") != version:
-            continue
+    requests = errors = overloaded = 0.0
+    feedback: dict[str, float] = defaultdict(float)
+    ours = [(name, labels, rise) for name, labels, rise in rises if labels.get("version") == version]
+    for name, labels, rise in ours:
+        code = labels.get("code", "")
         if name == REQUESTS:
-            code = labels.get("code", "")
-            # A request that was turned away or was bad says nothing of the version, for or against it.
-            asked = code == "ok" or code not in _NO_FAULT
-            requests += rise if asked else 0.0
-            errors += 0.0 if code in _NO_FAULT else rise
-        elif name == FALLBACKS and labels.get("code") not in _NO_FAULT:
+            # A request that was bad says nothing of the version, for or against it.
+            requests += rise if code == "ok" or code not in NO_FAULT else 0.0
+            errors += 0.0 if code in NO_FAULT else rise
+            overloaded += rise if code == "overloaded" else 0.0
+        elif name == FALLBACKS and code not in NO_FAULT:
             # Stable answered in its place, and was counted for that; the candidate was asked and failed.
             requests += rise
             errors += rise
-        elif name == SECONDS:
-            below[_edge(labels.get("le", ""))] += rise
-    edges = tuple(sorted(below))
-    return ArmTraffic(requests, errors, Latency(edges, tuple(below[edge] for edge in edges)))
+        elif name == FEEDBACK:
+            feedback[labels.get("outcome", "")] += rise
+    return ArmTraffic(requests, errors, overloaded, feedback["right"], feedback["wrong"], _key_sample(ours))
+
+
+def _key_sample(rises: Rises) -> KeySample:
+    asked = errors = 0.0
+    latency: dict[int, float] = defaultdict(float)
+    work: dict[int, float] = defaultdict(float)
+    by_label: dict[str, float] = defaultdict(float)
+    scores: dict[int, float] = defaultdict(float)
+    for name, labels, rise in rises:
+        up_to = labels.get("up_to", "")
+        if name == KEY_REQUESTS:
+            asked += rise
+            errors += 0.0 if labels.get("code") in NO_FAULT else rise
+        elif name == KEY_LATENCY:
+            latency[step_of_text(up_to)] += rise
+        elif name == KEY_WORK:
+            work[step_of_text(up_to)] += rise
+        elif name == KEY_LABELS:
+            by_label[labels.get("label", "")] += rise
+        elif name == KEY_SCORES:
+            scores[round(float(up_to) * SCORE_BINS) - 1] += rise
+    return KeySample(asked, errors, dict(latency), dict(work), dict(by_label), dict(scores))
 
 
 def _shadow(rises: Rises, version: str) -> ShadowTraffic:
@@ -137,10 +169,3 @@ def _shadow(rises: Rises, version: str) -> ShadowTraffic:
         by_class={label: count for label, count in by_class.items() if count},
         mean_shift=shift_sum / shifts if shifts else None,
     )
-
-
-def _edge(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

@@ -5,6 +5,7 @@ is counted as ``unknown``, so a scan of random names makes no new series.
 """
 
 import importlib.metadata
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +25,12 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from headway_serving.adapters.metrics.buffered_histogram import BufferedHistogram
+from headway_serving.adapters.metrics.key_sample import KeyedRequest, KeySamples
 from headway_serving.adapters.metrics.pending_routes import PendingRoutesCollector
+from headway_serving.adapters.metrics.route_metrics import RouteMetrics
 from headway_serving.core.admission import QueueState
 from headway_serving.core.requests import Fallback
-from headway_serving.core.routing import Route
+from headway_serving.core.routing import Route, RouteTable
 from headway_serving.core.shadow import Comparison
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -141,10 +144,18 @@ class PrometheusMetrics:
         )  # fmt: skip
         self._tokens_valid, self._refused_callers = _caller_metrics(registry)
         self._pending_routes, self._feedback = PendingRoutesCollector(registry), _feedback_counter(registry)
-        build = Gauge("headway_build_info", "Always 1; the version of the gateway", ("version",), registry=registry)
-        build.labels(importlib.metadata.version("headway")).set(1)
+        self._keys, self._routes = KeySamples(registry), RouteMetrics(registry)
+        build = Gauge(
+            "headway_build_info", "Always 1; the version of the gateway, and a name of its own for each process",
+            ("version", "process"), registry=registry,
+        )  # fmt: skip
+        build.labels(importlib.metadata.version("headway"), uuid.uuid4().hex).set(1)
         # Finding a labelled child by its texts costs more than counting: each one is looked up once.
         self._children: dict[tuple[str, ...], Any] = {}
+
+    def watch_route_table(self, table: Callable[[], RouteTable]) -> None:
+        """Report at every scrape the routes in force and how rollouts stand."""
+        self._keys.routes = self._routes.routes = table
 
     def watch_routes(self, problem: Callable[[], str | None]) -> None:
         """Report at every scrape whether the routes file is in force."""
@@ -215,6 +226,10 @@ class PrometheusMetrics:
             self._child("bad_pictures", self._bad_pictures, (code,)).inc()
         for stage, seconds in observation.stage_seconds.items():
             self._stage_seconds.labels(*labels, stage).observe(seconds)
+
+    def observe_key(self, request: KeyedRequest) -> None:
+        """Count a request whose version the split chose, if it is its key's first in this stage."""
+        self._keys.observe(request)
 
     def exposition(self) -> bytes:
         """The page that Prometheus scrapes, of type :data:`CONTENT_TYPE`."""

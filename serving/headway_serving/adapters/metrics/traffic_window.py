@@ -5,27 +5,46 @@ Both give the same :class:`Observation` for the same traffic; one test runs over
 
 import json
 import math
-import re
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from headway_serving.adapters.metrics.counter_history import COUNTERS, PROCESS_START, Instance, Series, observed
-from headway_serving.core.rollout_state import Observation
+from headway_serving.adapters.metrics.counter_history import (
+    BUILD_INFO,
+    COUNTERS,
+    PROCESS_START,
+    REQUESTS,
+    Instance,
+    Series,
+    increase,
+    observed,
+)
+from headway_serving.adapters.metrics.route_metrics import ROUTE_WEIGHT
+from headway_serving.core.rollout_traffic import Observation
 
 DNS = "dns+"
 """Before a URL: every address of its host is a gateway of its own."""
 
-_TIMEOUT_SECONDS = 5.0
+_TIMEOUT_SECONDS = 3.0
+_RATE_SECONDS = 2.0
 _LOOK_BACK_SECONDS = 300
-"""How far before a window Prometheus' samples are read for the values at its beginning."""
+"""How far before a window Prometheus' samples are read: whether it still scrapes, and whom."""
+
+_FRESH_SECONDS = 30.0
+_MISSED_SCRAPES = 3.0
+"""Prometheus' samples are stale when so many scrapes are missing, and :data:`_FRESH_SECONDS` have passed."""
+
+_OWN_LABELS = frozenset({"__name__", "model", "version", "arm", "code", "outcome", "label", "from_label", "to_label",
+                         "up_to", "process"})  # fmt: skip
+"""Labels that a gateway gives its metrics; every other says whom Prometheus scraped, and how."""
 
 
 class TrafficUnknown(Exception):
@@ -33,42 +52,57 @@ class TrafficUnknown(Exception):
 
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
+Target = tuple[tuple[str, str], ...]
 
 
 @dataclass
 class _Page:
-    """What is kept of one gateway process: when it was first seen, and the points of its counters."""
+    """What is kept of one gateway process: when it was scraped, when it was started, and the points of its counters."""
 
-    instance: Instance
+    started: float | None
+    scrapes: list[float] = field(default_factory=list)
     points: dict[Key, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
 
 
 class GatewayMetrics:
     """Reads ``/metrics`` of every gateway. ``urls``: of the gateways; ``dns+http://NAME:PORT`` is all behind a name."""
 
-    def __init__(self, urls: Sequence[str], http: httpx.Client) -> None:
+    def __init__(self, urls: Sequence[str], http: httpx.Client, sleep: Callable[[float], None] = time.sleep) -> None:
         self._urls = urls
         self._http = http
+        self._sleep = sleep
         self._pages: dict[str, _Page] = {}
 
     def mark(self, model: str) -> None:
         """Note where the counters stand; a window can begin here. Raises :class:`TrafficUnknown`."""
         self._scrape(model)
         for page in self._pages.values():
+            del page.scrapes[:-1]
             for points in page.points.values():
                 del points[:-1]
+
+    def rate(self, model: str) -> float:
+        """Requests to the model a second, as of now. Raises :class:`TrafficUnknown` if it could not be followed."""
+        since = time.time()
+        self.mark(model)
+        self._sleep(_RATE_SECONDS)
+        self._scrape(model)
+        instances = {name: Instance(page.scrapes, page.started) for name, page in self._pages.items()}
+        return _rate(self._series(model), instances, since, time.time() - since)
 
     def window(self, model: str, stable: int, candidate: int, since: float) -> Observation:
         """The traffic since Unix time ``since``. Raises :class:`TrafficUnknown` if no gateway answers."""
         self._scrape(model)
-        series = [
-            Series(name, dict(labels), instance, points)
-            for instance, page in self._pages.items()
+        instances = {name: Instance(page.scrapes, page.started) for name, page in self._pages.items()}
+        return observed(self._series(model), instances, stable, candidate, since)
+
+    def _series(self, model: str) -> list[Series]:
+        return [
+            Series(name, dict(labels), process, points)
+            for process, page in self._pages.items()
             for (name, labels), points in page.points.items()
             if ("model", model) in labels
         ]
-        instances = {instance: page.instance for instance, page in self._pages.items()}
-        return observed(series, instances, stable, candidate, since)
 
     def _scrape(self, model: str) -> None:
         problems, answered = [], 0
@@ -77,7 +111,7 @@ class GatewayMetrics:
                 response = self._http.get(f"{url}/metrics", timeout=_TIMEOUT_SECONDS)
                 response.raise_for_status()
                 self._keep(url, model, response.text)
-            except (httpx.HTTPError, ValueError) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
                 problems.append(f"{url}: {error}")
             else:
                 answered += 1
@@ -85,16 +119,24 @@ class GatewayMetrics:
             raise TrafficUnknown("; ".join(problems) or f"no gateway at {', '.join(self._urls)}")
 
     def _keep(self, url: str, model: str, text: str) -> None:
-        now, found, started = time.time(), list[tuple[Key, float]](), None
+        now, found, routed = time.time(), list[tuple[Key, float]](), False
+        started, process = None, None
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 if sample.name == PROCESS_START:
                     started = float(sample.value)
-                elif sample.name in COUNTERS and sample.labels.get("model") == model:
-                    found.append(((sample.name, tuple(sorted(sample.labels.items()))), float(sample.value)))
+                elif sample.name == BUILD_INFO:
+                    process = sample.labels.get("process")
+                elif sample.labels.get("model") == model:
+                    routed = routed or sample.name == ROUTE_WEIGHT
+                    if sample.name in COUNTERS:
+                        found.append(((sample.name, tuple(sorted(sample.labels.items()))), float(sample.value)))
+        if not routed:
+            raise ValueError(f"what answers there is no gateway that routes {model!r}")
         # A gateway that was started again is another one: all its counters begin at 0, also those that have already
-        # passed their old values.
-        page = self._pages.setdefault(f"{url} {started}", _Page(Instance(now, started)))
+        # passed their old values. One that answers at two addresses is one.
+        page = self._pages.setdefault(process or f"{url} {started}", _Page(started))
+        page.scrapes.append(now)
         for key, value in found:
             page.points[key].append((now, value))
 
@@ -112,35 +154,68 @@ class PrometheusApi:
     def mark(self, model: str) -> None:
         """Prometheus remembers by itself."""
 
+    def rate(self, model: str) -> float:
+        """Requests to the model a second in the last minutes. Raises :class:`TrafficUnknown` if none was followed."""
+        now = time.time()
+        since = now - _LOOK_BACK_SECONDS
+        if not self._query(f"{ROUTE_WEIGHT}{{model={json.dumps(model)}}}[{_LOOK_BACK_SECONDS}s]"):
+            self._processes(since)
+            raise TrafficUnknown(f"of the gateways that Prometheus at {self._url} scrapes, none routes {model!r}")
+        series, instances = self._read(model, since)
+        first = min((instance.scrapes[0] for instance in instances.values()), default=now)
+        return _rate(series, instances, since, now - first)
+
     def window(self, model: str, stable: int, candidate: int, since: float) -> Observation:
         """The traffic since Unix time ``since``, as far as it was scraped. Raises :class:`TrafficUnknown`."""
-        seconds = math.ceil(max(time.time() - since, 1.0)) + _LOOK_BACK_SECONDS
-        names = "|".join(COUNTERS)
-        gateways = self._query(f"headway_build_info[{seconds}s]")
-        if not gateways:
-            raise TrafficUnknown(f"Prometheus at {self._url} has scraped no gateway in the last {seconds} s")
-        jobs = "|".join(sorted({re.escape(each["metric"].get("job", "")) for each in gateways}))
-        starts = {
-            _instance(each["metric"]): dict(_points(each))
-            for each in self._query(f"{PROCESS_START}{{job=~{json.dumps(jobs)}}}[{seconds}s]")
-        }
-        instances: dict[str, Instance] = {}
-        for each in gateways:
-            gateway = _instance(each["metric"])
-            for at, _ in _points(each):
-                started = starts.get(gateway, {}).get(at)
-                instances.setdefault(f"{gateway} {started}", Instance(at, started))
+        return observed(*self._read(model, since), stable, candidate, since)
+
+    def _read(self, model: str, since: float) -> tuple[list[Series], dict[str, Instance]]:
+        seconds = _seconds(since)
+        processes, instances = self._processes(since)
         series = []
-        for each in self._query(f'{{__name__=~"{names}",model="{model}"}}[{seconds}s]'):
-            gateway, by_process = _instance(each["metric"]), defaultdict[str, list[tuple[float, float]]](list)
+        names = "|".join(COUNTERS)
+        for each in self._query(f"{{__name__=~{json.dumps(names)},model={json.dumps(model)}}}[{seconds}s]"):
+            target, by_process = _target(each["metric"]), defaultdict[str, list[tuple[float, float]]](list)
             for at, value in _points(each):
                 # One scrape has one time: the process that said this is the one that was running then.
-                by_process[f"{gateway} {starts.get(gateway, {}).get(at)}"].append((at, value))
+                process = processes.get((target, at))
+                if process is not None:
+                    by_process[process].append((at, value))
             series += [
                 Series(each["metric"]["__name__"], each["metric"], process, points)
                 for process, points in by_process.items()
             ]
-        return observed(series, instances, stable, candidate, since)
+        return series, instances
+
+    def _processes(self, since: float) -> tuple[dict[tuple[Target, float], str], dict[str, Instance]]:
+        """Which process was scraped when, under which labels; of one that is scraped by several, one of them."""
+        seconds = _seconds(since)
+        gateways = self._query(f"{BUILD_INFO}[{seconds}s]")
+        if not gateways:
+            raise TrafficUnknown(f"Prometheus at {self._url} has scraped no gateway in the last {seconds} s")
+        starts = {_target(each["metric"]): dict(_points(each)) for each in self._query(f"{PROCESS_START}[{seconds}s]")}
+        scrapes: dict[str, dict[Target, list[float]]] = defaultdict(lambda: defaultdict(list))
+        started: dict[str, float | None] = {}
+        for each in gateways:
+            target = _target(each["metric"])
+            for at, _ in _points(each):
+                start = starts.get(target, {}).get(at)
+                process = each["metric"].get("process") or f"{target} {start}"
+                scrapes[process][target].append(at)
+                started.setdefault(process, start)
+        self._check_fresh(scrapes)
+        # The name by which it was scraped most often.
+        chosen = {process: max(sorted(by), key=lambda target: len(by[target])) for process, by in scrapes.items()}
+        times = {process: sorted(scrapes[process][target]) for process, target in chosen.items()}
+        which = {(target, at): process for process, target in chosen.items() for at in times[process]}
+        return which, {process: Instance(times[process], started[process]) for process in chosen}
+
+    def _check_fresh(self, scrapes: Mapping[str, Mapping[Target, Sequence[float]]]) -> None:
+        every = [sorted(times) for by_target in scrapes.values() for times in by_target.values()]
+        age = time.time() - max(times[-1] for times in every)
+        gap = max((b - a for times in every for a, b in pairwise(times)), default=0.0)
+        if age > max(_FRESH_SECONDS, _MISSED_SCRAPES * min(gap, 60.0)):
+            raise TrafficUnknown(f"Prometheus at {self._url} scraped a gateway {age:.0f} s ago for the last time")
 
     def _query(self, query: str) -> list[dict[str, Any]]:
         try:
@@ -149,7 +224,7 @@ class PrometheusApi:
             if answer["status"] != "success":
                 raise TrafficUnknown(f"Prometheus at {self._url} answers: {answer.get('error', 'no reason')}")
             found: list[dict[str, Any]] = answer["data"]["result"]
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
             raise TrafficUnknown(f"Prometheus at {self._url} cannot be asked: {error!r}") from error
         return found
 
@@ -168,8 +243,21 @@ def addresses(url: str) -> Iterator[str]:
         yield f"http://{f'[{host}]' if ':' in host else host}:{parts.port or 80}"
 
 
-def _instance(labels: Mapping[str, str]) -> str:
-    return f"{labels.get('job', '')} {labels.get('instance', '')}"
+def _rate(series: Iterable[Series], instances: Mapping[str, Instance], since: float, seconds: float) -> float:
+    risen = sum(
+        increase(each.points, since, instances.get(each.instance, Instance()))
+        for each in series
+        if each.name == REQUESTS
+    )
+    return risen / max(seconds, 1.0) if math.isfinite(risen) else 0.0
+
+
+def _seconds(since: float) -> int:
+    return math.ceil(max(time.time() - since, 1.0)) + _LOOK_BACK_SECONDS
+
+
+def _target(labels: Mapping[str, str]) -> Target:
+    return tuple(sorted((name, value) for name, value in labels.items() if name not in _OWN_LABELS))
 
 
 def _points(series: Mapping[str, Any]) -> list[tuple[float, float]]:

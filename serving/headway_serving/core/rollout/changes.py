@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from headway_serving.core.rollout_state import (
     OPEN,
-    ArmTraffic,
     HistoryEntry,
     RolloutPolicy,
     RolloutState,
@@ -17,6 +16,7 @@ from headway_serving.core.rollout_state import (
     Verification,
     appended,
 )
+from headway_serving.core.rollout_traffic import ArmTraffic
 from headway_serving.core.routing import Candidate, ModelRoutes
 
 
@@ -35,7 +35,10 @@ class Author:
 def begun(
     routes: ModelRoutes, verification: Verification, policy: RolloutPolicy, salt: str, since: float, who: Author
 ) -> ModelRoutes:
-    """A rollout of the verified version at its first stage. ``salt`` deals the keys anew."""
+    """A rollout of the verified version at its first stage. ``salt`` deals the keys anew.
+
+    That nobody compares answers in a shadow first is noted: it is a decision.
+    """
     if routes.rollout is not None and routes.rollout.status in OPEN:
         raise RolloutRefused(
             f"version {routes.rollout.candidate} is being rolled out ({routes.rollout.status}); "
@@ -52,13 +55,16 @@ def begun(
         since=since,
     )
     changed = replace(_at_stage(routes, state), salt=salt)
-    return _noted(changed, who, f"version {state.candidate} at {policy.stages()[0]}", "the rollout began")
+    why = "the rollout began" if policy.shadow_share > 0 else "the rollout began, without a shadow"
+    return _noted(changed, who, f"version {state.candidate} at {policy.stages()[0]}", why)
 
 
 def advanced(routes: ModelRoutes, reference: ArmTraffic | None, since: float, why: str, who: Author) -> ModelRoutes:
     """The next stage of the rollout. ``reference``: what to compare a stage without stable traffic with."""
     state = _running(routes)
-    state = replace(state, stage=state.stage + 1, since=since, looks=0, reference=reference, reason=why)
+    state = replace(
+        state, stage=state.stage + 1, since=since, looks=0, window=state.window + 1, reference=reference, reason=why
+    )
     what = f"version {state.candidate} at {state.policy.stages()[state.stage]}"
     return _noted(_at_stage(routes, state), who, what, why)
 
@@ -97,9 +103,16 @@ def paused(routes: ModelRoutes, why: str, who: Author) -> ModelRoutes:
 
 
 def held(routes: ModelRoutes, why: str, who: Author) -> ModelRoutes:
-    """The rollout could not be decided; it stays where it is until it is resumed."""
+    """The rollout could not be decided; stable has all traffic again, unless the policy lets it stay.
+
+    Nobody is left on a candidate that nothing speaks for. It waits at its stage until a person resumes, promotes or
+    aborts it.
+    """
     state = replace(_running(routes), status=RolloutStatus.HELD, reason=why)
-    return _noted(replace(routes, rollout=state), who, "held", why)
+    if state.policy.keep_when_held:
+        return _noted(replace(routes, rollout=state), who, "held, with traffic as it was", why)
+    back = replace(routes, candidate=None, shadow=None, rollout=state)
+    return _noted(back, who, f"held; version {state.previous} has all traffic", why)
 
 
 def resumed(routes: ModelRoutes, since: float, who: Author) -> ModelRoutes:
@@ -107,8 +120,9 @@ def resumed(routes: ModelRoutes, since: float, who: Author) -> ModelRoutes:
 
     The looks that were made stay counted: resuming buys no new false-alarm probability.
     """
-    state = replace(_open(routes), status=RolloutStatus.RUNNING, since=since, reason="")
-    return _noted(replace(routes, rollout=state), who, "resumed", f"at {state.policy.stages()[state.stage]}")
+    state = _open(routes)
+    state = replace(state, status=RolloutStatus.RUNNING, since=since, window=state.window + 1, reason="")
+    return _noted(_at_stage(routes, state), who, "resumed", f"at {state.policy.stages()[state.stage]}")
 
 
 def finished(routes: ModelRoutes, who: Author) -> ModelRoutes:

@@ -34,10 +34,19 @@ here with Bonferroni's inequality, so that no assumption about the dependence be
 themselves are exact (:mod:`headway_serving.core.rollout.proportions`). What it costs in power is little: the bounds
 move with the logarithm of 1 / alpha.
 
+**One key, one witness.** A hash deals routing keys to the arms. All requests of a key meet the same version, and they
+are alike: one user's pictures, one slow line. Were each of them a sample, three keys that make most of the traffic
+would prove anything, of whichever version they happened to meet. So what is proved of two arms is proved by one request
+of each key, the first in the stage (:class:`~headway_serving.core.rollout_traffic.KeySample`): keys are dealt
+independently. Without keys every request is one of its own. Few keys prove little, and a rollout is then decided by
+what all requests show within the limits, by the shadow, where both versions get the same picture, and by what is
+grossly wrong.
+
 **The last stage** may leave stable no traffic. Then the candidate is compared with ``reference``, stable's traffic in
 the last stage that had enough. That is another hour, and what the hour did looks as if the candidate had done it: no
-test can tell. So there a candidate that is beyond its limits is held, and rolled back only if it is beyond
-:data:`GROSS` ones.
+test can tell. So there only :data:`GROSS` limits roll back; errors beyond the plain limit hold, and an hour that is
+slower for everybody does not, as it is an everyday thing: the candidate has kept the limits beside stable in every
+stage before. Labels and scores are not compared there: another hour brings other pictures.
 """
 
 from collections.abc import Iterable
@@ -45,16 +54,10 @@ from dataclasses import dataclass, replace
 
 from headway_serving.core.rollout import criteria
 from headway_serving.core.rollout.criteria import Finding, Verdict
-from headway_serving.core.rollout_state import (
-    ArmTraffic,
-    Observation,
-    RolloutPolicy,
-    RolloutState,
-    RolloutStatus,
-    ShadowTraffic,
-)
+from headway_serving.core.rollout_state import RolloutPolicy, RolloutState, RolloutStatus
+from headway_serving.core.rollout_traffic import ArmTraffic, KeySample, Observation, ShadowTraffic
 
-GROSS = {"max_error_increase": 10.0, "max_p99_ratio": 2.0}
+GROSS = {"max_error_increase": 10.0, "max_latency_ratio": 2.0, "max_work_ratio": 2.0}
 """What a limit is multiplied with where there is only another hour to compare with."""
 
 
@@ -129,37 +132,51 @@ def _findings(policy: RolloutPolicy, state: RolloutState, observation: Observati
         for criterion in (criteria.shadow_errors, criteria.disagreement, criteria.class_disagreement):
             yield criterion(observation.shadow, policy, alpha)
         return
-    alpha = look_alpha(policy, state.looks, 2)
     stable, candidate = observation.stable, observation.candidate
+    alpha = look_alpha(policy, state.looks, len(criteria.OF_ARMS) + len(criteria.OF_ANSWERS))
     alone = policy.stages()[state.stage].weight >= 1 and stable.requests < policy.min_samples
     if alone:
         stable = state.reference or stable
-    for compare in (criteria.errors, criteria.latency):
+    for compare in criteria.OF_ARMS:
         finding = compare(stable, candidate, policy, alpha)
-        if alone and finding.verdict is Verdict.BEYOND:
-            gross = compare(stable, candidate, _grossly(policy), alpha).verdict is Verdict.BEYOND
-            finding = finding if gross else replace(finding, verdict=Verdict.OPEN)
+        if alone and finding.verdict in (Verdict.BEYOND, Verdict.OPEN):
+            gross = compare(stable, candidate, _grossly(policy), alpha)
+            if compare is criteria.errors:
+                beyond = gross.verdict is Verdict.BEYOND
+                finding = finding if beyond else replace(finding, verdict=Verdict.OPEN)
+            else:
+                finding = gross
         yield finding
+    if not alone:
+        yield from (compare(stable, candidate, policy, alpha) for compare in criteria.OF_ANSWERS)
 
 
 def _grossly(policy: RolloutPolicy) -> RolloutPolicy:
-    increase = policy.max_error_increase * GROSS["max_error_increase"]
-    ratio = policy.max_p99_ratio * GROSS["max_p99_ratio"]
-    return replace(policy, max_error_increase=min(increase, 0.5), max_p99_ratio=ratio)
+    looser = {name: getattr(policy, name) * times for name, times in GROSS.items()}
+    return replace(policy, **{**looser, "max_error_increase": min(looser["max_error_increase"], 0.5)})
 
 
 def _impossible(observation: Observation) -> str | None:
     """What about the numbers cannot be; None if nothing."""
     for name, arm in (("stable", observation.stable), ("candidate", observation.candidate)):
-        if not _counts((arm.requests, arm.errors, *arm.latency.counts)):
+        if not _counts((*_of_requests(arm), *_of_keys(arm.sample))):
             return f"{name} has a count that is no number of 0 or more"
-        if arm.errors > arm.requests:
+        if arm.errors > arm.requests or arm.sample.errors > arm.sample.asked:
             return f"{name} failed more requests than it was asked"
     shadow: ShadowTraffic = observation.shadow
     plain = (shadow.agree, shadow.disagree, shadow.error, shadow.dropped)
     if not _counts((*plain, *shadow.flips.values(), *shadow.by_class.values())):
         return "the shadow has a count that is no number of 0 or more"
     return None
+
+
+def _of_requests(arm: ArmTraffic) -> tuple[float, ...]:
+    return arm.requests, arm.errors, arm.overloaded, arm.right, arm.wrong
+
+
+def _of_keys(sample: KeySample) -> tuple[float, ...]:
+    by = (sample.latency, sample.work, sample.labels, sample.scores)
+    return (sample.asked, sample.errors, *(count for counts in by for count in counts.values()))
 
 
 def _counts(values: Iterable[float]) -> bool:

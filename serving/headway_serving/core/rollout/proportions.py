@@ -31,7 +31,37 @@ def provably_greater(count: int, total: int, than: tuple[int, int], alpha: float
     True when it is not with a probability of at most ``alpha``: each bound is wrong with half of it, and the sum of
     the two covers any dependence between them.
     """
+    if total <= 0 or count / total <= than[0] / max(than[1], 1) + margin:
+        # Not even as measured: no bound needs to be found.
+        return False
     return lower_bound(count, total, alpha / 2) > upper_bound(*than, alpha / 2) + margin
+
+
+def chance_of_greater(count: int, total: int, than: tuple[int, int]) -> float:
+    """How often chance alone gives a share as great as ``count`` of ``total`` beside ``than`` = (count, total).
+
+    Fisher's exact test, one-sided (Fisher, "Statistical methods for research workers", 5th edition (1934), section
+    21.02): with all that was found dealt to both anew, the probability that ``total`` get ``count`` or more of it.
+    """
+    found, everything = count + than[0], total + than[1]
+    most = min(found, total)
+    if count <= max(0, found - than[1]):
+        return 1.0
+    if count * everything < found * total:
+        # Below the mean it is the other tail that is small enough to be summed.
+        return 1.0 - chance_of_greater(found - count + 1, than[1], (count - 1, total))
+    log_term = _log_choose(total, count) + _log_choose(than[1], found - count) - _log_choose(everything, found)
+    term = chance = math.exp(log_term)
+    for drawn in range(count, most):
+        term *= (total - drawn) * (found - drawn) / ((drawn + 1) * (than[1] - found + drawn + 1))
+        chance += term
+        if term < chance * 1e-12:
+            break
+    return min(chance, 1.0)
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 def _beta_quantile(probability: float, a: float, b: float) -> float:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from headway_serving.adapters.metrics.key_sample import KeyedRequest
 from headway_serving.adapters.metrics.prometheus import Observation, PrometheusMetrics
 from headway_serving.core.catalog import Catalog
 from headway_serving.core.requests import Progress, Stages
@@ -60,20 +61,31 @@ class Observer:
 
     def count(self, request: "ObservedRequest") -> None:
         """Count a request that has ended."""
-        progress = request.progress
+        progress, seconds = request.progress, time.monotonic() - request.since
+        chosen = progress.route if progress.fallback is None else progress.fallback.route
+        if chosen is not None and chosen.position is not None:
+            self._count_key(request, chosen, seconds)
         self._count(
             Observation(
                 model=self._routed(request.model),
                 route=self._known(progress.route),
                 code=request.code,
                 images=request.images,
-                seconds=time.monotonic() - request.since,
+                seconds=seconds,
                 stage_seconds=progress.stages.seconds,
                 fallback=progress.fallback,
                 bad_picture_codes=tuple(problem_of(problem).code for problem in progress.bad_pictures),
             ),
             request.status,
         )
+
+    def _count_key(self, request: "ObservedRequest", chosen: Route, seconds: float) -> None:
+        routes, progress = self.routes().models.get(chosen.model), request.progress
+        if routes is not None:
+            code = request.code if progress.fallback is None else progress.fallback.code
+            work = sum(spent for stage, spent in progress.stages.seconds.items() if stage != "read")
+            each = work / max(request.images, 1)
+            self.metrics.observe_key(KeyedRequest(chosen, routes.sampling, code, seconds, each, progress.best))
 
     def _count(self, observation: Observation, status: int) -> None:
         self.metrics.observe(observation)

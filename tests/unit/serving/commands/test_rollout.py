@@ -10,7 +10,8 @@ import pytest
 from headway_serving.adapters.files.routes import change_model, read_routes, write_routes
 from headway_serving.commands.rollout import Surroundings, main
 from headway_serving.core.rollout import changes
-from headway_serving.core.rollout_state import Observation, RolloutPolicy
+from headway_serving.core.rollout_state import RolloutPolicy
+from headway_serving.core.rollout_traffic import Observation
 from headway_serving.core.routing import ModelRoutes, RouteTable
 from tests.unit.serving.core.rollout.rollout_examples import ME, PROOF, arm, seen
 
@@ -36,6 +37,10 @@ class World:
 
     def mark(self, model: str) -> None:
         assert model == MODEL
+
+    def rate(self, model: str) -> float:
+        assert model == MODEL
+        return 50.0
 
     def window(self, model: str, stable: int, candidate: int, since: float) -> Observation:
         assert (model, stable, candidate) == (MODEL, 1, 2)

@@ -1,7 +1,6 @@
 """``routes.json`` is read whole, refused with a reason, and followed while the process runs."""
 
 import json
-import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,15 +22,14 @@ from headway_serving.adapters.files.routes import (
     write_routes,
 )
 from headway_serving.core.rollout_state import (
-    ArmTraffic,
     HistoryEntry,
-    Latency,
     RolloutPolicy,
     RolloutState,
     RolloutStatus,
     Shadow,
     Verification,
 )
+from headway_serving.core.rollout_traffic import ArmTraffic, KeySample
 from headway_serving.core.routing import Candidate, ModelRoutes, RouteTable
 from tests.support.waiting import eventually
 
@@ -40,7 +38,7 @@ VERSIONS = st.integers(0, 2**63 - 1)
 SHARES = st.floats(0, 1)
 AMOUNTS = st.floats(0, 1e12)
 TEXTS = st.text(max_size=20)
-LATENCIES = st.sampled_from([Latency(), Latency((0.01, math.inf), (3.0, 4.0)), Latency((math.inf,), (1.0,))])
+SAMPLES = st.sampled_from([KeySample(), KeySample(9.0, 1.0, {0: 3.0, 320: 5.0}, {60: 8.0}, {"three": 8.0}, {19: 8.0})])
 ROLLOUTS = st.builds(
     lambda candidate, compared, **fields: RolloutState(
         candidate,
@@ -55,7 +53,8 @@ ROLLOUTS = st.builds(
     stage=st.integers(0, 3),
     since=AMOUNTS,
     looks=st.integers(0, 10**6),
-    reference=st.none() | st.builds(ArmTraffic, AMOUNTS, AMOUNTS, LATENCIES),
+    window=st.integers(0, 10**6),
+    reference=st.none() | st.builds(ArmTraffic, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS, SAMPLES),
     reason=TEXTS,
 )
 TABLES = st.builds(
@@ -94,6 +93,15 @@ def test_the_documented_form_is_read() -> None:
         document = {**json.loads(text), "schema": schema}
         SCHEMA.validate(document)
         assert parse_routes(json.dumps(document)) == RouteTable({"digits-0to4": routes})
+
+
+def test_a_rollout_of_an_earlier_release_is_continued() -> None:
+    """Its limit of latency had another name, and what it kept of stable's latency is too coarse to compare with."""
+    latency = {"edges": [0.01], "counts": [3.0, 4.0]}
+    document = rollout(policy={"max_p99_ratio": 2.0}, reference={"requests": 9.0, "errors": 1.0, "latency": latency})
+    state = parse_routes(json.dumps(document)).models["digits"].rollout
+    assert state is not None
+    assert (state.policy.max_latency_ratio, state.reference) == (2.0, ArmTraffic(9.0, 1.0))
 
 
 def model(**entry: Any) -> dict[str, Any]:
@@ -168,11 +176,12 @@ def rollout(**changes: Any) -> dict[str, Any]:
         (rollout(policy={"steps": []}), "models.digits.rollout.policy.steps: rising weights above 0, up to 1"),
         (rollout(policy={"min_samples": 0}), "models.digits.rollout.policy.min_samples: 1 or more"),
         (rollout(policy={"false_alarm": 0}), "models.digits.rollout.policy.false_alarm: more than 0"),
-        (rollout(policy={"max_p99_ratio": 0.9}), "models.digits.rollout.policy.max_p99_ratio: 1 or more"),
+        (rollout(policy={"max_latency_ratio": 0.9}), "models.digits.rollout.policy.max_latency_ratio: 1 or more"),
+        (rollout(policy={"keep_when_held": 1}), "models.digits.rollout.policy.keep_when_held: true or false is needed"),
+        (rollout(reference={"sample": {"labels": [1]}}), "sample.labels: an object of counts is needed"),
         (rollout(verification={}), "models.digits.rollout.verification: missing at, digest, golden_samples, version"),
         (rollout(verification={**VERIFICATION, "compared": -1}), "verification.compared: a whole number of 0 or more"),
         (rollout(verification={**VERIFICATION, "disagreed": 0.5}), "verification.disagreed: a whole number"),
-        (rollout(reference={"latency": {"edges": []}}), "models.digits.rollout.reference.latency: missing counts"),
     ],
 )
 def test_a_document_that_cannot_be_used_is_refused_with_the_place(document: Any, where: str) -> None:
@@ -195,10 +204,8 @@ def test_a_document_that_cannot_be_used_is_refused_with_the_place(document: Any,
         ({"candidate": 1}, "models.digits.rollout.candidate and previous must be two versions"),
         ({"previous": 7, "candidate": 3}, "models.digits.rollout.verification: of another version than the candidate"),
         ({"policy": {"steps": [0.5, 0.25]}}, "models.digits.rollout.policy.steps: rising weights above 0, up to 1"),
-        (
-            {"reference": {"latency": {"edges": [1.0], "counts": [1.0]}}},
-            "models.digits.rollout.reference.latency: one count more than edges is needed",
-        ),
+        ({"reference": {"sample": {"scores": {"20": 1}}}}, "reference.sample.scores: numbers from 0 to 19 are needed"),
+        ({"reference": {"sample": {"work": {"x": 1}}}}, "reference.sample.work: numbers from 0 to 320 are needed"),
     ],
 )
 def test_what_a_schema_cannot_say_is_refused_too(changes: dict[str, Any], why: str) -> None:

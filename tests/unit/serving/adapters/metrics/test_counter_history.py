@@ -5,9 +5,13 @@ import math
 import pytest
 
 from headway_serving.adapters.metrics.counter_history import Instance, Points, Series, increase, observed
-from headway_serving.core.rollout_state import Latency
+from headway_serving.core.duration_steps import edge_text, step_of
+from headway_serving.core.rollout_traffic import KeySample
 
-SEEN_BEFORE, RESTARTED, LATE = Instance(50.0), Instance(120.0, started=110.0), Instance(120.0, started=10.0)
+SEEN_BEFORE = Instance((80.0, 90.0, 100.0, 110.0, 120.0, 130.0), started=10.0)
+BETWEEN = Instance((80.0, 95.0, 110.0, 125.0), started=10.0)
+RESTARTED = Instance((120.0, 130.0), started=110.0)
+LATE = Instance((120.0, 130.0), started=10.0)
 
 
 @pytest.mark.parametrize(
@@ -15,27 +19,31 @@ SEEN_BEFORE, RESTARTED, LATE = Instance(50.0), Instance(120.0, started=110.0), I
     [
         ([], SEEN_BEFORE, 0),
         ([(90, 7)], SEEN_BEFORE, 0),
-        ([(80, 5), (90, 7), (110, 10), (120, 12)], SEEN_BEFORE, 5),
-        ([(90, 7), (110, 2), (120, 3)], SEEN_BEFORE, 3),
-        ([(90, 7), (110, 9), (120, 1), (130, 4)], SEEN_BEFORE, 6),
+        ([(80, 5), (90, 7), (100, 8), (110, 10), (120, 12)], SEEN_BEFORE, 4),
+        ([(80, 5), (95, 7), (110, 10), (125, 12)], BETWEEN, 2),
+        ([(110, 3), (125, 4)], BETWEEN, 1),
+        ([(125, 4)], BETWEEN, 4),
+        ([(90, 7), (100, 7), (110, 2), (120, 3)], SEEN_BEFORE, 3),
+        ([(100, 7), (110, 9), (120, 1), (130, 4)], SEEN_BEFORE, 6),
         ([(110, 3), (120, 4)], SEEN_BEFORE, 4),
         ([(120, 3), (130, 4)], RESTARTED, 4),
         ([(120, 300), (130, 304)], LATE, 4),
-        ([(120, 300), (130, 304)], Instance(math.inf), 4),
+        ([(120, 300), (130, 304)], Instance(), 0),
     ],
-    ids=["nothing", "only before", "plain", "restarted", "restarted inside", "a new series", "a new process",
-         "unseen before", "unknown gateway"],
+    ids=["nothing", "only before", "plain", "what came before the window's first scrape", "a series born before it",
+         "a series born after it", "restarted", "restarted inside", "a new series", "a new process", "unseen before",
+         "unknown gateway"],
 )  # fmt: skip
 def test_a_rise_is_counted_from_the_beginning_of_the_window(points: Points, instance: Instance, risen: float) -> None:
     assert increase(points, 100.0, instance) == risen
 
 
 def test_a_value_that_is_no_number_stays_none() -> None:
-    assert math.isnan(increase([(90, 7), (110, math.nan), (120, 9)], 100.0, SEEN_BEFORE))
+    assert math.isnan(increase([(100, 7), (110, math.nan), (120, 9)], 100.0, SEEN_BEFORE))
 
 
 def series(name: str, risen: float, instance: str = "a", **labels: str) -> Series:
-    return Series(name, labels, instance, [(90, 5.0), (110, 5.0 + risen)])
+    return Series(name, labels, instance, [(90, 4.0), (100, 5.0), (110, 5.0 + risen)])
 
 
 def test_arms_are_summed_over_gateways_and_only_faults_count_against_a_version() -> None:
@@ -50,10 +58,16 @@ def test_arms_are_summed_over_gateways_and_only_faults_count_against_a_version()
             series("headway_fallbacks_total", 4, version="2", code="model_unavailable"),
             series("headway_requests_total", 700, version="1", arm="stable", code="ok"),
             series("headway_requests_total", 999, version="unknown", arm="unknown", code="model_not_found"),
-            series("headway_request_seconds_bucket", 60, version="2", arm="candidate", le="0.01"),
-            series("headway_request_seconds_bucket", 8, "b", version="2", arm="candidate", le="0.01"),
-            series("headway_request_seconds_bucket", 70, version="2", arm="candidate", le="+Inf"),
-            series("headway_request_seconds_bucket", 10, "b", version="2", arm="candidate", le="+Inf"),
+            series("headway_feedback_total", 30, version="2", arm="candidate", outcome="right"),
+            series("headway_feedback_total", 2, "b", version="2", arm="pinned", outcome="wrong"),
+            series("headway_key_requests_total", 60, version="2", code="ok"),
+            series("headway_key_requests_total", 8, "b", version="2", code="ok"),
+            series("headway_key_requests_total", 1, version="2", code="prediction_failed"),
+            series("headway_key_latency_total", 60, version="2", up_to=edge_text(50)),
+            series("headway_key_latency_total", 8, "b", version="2", up_to=edge_text(50)),
+            series("headway_key_work_total", 68, version="2", up_to=edge_text(step_of(0.004))),
+            series("headway_key_labels_total", 68, version="2", label="three"),
+            series("headway_key_scores_total", 68, version="2", up_to="0.95"),
         ],
         {"a": SEEN_BEFORE, "b": SEEN_BEFORE},
         stable=1,
@@ -62,8 +76,9 @@ def test_arms_are_summed_over_gateways_and_only_faults_count_against_a_version()
     )
     assert (seen.candidate.requests, seen.candidate.errors) == (100 + 3 + 2 + 4, 3 + 2 + 4)
     assert (seen.stable.requests, seen.stable.errors) == (700, 0)
-    assert seen.candidate.latency == Latency((0.01, math.inf), (68, 80))
-    assert seen.stable.latency == Latency()
+    assert (seen.candidate.overloaded, seen.candidate.right, seen.candidate.wrong) == (50, 30, 2)
+    assert seen.candidate.sample == KeySample(69, 1, {50: 68}, {step_of(0.004): 68}, {"three": 68}, {18: 68})
+    assert seen.stable.sample == KeySample()
 
 
 def test_a_shadow_is_read_by_outcome_class_and_pair() -> None:

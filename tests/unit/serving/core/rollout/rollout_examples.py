@@ -1,36 +1,39 @@
 """Traffic of two arms and rollouts in the middle, for the tests of rollouts."""
 
-import math
 from typing import Any
 
 import numpy as np
 
-from headway_serving.adapters.metrics.prometheus import REQUEST_SECONDS
+from headway_serving.core.duration_steps import step_of
 from headway_serving.core.rollout.changes import Author
-from headway_serving.core.rollout_state import (
-    ArmTraffic,
-    Latency,
-    Observation,
-    RolloutPolicy,
-    RolloutState,
-    RolloutStatus,
-    ShadowTraffic,
-    Verification,
-)
+from headway_serving.core.rollout_state import RolloutPolicy, RolloutState, RolloutStatus, Verification
+from headway_serving.core.rollout_traffic import ArmTraffic, KeySample, Observation, ShadowTraffic
 
-EDGES = (*REQUEST_SECONDS, math.inf)
 ME = Author("2026-01-02T03:04:05Z", "tester")
 PROOF = Verification(2, "sha256:0", "2026-01-02T03:04:05Z", 8)
 
 
-def timed(requests: int, seconds: float = 0.008) -> Latency:
-    """A histogram of requests that all took about that long: spread evenly over half to one and a half of it."""
-    times = np.linspace(seconds / 2, seconds * 1.5, max(requests, 1))[:requests]
-    return Latency(EDGES, tuple(float(np.sum(times <= edge)) for edge in EDGES))
+def timed(requests: int, seconds: float = 0.008) -> dict[int, float]:
+    """Requests that all took about that long: spread evenly over half to one and a half of it."""
+    steps: dict[int, float] = {}
+    for each in np.linspace(seconds / 2, seconds * 1.5, max(requests, 1))[:requests]:
+        steps[step_of(float(each))] = steps.get(step_of(float(each)), 0.0) + 1
+    return steps
 
 
-def arm(requests: int = 1000, errors: int = 0, seconds: float = 0.008) -> ArmTraffic:
-    return ArmTraffic(requests, errors, timed(requests, seconds))
+def sample(keys: int = 1000, errors: int = 0, seconds: float = 0.008, **changes: Any) -> KeySample:
+    """One request of each key: half of the answers are cats and half dogs, all of a score of 0.9."""
+    answered = max(keys - errors, 0)
+    fields: dict[str, Any] = {
+        "latency": timed(answered, seconds), "work": timed(answered, seconds / 2),
+        "labels": {"cat": answered / 2, "dog": answered / 2}, "scores": {17: float(answered)},
+    }  # fmt: skip
+    return KeySample(keys, errors, **{**fields, **changes})
+
+
+def arm(requests: int = 1000, errors: int = 0, seconds: float = 0.008, **changes: Any) -> ArmTraffic:
+    """Traffic without routing keys: each request is a sample of its own. ``changes``: of the sample."""
+    return ArmTraffic(requests, errors, sample=sample(min(requests, 20_000), min(errors, 20_000), seconds, **changes))
 
 
 def seen(

@@ -52,6 +52,30 @@ def test_resuming_keeps_what_the_looks_have_spent() -> None:
         assert (again.status, again.looks, again.since) == (RolloutStatus.RUNNING, 2, 5000.0)
 
 
+def test_a_rollout_that_is_held_leaves_nobody_on_the_candidate_unless_it_is_to_stay() -> None:
+    at_first = changes.advanced(BEGUN, None, 2000.0, "", ME)
+    held = changes.held(at_first, "undecided", ME)
+    assert (held.stable, held.candidate, held.shadow) == (1, None, None)
+    assert held.versions() == (1, 2, 7), "both stay loaded"
+    assert changes.resumed(held, 5000.0, ME).candidate == Candidate(2, 0.05)
+    stays = changes.begun(BEFORE, PROOF, replace(SHADOWED, keep_when_held=True, shadow_share=0.0), "", 0.0, ME)
+    assert changes.held(stays, "undecided", ME).candidate == Candidate(2, 0.05)
+
+
+def test_keys_are_sampled_anew_at_every_stage_and_every_start() -> None:
+    at_first = changes.advanced(BEGUN, None, 2000.0, "", ME)
+    again = changes.resumed(changes.paused(at_first, "", ME), 3000.0, ME)
+    looked = changes.looked(again, "so far")
+    assert len({routes.sampling for routes in (BEGUN, at_first, again)}) == 3
+    assert looked.sampling == again.sampling
+    assert changes.window_restarted(again, 4000.0).sampling == again.sampling
+
+
+def test_that_there_is_no_shadow_is_noted() -> None:
+    begun = changes.begun(BEFORE, PROOF, replace(SHADOWED, shadow_share=0.0), "", 0.0, ME)
+    assert begun.history[-1].why == "the rollout began, without a shadow"
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

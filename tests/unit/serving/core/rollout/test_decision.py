@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headway_serving.core.duration_steps import MOST_STEPS, step_of
+from headway_serving.core.rollout import criteria
 from headway_serving.core.rollout.decision import (
     Advance,
     Decision,
@@ -19,16 +21,9 @@ from headway_serving.core.rollout.decision import (
     look_alpha,
     reference_of,
 )
-from headway_serving.core.rollout_state import (
-    ArmTraffic,
-    Latency,
-    Observation,
-    RolloutPolicy,
-    RolloutState,
-    RolloutStatus,
-    ShadowTraffic,
-)
-from tests.unit.serving.core.rollout.rollout_examples import EDGES, arm, seen, state
+from headway_serving.core.rollout_state import RolloutPolicy, RolloutState, RolloutStatus
+from headway_serving.core.rollout_traffic import ArmTraffic, KeySample, Observation, ShadowTraffic
+from tests.unit.serving.core.rollout.rollout_examples import arm, sample, seen, state
 
 NOW = 1060.0
 SHADOWED = RolloutPolicy(shadow_share=0.1)
@@ -73,11 +68,11 @@ def test_a_good_candidate_advances_and_is_promoted_after_the_last_step() -> None
         (seen(replace(arm(), requests=math.inf)), "candidate has a count that is no number"),
         (seen(stable=replace(arm(), requests=-1.0)), "stable has a count that is no number"),
         (seen(replace(arm(), errors=1001)), "candidate failed more requests than it was asked"),
-        (seen(replace(arm(), latency=Latency())), "candidate: no latency that can be read"),
-        (seen(replace(arm(), latency=Latency((0.1, math.inf), (5.0, 3.0)))), "candidate: no latency"),
-        (seen(replace(arm(), latency=Latency((0.1, math.inf), (5.0, math.nan)))), "candidate has a count"),
-        (seen(stable=replace(arm(), latency=Latency((0.1,), (5.0,)))), "stable: no latency that can be read"),
-        (seen(replace(arm(), latency=arm(5).latency)), "too few requests were timed"),
+        (seen(arm(latency={60: -1.0})), "candidate has a count that is no number"),
+        (seen(stable=arm(10_000, labels={"cat": math.nan})), "stable has a count that is no number"),
+        (seen(replace(arm(), sample=KeySample(10, 11))), "candidate failed more requests than it was asked"),
+        (seen(replace(arm(), sample=KeySample())), "no answer was timed"),
+        (seen(stable=replace(arm(), sample=KeySample())), "no answer was timed"),
     ],
 )
 def test_too_little_or_impossible_data_is_neither_a_pass_nor_a_failure(observation: Observation, why: str) -> None:
@@ -106,41 +101,72 @@ def test_errors_that_may_be_chance_hold() -> None:
 
 def test_the_tolerated_increase_is_tolerated_at_any_number_of_samples() -> None:
     """A difference of nothing that matters is provable with enough requests."""
-    observation = seen(arm(10_000_000, errors=40_000), arm(10_000_000))
-    assert type(decided(observation)) is Advance
+    many = ArmTraffic(10_000_000, 40_000, sample=sample(1000, 4))
+    assert type(decided(seen(many, ArmTraffic(10_000_000, sample=sample(1000))))) is Advance
 
 
-def test_a_candidate_three_times_slower_rolls_back() -> None:
-    decision = decided(seen(arm(seconds=0.024)))
+def test_errors_of_one_key_prove_nothing_unless_they_are_gross() -> None:
+    """One key makes half of the candidate's traffic, and each twentieth of its pictures takes too long to answer."""
+    few = ArmTraffic(1000, 25, sample=sample(500, 0))
+    assert type(decided(seen(few))) is Hold
+    assert type(decided(seen(ArmTraffic(1000, 200, sample=sample(500, 0))))) is RollBack
+
+
+@pytest.mark.parametrize(
+    ("candidate", "criterion"),
+    [
+        (arm(seconds=0.016), "latency p50"),
+        (arm(latency={step_of(0.008): 850.0, step_of(0.080): 150.0}), "latency p90"),
+        (arm(latency={step_of(0.008): 930.0, step_of(0.080): 70.0}), "latency p99"),
+        (arm(work={step_of(0.020): 1000.0}), "work"),
+        (arm(labels={"cat": 1000.0}), "label shares"),
+        (arm(scores={9: 1000.0}), "scores"),
+        (replace(arm(), right=800.0, wrong=200.0), "feedback"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_candidate_that_is_worse_in_one_thing_rolls_back_for_it(candidate: ArmTraffic, criterion: str) -> None:
+    decision = decided(seen(candidate, replace(arm(10_000), right=900.0, wrong=20.0)))
     assert type(decision) is RollBack
-    assert decision.reason.startswith("latency: p99 ")
+    assert decision.reason.startswith(f"{criterion}: ")
+
+
+def test_what_every_answer_takes_longer_is_found_whatever_its_distribution() -> None:
+    """30 ms more than 5 ms, of few requests: the limits are those of the median, not of a bucket above it."""
+    assert type(decided(seen(arm(200, seconds=0.035), arm(3000, seconds=0.005)))) is RollBack
 
 
 def test_a_candidate_a_fifth_slower_is_within_the_ratio() -> None:
     assert type(decided(seen(arm(seconds=0.0096)))) is Advance
 
 
+def test_less_than_a_millisecond_more_is_nobodys_loss() -> None:
+    assert type(decided(seen(arm(seconds=0.0015), arm(10_000, seconds=0.001)))) is Advance
+
+
 def test_a_tail_that_may_be_chance_holds() -> None:
-    latency = arm(1000).latency
-    slow = Latency(EDGES, (*(count * 0.985 for count in latency.counts[:-1]), 1000.0))
-    decision = decided(seen(replace(arm(), latency=slow)))
+    decision = decided(seen(arm(latency={step_of(0.008): 980.0, step_of(0.080): 20.0})))
     assert type(decision) is Hold
-    assert decision.reason.startswith("latency: ")
+    assert decision.reason.startswith("latency p99: ")
 
 
-def test_what_the_buckets_cannot_show_is_given_to_the_candidate() -> None:
-    """All of stable just below an edge, all of the candidate just above it: a tenth slower, in the next bucket."""
-    below, above = (Latency(EDGES, tuple(1000.0 * (edge > seconds) for edge in EDGES)) for seconds in (0.0115, 0.0125))
-    assert type(decided(seen(replace(arm(), latency=above), replace(arm(), latency=below)))) is Advance
+def test_what_is_slower_than_every_step_is_not_known_to_be_as_fast() -> None:
+    slowest = {MOST_STEPS: 1000.0}
+    assert type(decided(seen(arm(latency=slowest), arm(latency=slowest)))) is Inconclusive
 
 
-def test_what_is_slower_than_every_edge_is_not_known_to_be_as_fast() -> None:
-    assert type(decided(seen(arm(seconds=60), arm(seconds=30)))) is Inconclusive
-    assert type(decided(seen(arm(seconds=4), arm(seconds=5.5)))) is Advance
+def test_refusals_count_against_a_candidate_that_costs_more_and_against_no_other() -> None:
+    """Candidates are turned away first: only what it costs shows whether that is its own doing."""
+    refused = replace(arm(), overloaded=200.0)
+    assert type(decided(seen(refused))) is Advance
+    costly = replace(arm(work={step_of(0.007): 1000.0}), overloaded=200.0)
+    decision = decided(seen(costly))
+    assert type(decision) is RollBack
+    assert decision.reason.startswith("overload: 200 of 1200 refused for overload, stable 0 of 10000; work")
 
 
 def test_what_is_beyond_is_found_though_another_criterion_has_no_data() -> None:
-    assert type(decided(seen(replace(arm(errors=500), latency=Latency())))) is RollBack
+    assert type(decided(seen(replace(arm(errors=500), sample=sample(1000, 500, latency={}))))) is RollBack
 
 
 def test_the_last_step_without_stable_traffic_is_compared_with_the_reference() -> None:
@@ -152,10 +178,17 @@ def test_the_last_step_without_stable_traffic_is_compared_with_the_reference() -
 
 def test_against_another_hour_only_what_is_grossly_beyond_rolls_back() -> None:
     """What an hour did to everybody looks as if the candidate had done it."""
-    for bad, gross in ((arm(errors=40), arm(errors=150)), (arm(seconds=0.016), arm(seconds=0.06))):
+    for bad, gross, otherwise in (
+        (arm(errors=40), arm(errors=150), Hold), (arm(seconds=0.016), arm(seconds=0.06), Promote),
+    ):  # fmt: skip
         assert type(decided(seen(bad, arm(5000)), stage=3)) is RollBack
-        assert type(decided(seen(bad, arm(0)), stage=3, reference=arm(5000))) is Hold
+        assert type(decided(seen(bad, arm(0)), stage=3, reference=arm(5000))) is otherwise
         assert type(decided(seen(gross, arm(0)), stage=3, reference=arm(5000))) is RollBack
+
+
+def test_another_hour_may_bring_other_pictures() -> None:
+    other = arm(labels={"cat": 1000.0}, scores={9: 1000.0})
+    assert type(decided(seen(other, arm(0)), stage=3, reference=arm(5000))) is Promote
 
 
 def test_the_reference_is_stables_traffic_where_there_was_enough() -> None:
@@ -202,12 +235,12 @@ def test_a_rare_class_that_differs_once_holds_nothing_back() -> None:
 
 
 COUNTS = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-5, 10**7).map(float)
-HISTOGRAMS = st.builds(
-    Latency,
-    st.lists(COUNTS, max_size=4).map(tuple) | st.just(EDGES),
-    st.lists(COUNTS, max_size=4).map(tuple) | st.just(tuple(float(n) for n in range(1, 1 + len(EDGES)))),
-)
-ARMS = st.builds(ArmTraffic, COUNTS, COUNTS, HISTOGRAMS)
+STEPS = st.dictionaries(st.integers(0, MOST_STEPS), COUNTS, max_size=4)
+SAMPLES = st.just(sample()) | st.builds(
+    KeySample, COUNTS, COUNTS, STEPS, STEPS, st.dictionaries(st.sampled_from(["cat", "dog"]), COUNTS),
+    st.dictionaries(st.integers(0, 19), COUNTS, max_size=3),
+)  # fmt: skip
+ARMS = st.builds(ArmTraffic, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, SAMPLES)
 LABELS = st.sampled_from(["cat", "dog", "fox"])
 SHADOWS = st.builds(
     ShadowTraffic, COUNTS, COUNTS, COUNTS, COUNTS,
@@ -236,8 +269,9 @@ def test_whatever_a_broken_source_says_something_is_decided_and_never_without_en
 
 @pytest.mark.parametrize("policy", [RolloutPolicy(), SHADOWED, RolloutPolicy(steps=(0.5,))])
 def test_the_looks_of_a_whole_rollout_spend_no_more_than_the_false_alarm_rate(policy: RolloutPolicy) -> None:
-    criteria = [3 if stage.shadow_share else 2 for stage in policy.stages()]
-    spent = sum(count * look_alpha(policy, look, count) for count in criteria for look in range(20_000))
+    of_arms = len(criteria.OF_ARMS) + len(criteria.OF_ANSWERS)
+    counts = [3 if stage.shadow_share else of_arms for stage in policy.stages()]
+    spent = sum(count * look_alpha(policy, look, count) for count in counts for look in range(20_000))
     assert 0.99 * policy.false_alarm < spent < policy.false_alarm
 
 

@@ -28,8 +28,23 @@ def test_a_candidate_that_keeps_the_limits_is_not_rolled_back(world: World) -> N
 @pytest.mark.parametrize(
     "name",
     [
-        "errors +2 %", "errors 5 %", "errors 5 %, few requests", "twice as slow", "three times as slow",
-        "disagrees on 10 % everywhere", "disagrees on half of one class of ten",
+        "30 ms more than 5 ms, 50 requests/s", "60 ms more, 50 requests/s", "twice as slow, heavy tail, 50 requests/s",
+        "every fifth answer ten times as slow, 50 requests/s", "median five times as slow",
+        "three times the work, hidden by a queue", "refused for what it costs",
+    ],
+)  # fmt: skip
+def test_a_slow_or_costly_candidate_is_found_within_three_intervals(name: str) -> None:
+    made = outcomes(BY_NAME[name], RUNS, POLICY)
+    assert [outcome.ended for outcome in made] == ["RollBack"] * RUNS
+    assert max(outcome.with_users for outcome in made) <= 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "errors +2 %", "errors 5 %, few requests", "disagrees on 10 % everywhere",
+        "disagrees on half of one class of ten", "never answers one class of ten", "unsure of everything",
+        "wrong 10 % more often, as told of one in ten",
     ],
 )  # fmt: skip
 def test_a_bad_candidate_is_always_found(name: str) -> None:
@@ -45,5 +60,6 @@ def test_an_equal_candidate_is_promoted() -> None:
     assert endings(BY_NAME["the same as stable"])["Promote"] >= RUNS - 1
 
 
-def test_without_traffic_everything_is_held() -> None:
-    assert endings(BY_NAME["no traffic"]) == {"Held": RUNS}
+@pytest.mark.parametrize("name", ["no traffic", "one request a minute"])
+def test_without_traffic_everything_is_held(name: str) -> None:
+    assert endings(BY_NAME[name]) == {"Held": RUNS}

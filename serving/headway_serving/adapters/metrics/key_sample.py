@@ -1,0 +1,135 @@
+"""What a rollout proves anything by: one request of each routing key in each stage, counted where it is answered.
+
+See :class:`headway_serving.core.rollout_traffic.KeySample` for why. Durations are counted in fine steps
+(:mod:`headway_serving.core.duration_steps`), of which only those that occur are series; and only models whose traffic
+is split between two versions have any.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from headway_serving.core.duration_steps import edge_text, step_of
+from headway_serving.core.rollout_traffic import NO_FAULT, SCORE_BINS
+from headway_serving.core.routing import Route, RouteTable
+
+KEYS = "headway_key_requests"
+LATENCY = "headway_key_latency"
+WORK = "headway_key_work"
+LABELS = "headway_key_labels"
+SCORES = "headway_key_scores"
+
+OTHER = "other"
+"""The label of all answers beyond the first :data:`_MOST_LABELS` labels."""
+
+_MOST_LABELS = 200
+_SLOTS = 2**20
+"""Keys are told apart by where they stand between the arms, to one millionth: 128 KiB a model, in a rollout alone."""
+
+_FAMILIES = (
+    (KEYS, "Routing keys by the outcome of their first request in a stage of a rollout", "code"),
+    (
+        LATENCY,
+        "Of those that were answered: requests by seconds from request to answer, up to the step's edge",
+        "up_to",
+    ),
+    (WORK, "Of those that were answered: requests by seconds of work for a picture, up to the step's edge", "up_to"),
+    (LABELS, "Of those that were answered: the best label of the first picture", "label"),
+    (SCORES, "Of those that were answered: the score of that label, up to", "up_to"),
+)
+
+
+@dataclass(frozen=True)
+class KeyedRequest:
+    """A request whose version the split chose. ``route``: that version, though another may have answered.
+
+    ``stage``: equal as long as a key counts once. ``code``: of the version, ``ok`` or the problem's. ``seconds``, and
+    ``work`` for a picture: of an answer. ``best``: the first picture's label and score, if it has been ranked.
+    """
+
+    route: Route
+    stage: Hashable
+    code: str
+    seconds: float
+    work: float
+    best: tuple[str, float] | None
+
+
+class _Model:
+    """The counts of one model, by metric, version and label value; and the keys that were seen in this stage."""
+
+    def __init__(self) -> None:
+        self.stage: Hashable = None
+        self.seen = bytearray()
+        self.counts: dict[tuple[str, int, str], int] = defaultdict(int)
+        self.labels: set[str] = set()
+
+    def is_first(self, stage: Hashable, position: float) -> bool:
+        if stage != self.stage:
+            self.stage, self.seen = stage, bytearray(_SLOTS // 8)
+        slot = int(position * _SLOTS)
+        byte, bit = slot >> 3, 1 << (slot & 7)
+        if self.seen[byte] & bit:
+            return False
+        self.seen[byte] |= bit
+        return True
+
+    def known_label(self, label: str) -> str:
+        if len(self.labels) < _MOST_LABELS:
+            self.labels.add(label)
+        return label if label in self.labels else OTHER
+
+
+class KeySamples(Collector):
+    """Counts the first request of each key. Safe for use by many threads."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.routes: Callable[[], RouteTable] = lambda: RouteTable({})
+        self._models: dict[str, _Model] = defaultdict(_Model)
+        self._lock = threading.Lock()
+        registry.register(self)
+
+    def observe(self, request: KeyedRequest) -> None:
+        """Count a request if it is the first of its key that says something of the version."""
+        position = request.route.position
+        if position is None or (request.code in NO_FAULT and request.code != "ok"):
+            return
+        with self._lock:
+            model = self._models[request.route.model]
+            if not model.is_first(request.stage, position):
+                return
+            version, counts = request.route.version, model.counts
+            counts[KEYS, version, request.code] += 1
+            if request.code != "ok":
+                return
+            counts[LATENCY, version, edge_text(step_of(request.seconds))] += 1
+            counts[WORK, version, edge_text(step_of(request.work))] += 1
+            if request.best is not None:
+                label, score = request.best
+                counts[LABELS, version, model.known_label(label)] += 1
+                bin_ = min(max(int(score * SCORE_BINS), 0), SCORE_BINS - 1)
+                counts[SCORES, version, f"{(bin_ + 1) / SCORE_BINS:.2f}"] += 1
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """The series of the models whose traffic is split now; what was counted of others is forgotten."""
+        split = {name for name, routes in self.routes().models.items() if routes.candidate is not None}
+        with self._lock:
+            for name in set(self._models) - split:
+                del self._models[name]
+            counts = {name: dict(model.counts) for name, model in self._models.items()}
+        for metric, documentation, label in _FAMILIES:
+            family = CounterMetricFamily(metric, documentation, labels=("model", "version", label))
+            for name, counted in counts.items():
+                for (kind, version, value), count in counted.items():
+                    if kind == metric:
+                        family.add_metric((name, str(version), value), count)
+            yield family
+
+    def describe(self) -> list[CounterMetricFamily]:
+        """Their names, for the registry to refuse others of the same name."""
+        return [CounterMetricFamily(metric, documentation) for metric, documentation, _ in _FAMILIES]
