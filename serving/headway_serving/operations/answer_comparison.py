@@ -31,6 +31,7 @@ _BATCH = 16
 _SECONDS = 60.0
 _REQUEST_SECONDS = 15.0
 _PAUSE_SECONDS = 0.5
+_QUICK_SECONDS = 0.2
 _REPORT_SECONDS = 2.0
 _BUSY = frozenset({429, 502, 503, 504})
 _UNREADABLE = frozenset({400, 415, 422})
@@ -140,7 +141,7 @@ def questions(repository: ModelRepository, stable: Side, candidate: Side) -> Que
 
 @dataclass
 class Interview:
-    """Asks both versions the same pictures through one gateway, some at a time, for at most ``seconds``.
+    """Asks both versions the same pictures through one gateway, at most ``seconds`` long, a few at a time.
 
     ``report``: gets how many of how many were asked, every two seconds.
     """
@@ -156,13 +157,13 @@ class Interview:
         """Ask and compare. Raises :class:`VerificationFailed` when the candidate does not answer."""
         ends, next_report = self.clock() + self.seconds, self.clock() + _REPORT_SECONDS
         answers: list[tuple[str, str, str]] = []
-        note, place, size = "", 0, _BATCH
-        while place < len(asked.pictures) and not note:
-            batch = asked.pictures[place : place + size]
+        note, place, size, most = "", 0, 1, _BATCH
+        while place < len(asked.pictures):
+            batch, began = asked.pictures[place : place + size], self.clock()
             try:
                 pair = [self._labels(side, batch, ends) for side in (stable, candidate)]
             except _TooLarge:
-                size = max(1, size // 2)
+                size = most = max(1, size // 2)
                 continue
             except _OutOfTime as error:
                 note = f"the time of {self.seconds:g} s was over: {error}"
@@ -175,6 +176,10 @@ class Interview:
             both = zip(batch, *pair, strict=True)
             answers += [(each.label, one, other) for each, one, other in both if one is not None and other is not None]
             place += len(batch)
+            took = self.clock() - began
+            # Users ask the same model: a slow one gets one picture at a time, and half of the time is theirs alone.
+            size = min(most, 2 * size) if took < _QUICK_SECONDS else max(1, size // 2)
+            self.sleep(min(took, _PAUSE_SECONDS))
             if self.clock() >= next_report:
                 self.report(place, len(asked.pictures))
                 next_report = self.clock() + _REPORT_SECONDS

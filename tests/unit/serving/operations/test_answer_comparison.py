@@ -129,14 +129,15 @@ def test_a_gateway_that_takes_fewer_pictures_or_is_busy_for_a_while_is_asked_aga
 
     def respond(version: int, images: list[bytes]) -> httpx.Response:
         seen.append(len(images))
-        clock.now += 0.4
+        clock.now += 0.09
         if len(images) > 4:
             return httpx.Response(413)
         return httpx.Response(429) if len(seen) == 9 else answers([truth(image) for image in images])
 
     found = compared(respond, clock)
     assert (found.compared, found.disagreed, found.note) == (50, 0, "")
-    assert max(seen[2:]) == 4
+    assert seen.count(8) == 1, "what was refused once is not tried again"
+    assert max(seen) == 8
     assert clock.reports, "it is told how far it is"
 
 
@@ -148,9 +149,22 @@ def test_time_is_bounded_and_what_was_asked_until_then_counts() -> None:
         return answers([truth(image) for image in images])
 
     found = compared(respond, clock)
-    assert (found.compared, found.there) == (32, 50)
+    assert (found.compared, found.there) == (2, 50)
     assert "the time of 60 s was over" in found.text()
     assert clock.now < 60 + 2 * 15
+
+
+def test_a_slow_model_gets_one_picture_at_a_time_and_time_for_its_users() -> None:
+    clock, sizes = Clock(), set[int]()
+
+    def respond(version: int, images: list[bytes]) -> httpx.Response:
+        sizes.add(len(images))
+        clock.now += 0.3 * version * len(images)
+        return answers([truth(image) for image in images])
+
+    found = compared(respond, clock)
+    assert sizes == {1}
+    assert 30 < found.compared < 50
 
 
 def test_a_stable_that_is_silent_does_not_keep_its_remedy_out() -> None:
