@@ -33,7 +33,7 @@ VERBS = (
     Verb("classify", "headway_client.classify_cli", "main", "classify pictures through a running gateway", None),
     Verb("feedback", "headway_client.feedback_cli", "main", "tell a gateway the truth about its answers", None),
     Verb("serve", "headway_serving.commands.serve", "main", "host a model repository behind the gateway", "serving"),
-    Verb("models", "headway_serving.commands.models", "main", "list versions, states, figures and traffic", "gateway"),
+    Verb("models", "headway_serving.commands.models", "main", "list what is served; add and remove it", "gateway"),
     Verb("repository", "headway_serving.commands.repository", "main", "check, clean and compare versions", "gateway"),
     Verb("rollout", "headway_serving.commands.rollout", "main", "give a new version traffic step by step", "gateway"),
     Verb("train", "headway_training.cli", "train_main", "train a base or a head from a recipe", "training"),

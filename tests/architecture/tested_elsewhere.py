@@ -57,6 +57,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "unit/serving/adapters/model_server/test_local_socket.py",
         "integration/modelserver/test_local_socket.py",
     ),
+    "serving/commands/model_changes.py": ("e2e/test_newcomers_order.py",),
     "serving/commands/models.py": ("unit/serving/commands/test_repository.py",),
     "serving/commands/rollout_arguments.py": ("unit/serving/commands/test_rollout.py",),
     "serving/commands/rollout_gate.py": (
@@ -67,7 +68,9 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "unit/serving/commands/test_rollout.py",
         "e2e/test_rollout_commands.py",
     ),
-    "serving/commands/serve.py": ("e2e/test_serving_line.py",),
+    "serving/commands/serve.py": ("e2e/test_serving_line.py", "e2e/test_newcomers_order.py"),
+    "serving/commands/serve_arguments.py": ("e2e/test_serving_line.py",),
+    "serving/commands/serve_processes.py": ("e2e/test_serving_line.py",),
     "serving/core/access.py": ("unit/serving/adapters/files/test_tokens.py",),
     "serving/core/errors.py": (
         "unit/serving/gateway/requests/test_problems.py",

@@ -22,6 +22,7 @@ from headway_contract.model_manifest import ModelManifest
 from headway_contract.model_repository import ModelRepository
 from tests.e2e.conftest import Trained
 from tests.e2e.running import HEADWAY, Served, headway, serving
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 HEAD, BASE = "digits-0to4", "digits-5to9"
@@ -328,13 +329,19 @@ def test_broken_routes_are_refused(trained: Trained, tmp_path: Path) -> None:
     assert routes.read_text().endswith('{"stabel": 1}}}')
 
 
-def test_a_model_server_that_cannot_start_ends_the_command(trained: Trained, tmp_path: Path) -> None:
+def test_a_configuration_that_is_none_is_refused_and_stays(trained: Trained, tmp_path: Path) -> None:
     config = tmp_path / "models.config"
     config.write_text("this is no configuration {")
-    run = headway("serve", "--repository", trained.repository.root, "--models-config", config,
-                  "--routes", tmp_path / "routes.json")  # fmt: skip
+    said = refused("--repository", trained.repository.root, "--models-config", config, "--routes", tmp_path / "r.json")
+    assert f"{config} is no configuration of a model server" in said
+    assert config.read_text() == "this is no configuration {"
+
+
+def test_a_model_server_that_cannot_start_ends_the_command(trained: Trained, tmp_path: Path) -> None:
+    run = headway("serve", "--repository", copied(trained, tmp_path).root, "--model-server", "false",
+                  "--port", str(free_port()), "--grpc-port", str(free_port()))  # fmt: skip
     assert run.returncode == 1
-    assert "model server" in run.stderr
+    assert "the model server ended at start with exit code 1" in run.stderr
 
 
 def test_the_manifest_beside_the_model_is_the_one_the_gateway_reads(served: Served, trained: Trained) -> None:

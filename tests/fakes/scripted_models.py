@@ -32,12 +32,16 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class ScriptedVersion:
-    """One version: its manifest (JSON) and number of classes, its state at the model server, and its fault, if any."""
+    """One version: its manifest (JSON) and number of classes, its state at the model server, and its fault, if any.
+
+    ``failure``: why it could not be loaded, as the model server says it beside the state END.
+    """
 
     manifest: bytes
     classes: int = len(DIGITS)
     state: str = "AVAILABLE"
     fault: Fault | None = None
+    failure: str = ""
 
 
 ScriptedModels = Mapping[str, Mapping[int, ScriptedVersion]]

@@ -63,6 +63,11 @@ class FakePredictor:
         versions = self.models.get(model, {})
         return {number: versions[number].state for number in sorted(versions, reverse=True)}
 
+    def load_failures(self, model: str, timeout: float) -> dict[int, str]:
+        self.timeouts.append(timeout)
+        self._check_reachable()
+        return {number: each.failure for number, each in self.models.get(model, {}).items() if each.failure}
+
     def _loaded(self, route: Route) -> ScriptedVersion:
         self._check_reachable()
         version = self.models.get(route.model, {}).get(route.version)

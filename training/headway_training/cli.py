@@ -20,6 +20,7 @@ from headway_contract.durable_files import write_atomically
 from headway_contract.errors import ContractError, ModelMissing
 from headway_contract.model_repository import ModelRepository
 from headway_training.errors import TrainingError
+from headway_training.next_step import next_steps
 from headway_training.recipe import Recipe
 from headway_training.recipe_files import base_version, builtin_recipes, load_recipe, make_recipe, recipe_text
 
@@ -163,8 +164,10 @@ def _train(arguments: argparse.Namespace) -> None:
     )
     published = [pipeline.train(recipe, repository, console, options) for recipe in recipes]
     console.print(_summary(published))
-    for line in _remarks(published):
-        console.print(line)
+    served = next_steps(repository, [(item.record.model, item.version) for item in published])
+    for line in [*_remarks(published), *served]:
+        # Not as markup: a path may hold brackets.
+        console.print(line, markup=False)
 
 
 def _check_bases(recipes: Sequence[Recipe], repository: ModelRepository, backbones: Collection[str]) -> None:

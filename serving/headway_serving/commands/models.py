@@ -14,14 +14,21 @@ from headway_contract.errors import ContractError
 from headway_contract.model_manifest import BFLOAT16, ModelManifest
 from headway_contract.model_repository import ModelRepository
 from headway_serving.adapters.files.routes import InvalidRoutes, read_routes
+from headway_serving.commands import model_changes
 from headway_serving.core.routing import ModelRoutes
 
 _TIMEOUT_SECONDS = 5.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """List the models. Exit codes: 0 done, 2 refused. A gateway that is away costs only the states."""
-    arguments = _parser().parse_args(argv)
+    """List the models, add or remove some. Exit codes: 0 done, 2 refused.
+
+    A gateway that is away costs a list only the states.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given and given[0] in ("add", "remove"):
+        return model_changes.main(given[0], given[1:])
+    arguments = _parser().parse_args(given)
     repository = ModelRepository(arguments.repository)
     path = arguments.routes or repository.root / "routes.json"
     try:
@@ -128,7 +135,9 @@ def _cell(row: Mapping[str, Any], head: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="headway models", description="List versions: state, traffic, labels, accuracy and digest."
+        prog="headway models",
+        description="List versions: state, traffic, labels, accuracy and digest.",
+        epilog="headway models add|remove NAME[/VERSION] changes what is served; --help after the verb says how.",
     )
     parser.add_argument("--repository", type=Path, default=Path("models"), help="the models (default: models)")
     parser.add_argument("--routes", type=Path, help="routes.json (default: in the repository)")
@@ -138,3 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="write one JSON object")
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

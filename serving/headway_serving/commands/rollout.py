@@ -42,8 +42,10 @@ from headway_serving.core.rollout.planning import shadow_share, with_expected_di
 from headway_serving.core.rollout_state import OPEN, RolloutStatus, Verification
 from headway_serving.core.routing import ModelRoutes, RouteTable
 from headway_serving.operations.availability import Asked, check_available
+from headway_serving.operations.model_changes import ChangeRefused, NotFollowed, ServedBy, add
 from headway_serving.operations.models_config import ForeignConfiguration, load_also, unload
 from headway_serving.operations.notification import notify
+from headway_serving.operations.reachability import Unreachable, check_reachable
 from headway_serving.operations.repository_care import routed_but_gone
 from headway_serving.operations.rollout_controller import (
     ControlledElsewhere,
@@ -62,7 +64,8 @@ _EXIT_CODES = {
     RolloutStatus.HELD: _INCONCLUSIVE,
 }
 _REFUSALS = (
-    RolloutRefused, VerificationFailed, NotLoaded, ForeignConfiguration, UnverifiedVersion, InvalidRoutes,
+    RolloutRefused, VerificationFailed, NotLoaded, Unreachable, ChangeRefused, NotFollowed,
+    ForeignConfiguration, UnverifiedVersion, InvalidRoutes,
     ServingError, ContractError, ValueError, OSError,
 )  # fmt: skip
 _WATCH_SECONDS = 1.0
@@ -141,6 +144,8 @@ def _start(command: Start, output: Output, world: Surroundings) -> int:
     policy, target = command.policy, command.target
     routes_file, model = target.routes_file, target.model
     repository = ModelRepository(target.repository)
+    if model not in read_routes(routes_file).models:
+        return _added(command, repository, output, world)
     with controlling(routes_file, model):
         routes = read_routes(routes_file).of(model)
         version = repository.latest(model) if command.gate.version is None else command.gate.version
@@ -184,11 +189,27 @@ def _data_source(data: DataSource, world: Surroundings) -> Iterator[TrafficSourc
         )
 
 
+def _added(command: Start, repository: ModelRepository, output: Output, world: Surroundings) -> int:
+    """A first version has no other to be compared with: it is checked, and then has all traffic of its name."""
+    gate, model = command.gate, command.target.model
+    pair = ServedBy(
+        repository, command.target.routes_file, command.models_config, gate.gateways, gate.model_servers,
+        command.load_seconds, gate.tolerance,
+    )  # fmt: skip
+    with http_client() as http:
+        text = add(pair, model, gate.version, world.author(), http)
+    return output.say({"event": "added", "model": model, "why": text}, f"first version: {text}")
+
+
 def _load_and_verify(
     command: Start, repository: ModelRepository, routes: ModelRoutes, version: int, output: Output, world: Surroundings
 ) -> Verification:
     """Load the version everywhere and run every check; unload it again if one fails."""
     config, model = command.models_config, command.target.model
+    repository.path(model, version)
+    with http_client() as http:
+        # Before anything that takes time: the files of a large version are read for long.
+        check_reachable(command.gate.gateways, command.gate.model_servers, http)
     checked_files(model, command.gate, repository, routes, version, output.say)
     if config is not None:
         load_also(config, repository, model, version)
@@ -206,6 +227,8 @@ def _load_and_verify(
 def _verify(command: Verify, output: Output, world: Surroundings) -> int:
     model, repository = command.target.model, ModelRepository(command.target.repository)
     routes = read_routes(command.target.routes_file).of(model)
+    with http_client() as http:
+        check_reachable(command.gate.gateways, command.gate.model_servers, http)
     version = repository.latest(model) if command.gate.version is None else command.gate.version
     checked_files(model, command.gate, repository, routes, version, output.say)
     proof = verified_loaded(model, command.gate, repository, routes, version, 0.0, output.say, world.sleep)

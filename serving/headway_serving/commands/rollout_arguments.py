@@ -1,6 +1,7 @@
 """The command line of ``headway rollout``: each verb is a value, made at once."""
 
 import argparse
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ EPILOG = (
 )
 
 _DEFAULT = RolloutPolicy()
-_GATEWAY, _MODEL_SERVER = "http://127.0.0.1:8080", "127.0.0.1:8500"
+GATEWAY, MODEL_SERVER = "http://127.0.0.1:8080", "127.0.0.1:8500"
 
 
 @dataclass(frozen=True)
@@ -176,9 +177,11 @@ def _start(target: Target, arguments: argparse.Namespace) -> Start:
 def _decide(target: Target, arguments: argparse.Namespace) -> Decide:
     asked = None
     if arguments.verb != "pause" and not arguments.force:
-        servers = arguments.model_server or [_MODEL_SERVER]
+        servers = arguments.model_server or [MODEL_SERVER]
         asked = Asked(
-            tuple(arguments.gateway or [_GATEWAY]), tuple(servers), model_servers_named=bool(arguments.model_server)
+            tuple(arguments.gateway or [default_gateway()]),
+            tuple(servers),
+            model_servers_named=bool(arguments.model_server),
         )
     return Decide(target, arguments.verb, arguments.why or "by hand", asked)
 
@@ -200,8 +203,8 @@ _COMMANDS: Mapping[str, Callable[[Target, argparse.Namespace], Command]] = {
 def _gate(arguments: argparse.Namespace) -> Gate:
     return Gate(
         arguments.version,
-        tuple(arguments.gateway or [_GATEWAY]),
-        tuple(arguments.model_server or [_MODEL_SERVER]),
+        tuple(arguments.gateway or [default_gateway()]),
+        tuple(arguments.model_server or [MODEL_SERVER]),
         arguments.tolerance,
         AcceptedChanges(
             arguments.accept_label_change, arguments.accept_geometry_change, arguments.accept_lower_accuracy
@@ -209,8 +212,13 @@ def _gate(arguments: argparse.Namespace) -> Gate:
     )
 
 
+def default_gateway() -> str:
+    """The gateway that every verb asks which is given none: ``HEADWAY_URL``, else that of this machine."""
+    return os.environ.get("HEADWAY_URL") or GATEWAY
+
+
 def _data(arguments: argparse.Namespace) -> DataSource:
-    return DataSource(arguments.prometheus, tuple(arguments.metrics or arguments.gateway or [_GATEWAY]))
+    return DataSource(arguments.prometheus, tuple(arguments.metrics or arguments.gateway or [default_gateway()]))
 
 
 def _models_config(target: Target, arguments: argparse.Namespace) -> Path | None:
@@ -311,7 +319,8 @@ def _add_processes(verb: argparse.ArgumentParser) -> None:
 def _add_gateways(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--gateway", action="append", metavar="URL",
-        help="a gateway, repeatable; dns+http://NAME:PORT is all behind a name (default: http://127.0.0.1:8080)",
+        help="a gateway, repeatable; dns+http://NAME:PORT is all behind a name "
+        f"(default: HEADWAY_URL, else {GATEWAY})",
     )  # fmt: skip
 
 

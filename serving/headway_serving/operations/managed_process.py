@@ -1,16 +1,23 @@
-"""A child process that is started again when it dies, and stopped with all that it has started."""
+"""A child process that is started again when it dies, stopped with all that it has started, and ended with its parent.
 
+The parent may be killed (``kill -9``) and then stops nothing. On Linux the kernel kills the child in that moment,
+whatever program it is; elsewhere it lives on, and the port that it holds says so to the next parent.
+"""
+
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 10.0
 _HEALTHY_SECONDS = 30.0
 """A child that lived this long is started again at once; one that dies sooner waits twice as long each time."""
+
+_PR_SET_PDEATHSIG = 1
 
 
 class ManagedProcess:
@@ -26,8 +33,13 @@ class ManagedProcess:
         self._start_again_at: float | None = None
 
     def start(self) -> None:
-        """Start the child. Raises OSError if it cannot be run."""
-        self._process = subprocess.Popen(self._command, env=self._environment, start_new_session=True)
+        """Start the child, from the thread that lives as long as this process. Raises OSError if it cannot be run."""
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            start_new_session=True,
+            preexec_fn=_end_with_parent(),  # noqa: PLW1509  # calls two functions of C, and takes no lock
+        )
         self._started_at = time.monotonic()
         self._start_again_at = None
 
@@ -75,6 +87,22 @@ class ManagedProcess:
             os.killpg(self._process.pid, number)
         except ProcessLookupError:
             return
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """What the child runs before its program: a request to the kernel that the program inherits."""
+    if sys.platform != "linux":
+        return None
+    # Found before the fork: after it, a lock that another thread held would never be released.
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            # It died before the request was made.
+            os._exit(1)
+
+    return ask
 
 
 def _described(code: int) -> str:

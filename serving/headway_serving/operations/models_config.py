@@ -1,4 +1,8 @@
-"""``models.config``: what the model server loads, in TensorFlow Serving's own text format."""
+"""``models.config``: what the model server loads, in TensorFlow Serving's own text format.
+
+A file that is begun here bears :data:`MARK`, a comment to TensorFlow Serving, and is kept whole: a repository that has
+moved gets its new paths. In a file without it versions are added and taken away, and the rest is somebody's decision.
+"""
 
 import re
 from collections.abc import Mapping
@@ -20,6 +24,9 @@ _ENTRY = re.compile(
 )
 
 
+MARK = "# Written by headway, which keeps names, paths and versions; without this line the paths stay as they are.\n"
+
+
 class ForeignConfiguration(Exception):
     """The file says more than this module writes; the text says what to do."""
 
@@ -31,7 +38,7 @@ def format_models_config(repository: ModelRepository, table: RouteTable) -> str:
     as another is published. Raises ``ModelMissing`` or ``VersionMissing`` for a routed version, or a base of one, that
     is not there.
     """
-    return _format(_located(repository, _needed(repository, table)))
+    return _format(_located(repository, _needed(repository, table)), marked=True)
 
 
 def write_models_config(path: Path, repository: ModelRepository, table: RouteTable) -> None:
@@ -47,11 +54,11 @@ def load_also(path: Path, repository: ModelRepository, model: str, version: int)
     """
     added = _located(repository, _needed(repository, RouteTable({model: ModelRoutes(version)})))
     with locked(path):
-        loaded = dict(_parse(path))
+        loaded, marked = dict(_parse(path)), is_marked(path)
         for name, (base_path, versions) in added.items():
             path_before, before = loaded.get(name, (base_path, ()))
             loaded[name] = (path_before, tuple(sorted({*before, *versions})))
-        write_atomically(path, _format(loaded).encode("utf-8"))
+        write_atomically(path, _format(loaded, marked=marked).encode("utf-8"))
 
 
 def unload(path: Path, repository: ModelRepository, table: RouteTable, model: str, version: int) -> None:
@@ -62,7 +69,7 @@ def unload(path: Path, repository: ModelRepository, table: RouteTable, model: st
     needed = _needed(repository, table)
     gone = _needed(repository, RouteTable({model: ModelRoutes(version)}))
     with locked(path):
-        loaded = dict(_parse(path))
+        loaded, marked = dict(_parse(path)), is_marked(path)
         for name, numbers in gone.items():
             base_path, before = loaded.get(name, ("", ()))
             left = tuple(number for number in before if number not in numbers or number in needed.get(name, ()))
@@ -70,7 +77,37 @@ def unload(path: Path, repository: ModelRepository, table: RouteTable, model: st
                 loaded[name] = (base_path, left)
             else:
                 loaded.pop(name, None)
-        write_atomically(path, _format(loaded).encode("utf-8"))
+        write_atomically(path, _format(loaded, marked=marked).encode("utf-8"))
+
+
+def bring_up_to_date(path: Path, repository: ModelRepository, table: RouteTable) -> list[str]:
+    """Make a file with the mark name what is in the repository and routed, where the repository is now.
+
+    What is routed and there is added, what is gone from the repository is taken out, what else is loaded stays. Returns
+    what was changed, for people. Raises :class:`ForeignConfiguration`.
+    """
+    root, remarks = repository.root.resolve(), list[str]()
+    with locked(path):
+        before, needed = _parse(path), _needed(repository, table)
+        after: dict[str, tuple[str, tuple[int, ...]]] = {}
+        for name in sorted({*before, *needed}):
+            base_path, versions = before.get(name, (_quoted(root / name), ()))
+            there = set(repository.versions(name))
+            kept = tuple(sorted({*versions, *needed.get(name, ())} & there))
+            if base_path != _quoted(root / name):
+                remarks.append(f"{name} is in {root / name} now, and no longer in {base_path}")
+            remarks += [f"{name}/{gone} is no longer in the repository" for gone in sorted(set(versions) - there)]
+            remarks += [f"{name}/{added} is routed and was not loaded" for added in kept if added not in versions]
+            if kept:
+                after[name] = (_quoted(root / name), kept)
+        if after != before:
+            write_atomically(path, _format(after, marked=True).encode("utf-8"))
+    return remarks
+
+
+def is_marked(path: Path) -> bool:
+    """Whether the file is kept by these functions alone; one that is not there will be."""
+    return not path.exists() or path.read_text(encoding="utf-8").startswith(MARK)
 
 
 def loaded_versions(path: Path) -> dict[str, tuple[int, ...]]:
@@ -81,6 +118,7 @@ def loaded_versions(path: Path) -> dict[str, tuple[int, ...]]:
 def _parse(path: Path) -> Loaded:
     """Read what this module writes, and nothing else: a setting it does not know would be lost by writing again."""
     text = path.read_text(encoding="utf-8") if path.exists() else "model_config_list {}"
+    text = text.removeprefix(MARK)
     body = re.fullmatch(r"\s*model_config_list\s*:?\s*{(.*)}\s*", text, re.DOTALL)
     entries = [] if body is None else list(_ENTRY.finditer(body.group(1)))
     if body is None or "".join(entry.group(0) for entry in entries) != body.group(1):
@@ -100,7 +138,7 @@ def _located(repository: ModelRepository, needed: Mapping[str, list[int]]) -> Lo
     return {name: (_quoted(repository.root.resolve() / name), tuple(versions)) for name, versions in needed.items()}
 
 
-def _format(loaded: Loaded) -> str:
+def _format(loaded: Loaded, *, marked: bool) -> str:
     entries = []
     for name, (base_path, versions) in sorted(loaded.items()):
         listed = " ".join(f"versions: {version}" for version in versions)
@@ -112,7 +150,7 @@ def _format(loaded: Loaded) -> str:
             f"    model_version_policy {{ specific {{ {listed} }} }}\n"
             "  }\n"
         )
-    return "model_config_list {\n" + "".join(entries) + "}\n"
+    return (MARK if marked else "") + "model_config_list {\n" + "".join(entries) + "}\n"
 
 
 def _needed(repository: ModelRepository, table: RouteTable) -> dict[str, list[int]]:

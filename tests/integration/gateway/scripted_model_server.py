@@ -89,7 +89,9 @@ class ScriptedStates(model_service_pb2_grpc.ModelServiceServicer):
         response = get_model_status_pb2.GetModelStatusResponse()
         states = get_model_status_pb2.ModelVersionStatus.State
         for number in sorted(versions, reverse=True):
-            response.model_version_status.add(version=number, state=states.Value(versions[number].state))
+            status = response.model_version_status.add(version=number, state=states.Value(versions[number].state))
+            if versions[number].failure:
+                status.status.error_code, status.status.error_message = 5, versions[number].failure
         return response
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from headway_serving.core.errors import (
 )
 from headway_serving.core.routing import Arm, Route
 from headway_serving.gateway.app import ModelServer
+from headway_serving.operations.version_loading import LoadingStates
 from tests.fakes.scripted_models import Fault, scripted_manifest, scripted_version
 from tests.fakes.tfserving_predictor import FakePredictor
 from tests.integration.gateway.scripted_model_server import serving, serving_locally
@@ -34,17 +35,22 @@ STATES = ("UNKNOWN", "START", "LOADING", "AVAILABLE", "UNLOADING", "END")
 MODELS = {
     "digits": {1: scripted_version(), 2: scripted_version()},
     "lifetime": {number: scripted_version(state=state) for number, state in enumerate(STATES)},
+    "broken": {1: scripted_version(), 2: replace(scripted_version(), state="END", failure="no such file")},
     "faulty": {number: scripted_version(fault=fault) for number, fault in enumerate(Fault)},
 }
 GENEROUS = 30.0
 SHORT = 0.2
 
 
+class Server(ModelServer, LoadingStates, Protocol):
+    """All that the gateway and the commands ask of a model server."""
+
+
 @dataclass(frozen=True)
 class Implementation:
     """A predictor, and how to take its model server away."""
 
-    predictor: ModelServer
+    predictor: Server
     take_away: Callable[[], object]
 
 
@@ -67,7 +73,7 @@ def over_grpc(*, as_content: bool) -> Iterator[Implementation]:
 class OnAnEventLoop:
     """Asks a predictor from code that runs on an event loop, as the gateway does; the loop is a thread's own."""
 
-    def __init__(self, inner: ModelServer) -> None:
+    def __init__(self, inner: Server) -> None:
         self._inner = inner
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -82,6 +88,9 @@ class OnAnEventLoop:
     def version_states(self, model: str, timeout: float) -> dict[int, str]:
         # As the gateway does too: in a thread, beside the loop.
         return self._inner.version_states(model, timeout)
+
+    def load_failures(self, model: str, timeout: float) -> dict[int, str]:
+        return self._inner.load_failures(model, timeout)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -148,7 +157,7 @@ def pictures(*classes: int) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("classes", [(3,), (3, 1, 4, 1, 0)], ids=["one picture", "five pictures"])
-def test_scores_are_one_row_of_float32_for_each_picture(predictor: ModelServer, classes: tuple[int, ...]) -> None:
+def test_scores_are_one_row_of_float32_for_each_picture(predictor: Server, classes: tuple[int, ...]) -> None:
     scores = predictor.predict(routed(), pictures(*classes), GENEROUS)
     assert scores.dtype == np.float32
     assert scores.shape == (len(classes), 5)
@@ -156,16 +165,16 @@ def test_scores_are_one_row_of_float32_for_each_picture(predictor: ModelServer, 
     assert np.all(scores.max(axis=1) == np.float32(0.9))
 
 
-def test_a_large_answer_arrives_whole(predictor: ModelServer) -> None:
+def test_a_large_answer_arrives_whole(predictor: Server) -> None:
     many = np.zeros((2000, 28, 28, 1), np.uint8)
     assert predictor.predict(routed(), many, GENEROUS).shape == (2000, 5)
 
 
-def test_a_version_describes_itself(predictor: ModelServer) -> None:
+def test_a_version_describes_itself(predictor: Server) -> None:
     assert predictor.manifest_json(routed(), GENEROUS) == scripted_manifest().to_json().encode()
 
 
-def test_a_pinned_version_that_is_not_there_is_not_found(predictor: ModelServer) -> None:
+def test_a_pinned_version_that_is_not_there_is_not_found(predictor: Server) -> None:
     with pytest.raises(VersionNotFound, match="'digits' has no version 9"):
         predictor.predict(pinned(9), pictures(0), GENEROUS)
     with pytest.raises(VersionNotFound):
@@ -173,7 +182,7 @@ def test_a_pinned_version_that_is_not_there_is_not_found(predictor: ModelServer)
 
 
 @pytest.mark.parametrize("reason", ["stable", "weight", "label"])
-def test_a_routed_version_that_is_not_there_is_unavailable(predictor: ModelServer, reason: str) -> None:
+def test_a_routed_version_that_is_not_there_is_unavailable(predictor: Server, reason: str) -> None:
     route = Route("digits", 9, Arm.STABLE, reason)
     with pytest.raises(ModelUnavailable, match="version 9 of model 'digits' gets traffic but is not loaded"):
         predictor.predict(route, pictures(0), GENEROUS)
@@ -181,7 +190,7 @@ def test_a_routed_version_that_is_not_there_is_unavailable(predictor: ModelServe
         predictor.manifest_json(route, GENEROUS)
 
 
-def test_a_version_that_is_not_loaded_yet_is_as_if_it_were_not_there(predictor: ModelServer) -> None:
+def test_a_version_that_is_not_loaded_yet_is_as_if_it_were_not_there(predictor: Server) -> None:
     loading = STATES.index("LOADING")
     with pytest.raises(ModelUnavailable):
         predictor.predict(routed(loading, "lifetime"), pictures(0), GENEROUS)
@@ -189,40 +198,46 @@ def test_a_version_that_is_not_loaded_yet_is_as_if_it_were_not_there(predictor: 
         predictor.predict(pinned(loading, "lifetime"), pictures(0), GENEROUS)
 
 
-def test_no_answer_in_time_is_a_missed_deadline(predictor: ModelServer) -> None:
+def test_no_answer_in_time_is_a_missed_deadline(predictor: Server) -> None:
     with pytest.raises(DeadlineExceeded):
         predictor.predict(faulty(Fault.HANGS), pictures(0), SHORT)
     with pytest.raises(DeadlineExceeded):
         predictor.manifest_json(faulty(Fault.HANGS), SHORT)
 
 
-def test_a_refused_prediction_has_failed(predictor: ModelServer) -> None:
+def test_a_refused_prediction_has_failed(predictor: Server) -> None:
     with pytest.raises(PredictionFailed, match="INTERNAL: refused"):
         predictor.predict(faulty(Fault.REFUSES), pictures(0), GENEROUS)
 
 
 @pytest.mark.parametrize("fault", [Fault.REFUSES, Fault.MALFORMED])
-def test_a_version_without_a_manifest_is_incompatible(predictor: ModelServer, fault: Fault) -> None:
+def test_a_version_without_a_manifest_is_incompatible(predictor: Server, fault: Fault) -> None:
     with pytest.raises(IncompatibleModel):
         predictor.manifest_json(faulty(fault), GENEROUS)
 
 
-def test_a_malformed_answer_is_incompatible(predictor: ModelServer) -> None:
+def test_a_malformed_answer_is_incompatible(predictor: Server) -> None:
     with pytest.raises(IncompatibleModel):
         predictor.predict(faulty(Fault.MALFORMED), pictures(0, 1), GENEROUS)
 
 
-def test_scores_are_passed_on_as_they_are(predictor: ModelServer) -> None:
+def test_scores_are_passed_on_as_they_are(predictor: Server) -> None:
     assert np.isnan(predictor.predict(faulty(Fault.NOT_A_NUMBER), pictures(0), GENEROUS)).all()
 
 
-def test_states_are_told_newest_version_first(predictor: ModelServer) -> None:
+def test_states_are_told_newest_version_first(predictor: Server) -> None:
     states = predictor.version_states("lifetime", GENEROUS)
     assert list(states.items()) == list(reversed(list(enumerate(STATES))))
 
 
-def test_a_model_the_server_does_not_know_has_no_states(predictor: ModelServer) -> None:
+def test_a_model_the_server_does_not_know_has_no_states(predictor: Server) -> None:
     assert predictor.version_states("letters", GENEROUS) == {}
+
+
+def test_why_a_version_could_not_be_loaded_is_passed_on(predictor: Server) -> None:
+    assert predictor.load_failures("broken", GENEROUS) == {2: "no such file"}
+    assert predictor.load_failures("lifetime", GENEROUS) == {}
+    assert predictor.load_failures("letters", GENEROUS) == {}
 
 
 def test_without_its_server_nothing_is_available(implementation: Implementation) -> None:
@@ -234,6 +249,7 @@ def test_without_its_server_nothing_is_available(implementation: Implementation)
         lambda: predictor.predict(pinned(1), pictures(0), GENEROUS),
         lambda: predictor.manifest_json(routed(), GENEROUS),
         lambda: predictor.version_states("digits", GENEROUS),
+        lambda: predictor.load_failures("digits", GENEROUS),
     ]
     for call in calls:
         # What gRPC says of addresses and sockets is not for clients.

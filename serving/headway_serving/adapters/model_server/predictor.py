@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from headway_serving.wire import codec, rpc
 from headway_serving.wire import messages_pb2 as messages
 
 _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
+_END = 50
 
 # The one table of foreign errors. NOT_FOUND is not in it: its meaning depends on who chose the version.
 _ERRORS: Mapping[grpc.StatusCode, type[ServingError]] = {
@@ -115,15 +116,26 @@ class TfServingPredictor:
 
     def version_states(self, model: str, timeout: float) -> dict[int, str]:
         """State of each version the model server knows, newest first; empty for a model it does not know."""
+        return {item.version: _STATES.get(item.state, "UNKNOWN") for item in self._statuses(model, timeout)}
+
+    def load_failures(self, model: str, timeout: float) -> dict[int, str]:
+        """Why versions could not be loaded, in the model server's words, by version. Raises a ``ServingError``."""
+        return {
+            item.version: item.status.error_message or f"error {item.status.error_code}"
+            for item in self._statuses(model, timeout)
+            if item.state == _END and item.status.error_code
+        }
+
+    def _statuses(self, model: str, timeout: float) -> Sequence[Any]:
         request = messages.GetModelStatusRequest()
         request.model_spec.name = model
         try:
-            response = self._ask(_STATUS, request, timeout)
+            found: Sequence[Any] = self._ask(_STATUS, request, timeout).model_version_status
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
-                return {}
+                return ()
             raise self._translated(error) from error
-        return {item.version: _STATES.get(item.state, "UNKNOWN") for item in response.model_version_status}
+        return found
 
     def close(self) -> None:
         """Close the channel; calls in flight are cancelled."""

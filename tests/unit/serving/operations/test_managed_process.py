@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -150,3 +151,23 @@ def test_a_child_that_never_started_can_be_stopped(manage: Manage) -> None:
 def test_a_program_that_cannot_be_run_is_told_at_start(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nothing"):
         ManagedProcess("child", [str(tmp_path / "nothing")], {}).start()
+
+
+def test_a_child_does_not_outlive_a_parent_that_is_killed(note: Path) -> None:
+    """Not even one that ignores every request to end."""
+    supervisor = (
+        "import os, sys, time\n"
+        "from headway_serving.operations.managed_process import ManagedProcess\n"
+        "ManagedProcess('child', [sys.executable, '-c', sys.argv[1], sys.argv[2]], dict(os.environ)).start()\n"
+        "time.sleep(600)"
+    )
+    deaf = DEAF.replace('"ready"', "str(__import__('os').getpid())")
+    parent = subprocess.Popen([sys.executable, "-c", supervisor, deaf, str(note)])
+    try:
+        eventually(lambda: note.exists() and note.read_text() != "", "the child runs")
+        child = int(note.read_text())
+        assert not gone(child)
+    finally:
+        parent.kill()
+        parent.wait()
+    eventually(lambda: gone(child), "the child has ended with its parent")

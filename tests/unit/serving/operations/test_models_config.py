@@ -12,7 +12,9 @@ from headway_contract.model_manifest import BaseReference
 from headway_contract.model_repository import MANIFEST_FILE, ModelRepository
 from headway_serving.core.routing import Candidate, ModelRoutes, RouteTable
 from headway_serving.operations.models_config import (
+    MARK,
     ForeignConfiguration,
+    bring_up_to_date,
     format_models_config,
     load_also,
     loaded_versions,
@@ -181,3 +183,38 @@ def test_a_file_that_says_more_is_refused_and_stays(tmp_path: Path, text: str) -
     with pytest.raises(ForeignConfiguration, match="--models-config none"):
         load_also(path, repository(tmp_path / "models"), "digits", 4)
     assert path.read_text() == text
+
+
+def test_a_repository_that_has_moved_gets_its_new_paths(tmp_path: Path) -> None:
+    """And what is gone from it is no longer loaded, what was loaded beside the routed versions still is."""
+    before, config = repository(tmp_path / "before"), tmp_path / "models.config"
+    table = RouteTable({"digits": ModelRoutes(2, labels={"gone": 4}), "letters": ModelRoutes(1)})
+    write_models_config(config, before, table)
+    load_also(config, before, "digits", 1)
+    moved = ModelRepository(before.root.rename(tmp_path / "after"))
+    (moved.root / "digits" / "4").rmdir()
+    (moved.root / "letters" / "1").rename(moved.root / "letters" / "2")
+    remarks = bring_up_to_date(config, moved, RouteTable({**table.models, "letters": ModelRoutes(2)}))
+    assert config.read_text().startswith(MARK)
+    assert parsed(config.read_text()) == {
+        "digits": (str(moved.root / "digits"), "tensorflow", [1, 2]),
+        "letters": (str(moved.root / "letters"), "tensorflow", [2]),
+    }
+    assert [remark for remark in remarks if str(before.root) in remark and str(moved.root) in remark]
+    assert "digits/4 is no longer in the repository" in remarks
+    assert "letters/2 is routed and was not loaded" in remarks
+    inode = config.stat().st_ino
+    assert bring_up_to_date(config, moved, RouteTable({"digits": ModelRoutes(2), "letters": ModelRoutes(2)})) == []
+    assert config.stat().st_ino == inode, "nothing to change, nothing is written"
+
+
+def test_only_a_file_that_was_begun_here_bears_the_mark(tmp_path: Path) -> None:
+    models = repository(tmp_path / "models")
+    theirs, ours = tmp_path / "theirs.config", tmp_path / "ours.config"
+    theirs.write_text("model_config_list {}")
+    for config in (theirs, ours):
+        load_also(config, models, "digits", 1)
+        load_also(config, models, "digits", 2)
+        unload(config, models, RouteTable({}), "digits", 1)
+        assert loaded_versions(config) == {"digits": (2,)}
+    assert ours.read_text() == MARK + theirs.read_text()
