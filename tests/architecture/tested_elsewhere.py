@@ -1,6 +1,8 @@
 """The modules that have no test file of their name, and the tests that exercise each: see ``test_tests_map.py``."""
 
 TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
+    "serving/commands/rollout_policy.py": ("docs/test_reference.py", "unit/serving/commands/test_rollout.py"),
+    "serving/core/rollout_traffic.py": ("unit/serving/core/rollout/test_decision.py",),
     "contract/decoding.py": (
         "unit/contract/test_decode_image.py",
         "unit/contract/test_hostile_pictures.py",

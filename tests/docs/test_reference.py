@@ -185,7 +185,7 @@ def defaults_told(*command: str) -> dict[str, str]:
 
 def test_the_defaults_of_a_rollout_are_those_of_the_command() -> None:
     listed = {name: cells[0].strip("`") for name, cells in first_cells("Commands").items() if name.startswith("--")}
-    assert len(listed) == 10
+    assert len(listed) == 15
     told = defaults_told("rollout", "start")
     assert {name: told[name] for name in listed} == listed
 

@@ -155,6 +155,7 @@ def _start(command: Start, output: Output, world: Surroundings) -> int:
         if running or version == routes.stable:
             # The same refusal as later, but before anything is loaded.
             changes.begun(routes, Verification(version, "", "", 0), policy, "", 0.0, world.author())
+        _check_before_loading(command, repository, routes, version, output)
         with _data_source(command.data, world) as source:
             rate = _tried(source, model)
         if command.shadow_auto:
@@ -201,16 +202,22 @@ def _added(command: Start, repository: ModelRepository, output: Output, world: S
     return output.say({"event": "added", "model": model, "why": text}, f"first version: {text}")
 
 
-def _load_and_verify(
-    command: Start, repository: ModelRepository, routes: ModelRoutes, version: int, output: Output, world: Surroundings
-) -> Verification:
-    """Load the version everywhere and run every check; unload it again if one fails."""
-    config, model = command.models_config, command.target.model
+def _check_before_loading(
+    command: Start, repository: ModelRepository, routes: ModelRoutes, version: int, output: Output
+) -> None:
+    model = command.target.model
     repository.path(model, version)
     with http_client() as http:
         # Before anything that takes time: the files of a large version are read for long.
         check_reachable(command.gate.gateways, command.gate.model_servers, http)
     checked_files(model, command.gate, repository, routes, version, output.say)
+
+
+def _load_and_verify(
+    command: Start, repository: ModelRepository, routes: ModelRoutes, version: int, output: Output, world: Surroundings
+) -> Verification:
+    """Load the version everywhere and run every check; unload it again if one fails."""
+    config, model = command.models_config, command.target.model
     if config is not None:
         load_also(config, repository, model, version)
     try:

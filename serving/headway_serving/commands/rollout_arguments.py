@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from headway_serving.commands.rollout_policy import add_policy, policy_of
 from headway_serving.core.rollout_state import RolloutPolicy
 from headway_serving.operations.availability import Asked
 from headway_serving.operations.verification import TOLERANCE, AcceptedChanges
@@ -15,7 +16,6 @@ EPILOG = (
     "130 interrupted (resume continues)."
 )
 
-_DEFAULT = RolloutPolicy()
 GATEWAY, MODEL_SERVER = "http://127.0.0.1:8080", "127.0.0.1:8500"
 
 
@@ -163,7 +163,7 @@ def _start(target: Target, arguments: argparse.Namespace) -> Start:
     return Start(
         target,
         _gate(arguments),
-        _policy(arguments),
+        policy_of(arguments),
         _data(arguments),
         _models_config(target, arguments),
         arguments.load_timeout,
@@ -246,7 +246,7 @@ def parser() -> argparse.ArgumentParser:
     _add_version(start)
     _add_processes(start)
     _add_gate(start)
-    _add_policy(start)
+    add_policy(start)
     _add_data(start)
     _add_notify(start)
     start.add_argument("--resume", action="store_true", help="continue a rollout of this version if there is one")
@@ -279,30 +279,6 @@ def parser() -> argparse.ArgumentParser:
     _add_gateways(report)
     _add_data(report)
     return top
-
-
-def _policy(arguments: argparse.Namespace) -> RolloutPolicy:
-    """The policy that the arguments describe. Raises ValueError for one that makes no sense."""
-    default = _DEFAULT
-    disagreement, of_class = arguments.max_disagreement, arguments.max_class_disagreement
-    return RolloutPolicy(
-        steps=arguments.steps,
-        interval_seconds=arguments.interval,
-        min_samples=arguments.min_samples,
-        patience=arguments.patience,
-        false_alarm=arguments.false_alarm,
-        max_error_increase=arguments.max_error_increase,
-        max_latency_ratio=arguments.max_latency_ratio,
-        max_work_ratio=arguments.max_work_ratio,
-        max_label_shift=arguments.max_label_shift,
-        max_score_shift=arguments.max_score_shift,
-        max_accuracy_loss=arguments.max_accuracy_loss,
-        # As long as nothing is known of the traffic, all of it.
-        shadow_share=1.0 if arguments.shadow is None else arguments.shadow / 100,
-        max_disagreement=default.max_disagreement if disagreement is None else disagreement,
-        max_class_disagreement=default.max_class_disagreement if of_class is None else of_class,
-        keep_when_held=arguments.hold == "keep",
-    )
 
 
 def _add_version(verb: argparse.ArgumentParser) -> None:
@@ -343,56 +319,6 @@ def _add_gate(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_policy(verb: argparse.ArgumentParser) -> None:
-    default = _DEFAULT
-    verb.add_argument(
-        "--steps", type=_per_cents, default=default.steps, metavar="P,P,...",
-        help="weights of the candidate, per cent (default: 5,25,50,100)",
-    )  # fmt: skip
-    verb.add_argument(
-        "--shadow", type=_share_or_auto, default=None, metavar="auto|P",
-        help="mirror P per cent first; 0: none (default: auto, what brings --min-samples pictures in an interval)",
-    )  # fmt: skip
-    verb.add_argument(
-        "--hold", choices=("stable", "keep"), default="stable",
-        help="where traffic goes when nothing is decided for too long: to stable, or it stays (default: stable)",
-    )  # fmt: skip
-    verb.add_argument(
-        "--max-latency-ratio", "--max-p99-ratio", type=float, default=default.max_latency_ratio, metavar="X",
-        help=f"latency at p50, p90 and p99 to stable's (default: {default.max_latency_ratio:g})",
-    )  # fmt: skip
-    for name, value, meaning in (
-        (
-            "--max-disagreement",
-            default.max_disagreement,
-            "share of a shadow's pictures labelled otherwise than by stable",
-        ),
-        ("--max-class-disagreement", default.max_class_disagreement, "the same for any one class"),
-    ):
-        verb.add_argument(
-            name, type=float, metavar="X",
-            help=f"{meaning} (default: {value:g}, and what stable's test pictures showed)",
-        )  # fmt: skip
-    for name, metavar, kind, value, meaning in (
-        ("--interval", "SECONDS", float, default.interval_seconds, "between two looks at the data"),
-        ("--min-samples", "N", int, default.min_samples, "requests (pictures of a shadow) that a look needs"),
-        ("--patience", "N", int, default.patience, "looks at one step before giving up"),
-        ("--false-alarm", "X", float, default.false_alarm, "chance of rolling back a candidate within all limits"),
-        ("--max-error-increase", "X", float, default.max_error_increase, "error rate above stable's, 0 to 1"),
-        ("--max-work-ratio", "X", float, default.max_work_ratio, "work for an answer to stable's, in the median"),
-        ("--max-label-shift", "X", float, default.max_label_shift, "share of answers more or fewer of any label"),
-        ("--max-score-shift", "X", float, default.max_score_shift, "share of answers more or fewer below any score"),
-        (
-            "--max-accuracy-loss",
-            "X",
-            float,
-            default.max_accuracy_loss,
-            "share of wrong answers, by feedback, above stable's",
-        ),
-    ):
-        verb.add_argument(name, type=kind, default=value, metavar=metavar, help=f"{meaning} (default: {value:g})")
-
-
 def _add_data(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--prometheus", metavar="URL", help="take data from this Prometheus, not from the gateways")
     verb.add_argument(
@@ -406,21 +332,3 @@ def _add_notify(verb: argparse.ArgumentParser) -> None:
         "--notify", action="append", metavar="URL|COMMAND",
         help="told as JSON when the rollout is promoted, rolled back or held (POST, or on its input); repeatable",
     )  # fmt: skip
-
-
-def _share_or_auto(text: str) -> float | None:
-    if text == "auto":
-        return None
-    try:
-        return float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor per cents, such as 10") from error
-
-
-def _per_cents(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(each) / 100 for each in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not per cents with commas between, such as 5,25,50,100"
-        ) from error

@@ -145,11 +145,7 @@ class PrometheusMetrics:
         self._tokens_valid, self._refused_callers = _caller_metrics(registry)
         self._pending_routes, self._feedback = PendingRoutesCollector(registry), _feedback_counter(registry)
         self._keys, self._routes = KeySamples(registry), RouteMetrics(registry)
-        build = Gauge(
-            "headway_build_info", "Always 1; the version of the gateway, and a name of its own for each process",
-            ("version", "process"), registry=registry,
-        )  # fmt: skip
-        build.labels(importlib.metadata.version("headway"), uuid.uuid4().hex).set(1)
+        _say_build(registry)
         # Finding a labelled child by its texts costs more than counting: each one is looked up once.
         self._children: dict[tuple[str, ...], Any] = {}
 
@@ -264,6 +260,14 @@ def _feedback_counter(registry: CollectorRegistry) -> Counter:
         "headway_feedback", "Answers whose truth an application told: right or wrong",
         (*_VERSION_LABELS, "outcome"), registry=registry,
     )  # fmt: skip
+
+
+def _say_build(registry: CollectorRegistry) -> None:
+    build = Gauge(
+        "headway_build_info", "Always 1; the version of the gateway, and a name of its own for each process",
+        ("version", "process"), registry=registry,
+    )  # fmt: skip
+    build.labels(importlib.metadata.version("headway"), uuid.uuid4().hex).set(1)
 
 
 def _caller_metrics(registry: CollectorRegistry) -> tuple[Gauge, Counter]:
