@@ -34,7 +34,7 @@ from headway_serving.commands.rollout_arguments import (
     Verify,
     parse,
 )
-from headway_serving.commands.rollout_gate import checked_files, evidence, http_client, verified_loaded
+from headway_serving.commands.rollout_gate import check_before_loading, evidence, http_client, verified_loaded
 from headway_serving.core.errors import ServingError
 from headway_serving.core.rollout import changes
 from headway_serving.core.rollout.changes import Author, RolloutRefused
@@ -45,7 +45,7 @@ from headway_serving.operations.availability import Asked, check_available
 from headway_serving.operations.model_changes import ChangeRefused, NotFollowed, ServedBy, add
 from headway_serving.operations.models_config import ForeignConfiguration, load_also, unload
 from headway_serving.operations.notification import notify
-from headway_serving.operations.reachability import Unreachable, check_reachable
+from headway_serving.operations.reachability import Unreachable
 from headway_serving.operations.repository_care import routed_but_gone
 from headway_serving.operations.rollout_controller import (
     ControlledElsewhere,
@@ -155,7 +155,7 @@ def _start(command: Start, output: Output, world: Surroundings) -> int:
         if running or version == routes.stable:
             # The same refusal as later, but before anything is loaded.
             changes.begun(routes, Verification(version, "", "", 0), policy, "", 0.0, world.author())
-        _check_before_loading(command, repository, routes, version, output)
+        check_before_loading(model, command.gate, repository, routes, version, output.say)
         with _data_source(command.data, world) as source:
             rate = _tried(source, model)
         if command.shadow_auto:
@@ -165,7 +165,10 @@ def _start(command: Start, output: Output, world: Surroundings) -> int:
             policy = with_expected_disagreement(policy, proof)
         now = world.clock()
         salt = f"{version}-{now:.0f}"
-        change_model(routes_file, model, lambda found: changes.begun(found, proof, policy, salt, now, world.author()))
+        accepted = command.gate.accepted.flags()
+        change_model(
+            routes_file, model, lambda found: changes.begun(found, proof, policy, salt, now, world.author(), accepted)
+        )
         output.say(
             {"event": "started", "model": model, "version": version, "digest": proof.digest},
             f"version {version} of {model} is loaded and verified ({evidence(proof)}); "
@@ -202,17 +205,6 @@ def _added(command: Start, repository: ModelRepository, output: Output, world: S
     return output.say({"event": "added", "model": model, "why": text}, f"first version: {text}")
 
 
-def _check_before_loading(
-    command: Start, repository: ModelRepository, routes: ModelRoutes, version: int, output: Output
-) -> None:
-    model = command.target.model
-    repository.path(model, version)
-    with http_client() as http:
-        # Before anything that takes time: the files of a large version are read for long.
-        check_reachable(command.gate.gateways, command.gate.model_servers, http)
-    checked_files(model, command.gate, repository, routes, version, output.say)
-
-
 def _load_and_verify(
     command: Start, repository: ModelRepository, routes: ModelRoutes, version: int, output: Output, world: Surroundings
 ) -> Verification:
@@ -234,10 +226,8 @@ def _load_and_verify(
 def _verify(command: Verify, output: Output, world: Surroundings) -> int:
     model, repository = command.target.model, ModelRepository(command.target.repository)
     routes = read_routes(command.target.routes_file).of(model)
-    with http_client() as http:
-        check_reachable(command.gate.gateways, command.gate.model_servers, http)
     version = repository.latest(model) if command.gate.version is None else command.gate.version
-    checked_files(model, command.gate, repository, routes, version, output.say)
+    check_before_loading(model, command.gate, repository, routes, version, output.say)
     proof = verified_loaded(model, command.gate, repository, routes, version, 0.0, output.say, world.sleep)
     text = f"version {version} of {model} passes: {evidence(proof)}, {proof.digest}"
     return output.say({"event": "verified", "version": version, "digest": proof.digest}, text)

@@ -19,6 +19,7 @@ from headway_serving.operations.answer_comparison import (
     questions,
 )
 from headway_serving.operations.models_config import base_of
+from headway_serving.operations.reachability import check_reachable
 from headway_serving.operations.verification import (
     VerificationFailed,
     check_golden_samples,
@@ -33,20 +34,23 @@ Say = Callable[[Mapping[str, object], str], object]
 """Writes one event: as JSON, or as its text."""
 
 
-def checked_files(
+def check_before_loading(
     model: str, gate: Gate, repository: ModelRepository, routes: ModelRoutes, version: int, say: Say
-) -> tuple[Side, Side]:
-    """What can be seen before anything is loaded: files, labels, geometry and what the manifests say of accuracy.
+) -> None:
+    """What can be seen before anything is loaded: addresses, files, labels, geometry, the manifests' accuracies.
 
-    Raises :class:`VerificationFailed`, and what reading the repository raises.
+    Raises ``Unreachable``, :class:`VerificationFailed`, and what reading the repository raises.
     """
+    repository.path(model, version)
+    with http_client() as http:
+        # Before anything that takes time: the files of a large version are read for long.
+        check_reachable(gate.gateways, gate.model_servers, http)
     candidate = Side(version, verify_files(repository, model, version))
     stable = Side(routes.stable, repository.manifest(model, routes.stable))
     text = accuracies_text(stable, candidate)
     say({"event": "accuracies", "model": model, "version": version, "text": text}, text)
     compare_with_stable(candidate.manifest, stable.manifest, gate.accepted)
     compare_manifests(stable, candidate, accepted=gate.accepted.accuracy)
-    return stable, candidate
 
 
 def verified_loaded(

@@ -41,6 +41,12 @@ class AcceptedChanges:
     geometry: bool = False
     accuracy: bool = False
 
+    def flags(self) -> tuple[str, ...]:
+        """The flags by which it was said, for the history."""
+        said = (("--accept-label-change", self.labels), ("--accept-geometry-change", self.geometry),
+                ("--accept-lower-accuracy", self.accuracy))  # fmt: skip
+        return tuple(flag for flag, given in said if given)
+
 
 def verify_files(repository: ModelRepository, model: str, version: int) -> ModelManifest:
     """Compare the version with its published checksums. Raises :class:`VerificationFailed`."""

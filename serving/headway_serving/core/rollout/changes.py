@@ -4,6 +4,7 @@
 :class:`RolloutRefused` when the change is not one that the routes as they are allow.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from headway_serving.core.rollout_state import (
@@ -33,11 +34,17 @@ class Author:
 
 
 def begun(
-    routes: ModelRoutes, verification: Verification, policy: RolloutPolicy, salt: str, since: float, who: Author
+    routes: ModelRoutes,
+    verification: Verification,
+    policy: RolloutPolicy,
+    salt: str,
+    since: float,
+    who: Author,
+    accepted: Sequence[str] = (),
 ) -> ModelRoutes:
     """A rollout of the verified version at its first stage. ``salt`` deals the keys anew.
 
-    That nobody compares answers in a shadow first is noted: it is a decision.
+    What a person has ``accepted`` is noted, and that nobody compares answers in a shadow: both are decisions.
     """
     if routes.rollout is not None and routes.rollout.status in OPEN:
         raise RolloutRefused(
@@ -55,8 +62,10 @@ def begun(
         since=since,
     )
     changed = replace(_at_stage(routes, state), salt=salt)
-    why = "the rollout began" if policy.shadow_share > 0 else "the rollout began, without a shadow"
-    return _noted(changed, who, f"version {state.candidate} at {policy.stages()[0]}", why)
+    decided = [*accepted, *(() if policy.shadow_share > 0 else ("without a shadow",))]
+    return _noted(
+        changed, who, f"version {state.candidate} at {policy.stages()[0]}", ", ".join(["the rollout began", *decided])
+    )
 
 
 def advanced(routes: ModelRoutes, reference: ArmTraffic | None, since: float, why: str, who: Author) -> ModelRoutes:

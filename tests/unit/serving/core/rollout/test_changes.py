@@ -76,6 +76,11 @@ def test_that_there_is_no_shadow_is_noted() -> None:
     assert begun.history[-1].why == "the rollout began, without a shadow"
 
 
+def test_what_a_person_has_accepted_is_noted() -> None:
+    begun = changes.begun(BEFORE, PROOF, SHADOWED, "", 0.0, ME, ("--accept-lower-accuracy",))
+    assert begun.history[-1].why == "the rollout began, --accept-lower-accuracy"
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
