@@ -108,9 +108,13 @@ def decide(policy: RolloutPolicy, state: RolloutState, observation: Observation 
         return Inconclusive("no data" if observation is None else f"data that cannot be: {impossible}")
     findings = tuple(_findings(policy, state, observation))
     for verdict, decision in ((Verdict.BEYOND, RollBack), (Verdict.UNKNOWN, Inconclusive), (Verdict.OPEN, Hold)):
-        found = [f"{finding.criterion}: {finding.text}" for finding in findings if finding.verdict is verdict]
+        # What several criteria say alike, such as that there were too few requests, is said once.
+        found: dict[str, list[str]] = {}
+        for finding in findings:
+            if finding.verdict is verdict:
+                found.setdefault(finding.text, []).append(finding.criterion)
         if found:
-            return decision("; ".join(found), findings)
+            return decision("; ".join(f"{', '.join(names)}: {text}" for text, names in found.items()), findings)
     last = state.stage + 1 == len(policy.stages())
     return (Promote if last else Advance)(f"all within limits at {policy.stages()[state.stage]}", findings)
 
