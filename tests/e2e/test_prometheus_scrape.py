@@ -12,6 +12,7 @@ from tests.e2e.prometheus import needs_prometheus, scraping
 from tests.e2e.rollout_line import QUICK, Users, line_of
 from tests.e2e.running import serving
 from tests.e2e.test_serving_line import HEAD, copied
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 P99 = "histogram_quantile(0.99, sum by (le, model, version, arm) (rate(headway_request_seconds_bucket[1m])))"
@@ -54,6 +55,14 @@ def test_a_rollout_is_decided_by_what_prometheus_has_scraped(trained: Trained, t
         scraping([line.served.url, line.other.url], tmp_path) as prometheus,
     ):
         assert publish_changed(line.repository, HEAD) == 2
+        unseen = line.rollout("start", *QUICK, "--prometheus", f"http://127.0.0.1:{free_port()}")
+        assert unseen.returncode == 2, (unseen.stdout, unseen.stderr)
+        assert "nobody was shifted: Prometheus at" in unseen.stderr
+        asked = {"query": "headway_build_info"}
+        eventually(
+            lambda: len(httpx.get(f"{prometheus}/api/v1/query", params=asked).json()["data"]["result"]) == 2,
+            "Prometheus has scraped both gateways",
+        )
         silent = line.rollout("start", *QUICK, "--patience", "2", "--steps", "50,100", "--prometheus", prometheus)
         assert silent.returncode == 4, (silent.stdout, silent.stderr)
         assert "Inconclusive: " in silent.stdout
