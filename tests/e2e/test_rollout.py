@@ -61,7 +61,7 @@ def test_a_good_candidate_is_promoted_through_all_steps_under_load(line: Line) -
 
 CANDIDATES = {
     "weights swapped": "golden sample",
-    "variables missing": "was not loaded within 4 s",
+    "variables missing": "cannot be loaded: ",
     "resize filter changed": "geometry: resample bilinear -> nearest; if that is meant: --accept-geometry-change",
     "two labels swapped": "labels: in another order: 0, 1, 2, 3, 4 -> 1, 0, 2, 3, 4",
     "a file changed": "files: ",
@@ -100,7 +100,7 @@ LIMITS = ("--shadow", "0", "--interval", "1", "--patience", "60", "--steps", "50
 
 def check_rolled_back(line: Line, why: str, code: int, out: str) -> None:
     assert code == 3, out
-    assert f"rolled back: {why}" in out
+    assert f"rolled back: {why}" in out, out
     assert (line.routes().stable, line.routes().candidate) == (1, None)
     assert line.routes().history[-1].what == "version 1 has all traffic again"
 
@@ -121,11 +121,14 @@ def test_a_candidate_that_fails_on_5_percent_is_rolled_back_and_nobody_notices(l
 
 def test_a_candidate_that_is_three_times_slower_is_rolled_back(line: Line) -> None:
     assert publish_changed(line.repository, HEAD) == 2
-    # Far above what a busy machine adds. Two users, so that nobody waits for another's call.
-    line.faults.delays = {1: 0.3, 2: 0.9}
-    with Users(line, count=2) as users:
-        run = line.rollout("start", *LIMITS, "--min-samples", "30")
-    check_rolled_back(line, "latency p50: ", code=run.returncode, out=run.stdout + run.stderr)
+    with Users(line, count=2) as users, line.controller("start", *LIMITS, "--min-samples", "30") as controller:
+        # It is under load that it is slow, not when its pictures are compared.
+        eventually(lambda: line.routes().candidate is not None or controller.poll() is not None, "the first step")
+        # Far above what a busy machine adds. Two users, so that nobody waits for another's call.
+        line.faults.delays = {1: 0.3, 2: 0.9}
+        users.seconds.clear()
+        out, _ = controller.communicate(timeout=200)
+    check_rolled_back(line, "latency p50", code=controller.returncode, out=out)
     users.check_unharmed()
     assert 2 < median(users.seconds[2]) / median(users.seconds[1]) < 4
 

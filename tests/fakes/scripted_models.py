@@ -15,11 +15,16 @@ DIGITS = ("0", "1", "2", "3", "4")
 DIGIT_SPEC = ImageSpec(height=28, width=28, channels=1)
 
 
+SLOW_SECONDS = 0.005
+
+
 class Fault(StrEnum):
     """How a loaded version misbehaves."""
 
     HANGS = "hangs"
     """Never answers."""
+    SLOW = "slow"
+    """Takes :data:`SLOW_SECONDS` for every Predict."""
     REFUSES = "refuses"
     """Answers every Predict with an error."""
     REFUSES_ROWS = "refuses rows"

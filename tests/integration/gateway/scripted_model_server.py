@@ -1,6 +1,7 @@
 """A gRPC model server of TensorFlow Serving's official messages and services that follows a script."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from tensorflow_serving.apis import (
 
 from headway_serving.modelserver.errors import Code, StatusError
 from headway_serving.modelserver.local.server import LocalServer
-from tests.fakes.scripted_models import Fault, ScriptedModels, ScriptedVersion, scripted_answer
+from tests.fakes.scripted_models import SLOW_SECONDS, Fault, ScriptedModels, ScriptedVersion, scripted_answer
 
 
 class ScriptedPredictions(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -34,6 +35,8 @@ class ScriptedPredictions(prediction_service_pb2_grpc.PredictionServiceServicer)
         version = self._version(request.model_spec, context)
         if version.fault is Fault.HANGS:
             _wait_until_given_up(context)
+        elif version.fault is Fault.SLOW:
+            time.sleep(SLOW_SECONDS)
         of_rows = request.model_spec.signature_name != "manifest"
         if version.fault is Fault.REFUSES or (version.fault is Fault.REFUSES_ROWS and of_rows):
             context.abort(grpc.StatusCode.INTERNAL, "refused")

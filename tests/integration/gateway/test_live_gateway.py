@@ -291,21 +291,25 @@ def test_a_token_that_is_taken_out_opens_nothing_and_a_stop_is_clean(tmp_path: P
 
 
 def test_more_pictures_than_can_be_answered_are_refused_and_counted(tmp_path: Path) -> None:
-    """Forty clients without a pause, one picture at a time, and a queue that may stand for no longer than 20 ms."""
-    with live_gateway(tmp_path, MAX_IN_FLIGHT=1, QUEUE_TARGET_MS=1) as gateway, contextlib.ExitStack() as stack:
+    """Forty clients without a pause, one picture of 5 ms at a time, and a queue that may stand for 20 ms at most."""
+    slow = {1: scripted_version(fault=Fault.SLOW)}
+    with (
+        live_gateway(tmp_path, versions=slow, MAX_IN_FLIGHT=1, QUEUE_TARGET_MS=1) as gateway,
+        contextlib.ExitStack() as stack,
+    ):
         connections = [stack.enter_context(gateway.connect()) for _ in range(40)]
         request = head(len(picture(3)), "X-Request-Id: mine\r\n") + picture(3)
         refused = []
         for connection in connections:
             connection.sendall(request)
-        for _ in range(50):
+        for _ in range(20):
             for connection in connections:
                 answer = response_on(connection)
                 refused += [answer] if b" 503 " in answer else []
                 connection.sendall(request)
         answers = [response_on(connection) for connection in connections]
         refused += [answer for answer in answers if b" 503 " in answer]
-        assert 0 < len(refused) < 51 * 40
+        assert 0 < len(refused) < 21 * 40
         for answer in refused:
             assert problem_in(answer) == (503, "overloaded")
             assert b"\r\nretry-after: 1\r\n" in answer.lower()

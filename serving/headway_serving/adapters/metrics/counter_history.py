@@ -69,13 +69,22 @@ class Instance:
     scrapes: Sequence[float] = ()
     started: float | None = None
 
+    def is_new(self, since: float) -> bool:
+        """Whether it was started in the window that begins at ``since``: its counters began at 0 there."""
+        return self.started is not None and self.started > since
+
+    def known_from(self, since: float) -> float:
+        """From when on its counters are known in the window that begins at ``since``; infinity: not yet."""
+        first = next((at for at in self.scrapes if at >= since), math.inf)
+        return min(first, self.started) if self.started is not None and self.is_new(since) else first
+
 
 def increase(points: Points, since: float, instance: Instance) -> float:
     """By how much a counter rose in the window that began at ``since``; NaN if one of the values is."""
     begins = since
     value = 0.0
-    if instance.started is None or instance.started <= since:
-        begins = next((at for at in instance.scrapes if at >= since), math.inf)
+    if not instance.is_new(since):
+        begins = instance.known_from(since)
         value = next((value for at, value in reversed(points) if at <= begins), 0.0)
     risen = 0.0
     for at, following in points:

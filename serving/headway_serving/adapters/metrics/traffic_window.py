@@ -88,7 +88,7 @@ class GatewayMetrics:
         self._sleep(_RATE_SECONDS)
         self._scrape(model)
         instances = {name: Instance(page.scrapes, page.started) for name, page in self._pages.items()}
-        return _rate(self._series(model), instances, since, time.time() - since)
+        return _rate(self._series(model), instances, since)
 
     def window(self, model: str, stable: int, candidate: int, since: float) -> Observation:
         """The traffic since Unix time ``since``. Raises :class:`TrafficUnknown` if no gateway answers."""
@@ -156,14 +156,11 @@ class PrometheusApi:
 
     def rate(self, model: str) -> float:
         """Requests to the model a second in the last minutes. Raises :class:`TrafficUnknown` if none was followed."""
-        now = time.time()
-        since = now - _LOOK_BACK_SECONDS
+        since = time.time() - _LOOK_BACK_SECONDS
         if not self._query(f"{ROUTE_WEIGHT}{{model={json.dumps(model)}}}[{_LOOK_BACK_SECONDS}s]"):
             self._processes(since)
             raise TrafficUnknown(f"of the gateways that Prometheus at {self._url} scrapes, none routes {model!r}")
-        series, instances = self._read(model, since)
-        first = min((instance.scrapes[0] for instance in instances.values()), default=now)
-        return _rate(series, instances, since, now - first)
+        return _rate(*self._read(model, since), since)
 
     def window(self, model: str, stable: int, candidate: int, since: float) -> Observation:
         """The traffic since Unix time ``since``, as far as it was scraped. Raises :class:`TrafficUnknown`."""
@@ -243,13 +240,15 @@ def addresses(url: str) -> Iterator[str]:
         yield f"http://{f'[{host}]' if ':' in host else host}:{parts.port or 80}"
 
 
-def _rate(series: Iterable[Series], instances: Mapping[str, Instance], since: float, seconds: float) -> float:
+def _rate(series: Iterable[Series], instances: Mapping[str, Instance], since: float) -> float:
     risen = sum(
         increase(each.points, since, instances.get(each.instance, Instance()))
         for each in series
         if each.name == REQUESTS
     )
-    return risen / max(seconds, 1.0) if math.isfinite(risen) else 0.0
+    began = min((instance.known_from(since) for instance in instances.values()), default=math.inf)
+    ended = max((at for instance in instances.values() for at in instance.scrapes), default=began)
+    return risen / max(ended - began, 1.0) if math.isfinite(risen) and math.isfinite(began) else 0.0
 
 
 def _seconds(since: float) -> int:
