@@ -216,17 +216,21 @@ class _Traffic:
         rate = min(arm.errors * (world.burst if look % 3 == 2 else 1.0), 1.0)
         came = light + int(sum(heavy[key] for key in keys))
         refused = int(rng.binomial(came, arm.refused))
-        told = int(rng.binomial(came - refused, world.feedback))
-        wrong = int(rng.binomial(told, arm.wrong))
         sampled = min(light, came - refused)
         failed = int(rng.binomial(sampled, rate))
         errors = failed + int(rng.binomial(came - refused - sampled, rate))
+        told = int(rng.binomial(sampled, world.feedback))
+        wrong = int(rng.binomial(told, arm.wrong))
         sample = _drawn(arm, sampled, failed, hour, _mix(arm.labels, look if world.drift else 0), rng)
+        sample = replace(sample, right=float(told - wrong), wrong=float(wrong))
         if first:
             for key in keys:
                 own = np.eye(CLASSES)[self._classes[key]]
                 sample = _sum(sample, _drawn(arm, 1, 0, hour * self._slower[key], own, rng))
-        return ArmTraffic(came - refused, errors, refused, told - wrong, wrong, sample)
+                # Of three users one has pictures that are hard for every version.
+                told = world.feedback > 0
+                sample = replace(sample, right=sample.right + told * (key > 0), wrong=sample.wrong + told * (key == 0))
+        return ArmTraffic(came - refused, errors, refused, sample)
 
 
 def _mix(labels: Sequence[float], look: int) -> NDArray[np.float64]:

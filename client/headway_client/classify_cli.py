@@ -112,6 +112,7 @@ def _json_line(path: str, answer: Classification) -> str:
         "model": answer.model,
         "version": answer.version,
         "arm": answer.arm,
+        **({} if answer.key_position is None else {"key_position": answer.key_position}),
         "predictions": [{"label": each.label, "score": each.score} for each in answer.results[0].predictions],
         "request_id": answer.request_id,
     }

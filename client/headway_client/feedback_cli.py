@@ -77,7 +77,8 @@ def _from_options(args: argparse.Namespace) -> Feedback:
     missing = [name for name, value in needed.items() if value is None]
     if missing:
         raise _Unusable(f"missing {', '.join(missing)}; give what the answer said, or --answers FILE")
-    return Feedback(args.model, args.version, args.arm, args.request_id, args.label, args.truth, args.index)
+    return Feedback(args.model, args.version, args.arm, args.request_id, args.label, args.truth, args.index,
+                    args.key_position)  # fmt: skip
 
 
 def _from_lines(args: argparse.Namespace) -> list[Feedback]:
@@ -112,6 +113,7 @@ def _from_line(line: str, where: str, args: argparse.Namespace) -> Feedback:
             label=_typed(answer["label"] if "label" in answer else _best(answer), str, "label"),
             truth=_typed(answer.get("truth", args.truth), str, "truth"),
             index=_typed(answer.get("index", 0), int, "index"),
+            key_position=_share(answer.get("key_position"), "key_position"),
         )
     except ValueError as error:
         raise _Unusable(f"{where}: {error}") from error
@@ -127,6 +129,12 @@ def _best(answer: dict[str, Any]) -> Any:
 def _typed(value: Any, kind: type[T], name: str) -> T:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ValueError(f"{name} is missing or no {'text' if kind is str else 'whole number'}")
+    return value
+
+
+def _share(value: Any, name: str) -> float | None:
+    if isinstance(value, bool) or not (value is None or (isinstance(value, int | float) and 0 <= value <= 1)):
+        raise ValueError(f"{name} is no number from 0 to 1")
     return value
 
 
@@ -148,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--arm", choices=ARMS, default="stable", help="the answer's arm (default: %(default)s)")
     parser.add_argument("--index", type=_whole, default=0, metavar="I",
                         help="the picture's place in its request (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--key-position", type=float, metavar="P", help="the answer's key_position, if it has one")
     parser.add_argument("--answers", metavar="FILE",
                         help="lines of headway classify --json, each with a truth; - for standard input")  # fmt: skip
     parser.add_argument(

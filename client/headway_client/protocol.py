@@ -110,12 +110,13 @@ def build_feedback(items: Sequence[Feedback]) -> Request:
         raise UnsupportedInput(f"there are {len(items)} to send; send 1 to {MOST_FEEDBACK} at once")
     if len(models) > 1:
         raise UnsupportedInput(f"these are about several models, {', '.join(sorted(models))}; send each model's alone")
-    fields = ("request_id", "index", "version", "arm", "label", "truth")
+    fields = ("request_id", "index", "version", "arm", "label", "truth", "key_position")
+    told = [{name: value for name in fields if (value := getattr(item, name)) is not None} for item in items]
     return Request(
         method="POST",
         path=f"/v1/models/{quote(items[0].model, safe='')}:feedback",
         headers=(("Content-Type", "application/json"),),
-        content=json.dumps([{name: getattr(item, name) for name in fields} for item in items]).encode(),
+        content=json.dumps(told).encode(),
     )
 
 
@@ -204,6 +205,7 @@ def parse_classification(payload: Any, images: int) -> Classification:
         fallback_from=_field(_typed(answer["fallback"], dict, "fallback"), "version", int)
         if answer.get("fallback") is not None
         else None,
+        key_position=None if answer.get("key_position") is None else _number(answer, "key_position"),
     )
 
 

@@ -42,7 +42,7 @@ class Feedback:
     """What an answer said of one picture, and what is true; `Classification.feedback` makes it.
 
     `arm`: `stable`, `candidate` or `pinned`. `label`: the class that was answered. `index`: the image's place in its
-    request, from 0.
+    request, from 0. `key_position`: the answer's, None if traffic was not split.
     """
 
     model: str
@@ -52,6 +52,7 @@ class Feedback:
     label: str
     truth: str
     index: int = 0
+    key_position: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Classification:
 
     `arm` is the arm of the traffic split that answered (`stable`, `candidate` or `pinned`), None if it is not said.
     `fallback_from` is the candidate version that failed before the stable one answered, None if none did.
+    `key_position` is where the routing key stands between the arms (0..1) while traffic is split, else None.
     `top`, `label` and `score` are short cuts for a request with one image; they raise NoPrediction if it had
     several, or if no class reached `min_confidence`.
     """
@@ -94,6 +96,7 @@ class Classification:
     results: tuple[Result, ...]
     request_id: str
     fallback_from: int | None = None
+    key_position: float | None = None
 
     @property
     def top(self) -> Prediction:
@@ -123,7 +126,8 @@ class Classification:
         if self.arm is None:
             raise UnsupportedInput("the answer does not say which arm gave it; ask a newer gateway")
         label = self.results[index].top.label
-        return Feedback(self.model, self.version, self.arm, self.request_id, label, truth, index)
+        answer = self.model, self.version, self.arm, self.request_id
+        return Feedback(*answer, label, truth, index, self.key_position)
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,17 @@ def test_a_first_version_by_rollout_start_is_just_added(trained: Trained, tmp_pa
         assert running.classify(HEAD, trained.samples[HEAD][0].read_bytes()).status_code == 200
 
 
+def test_a_model_that_cannot_be_loaded_is_announced_as_that_beside_the_others(trained: Trained, tmp_path: Path) -> None:
+    repository = copied(trained, tmp_path)
+    assert publish_changed(repository, HEAD, without_variables) == 2
+    with serving(repository.root, tmp_path / "log") as running:
+        assert running.classify(BASE, trained.samples[BASE][0].read_bytes()).status_code == 200
+    said = (tmp_path / "log").read_text()
+    assert f"  {BASE}: version 1 is stable" in said
+    assert f"  {HEAD}: version 2 cannot answer yet: " in said
+    assert f"headway classify PICTURE --model {BASE} " in said
+
+
 def test_a_moved_repository_is_served_from_where_it_is(trained: Trained, tmp_path: Path) -> None:
     repository = copied(trained, tmp_path)
     with serving(repository.root, tmp_path / "log") as running:

@@ -233,11 +233,25 @@ def _obstacle(url: str) -> str | None:
 
 def _announce(plan: Plan) -> None:
     table = read_routes(plan.routes)
+    waiting = _unanswered(plan.url)
     lines = [f"Serving {plan.url}  (Ctrl-C stops)"]
-    lines += [f"  {name}: version {routes.stable} is stable" for name, routes in sorted(table.models.items())]
-    if table.models:
-        lines.append(f"  try: headway classify PICTURE --model {min(table.models)} --url {plan.url}")
+    for name, routes in sorted(table.models.items()):
+        state = f"cannot answer yet: {waiting[name]}" if name in waiting else "is stable"
+        lines.append(f"  {name}: version {routes.stable} {state}")
+    answered = sorted(set(table.models) - set(waiting))
+    if answered:
+        lines.append(f"  try: headway classify PICTURE --model {answered[0]} --url {plan.url}")
     _say("\n".join(lines))
+
+
+def _unanswered(url: str) -> dict[str, str]:
+    """The models that the gateway cannot answer for now, and why."""
+    try:
+        with urllib.request.urlopen(f"{url}/readyz?verbose", timeout=2) as answer:  # noqa: S310  # our own http URL
+            states = json.load(answer)["models"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    return {name: reason for name, reason in states.items() if reason != "ready"}
 
 
 def _say(text: str) -> None:

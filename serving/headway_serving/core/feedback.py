@@ -8,7 +8,7 @@ A truth that the version has no label for is a wrong answer: the model could not
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,7 +25,11 @@ _TIMEOUT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Feedback:
-    """One answer and the truth. ``index``: of the picture in its request; ``label``: what was answered."""
+    """One answer and the truth. ``index``: of the picture in its request; ``label``: what was answered.
+
+    ``key_position``: where the request's routing key stands between the arms, 0 to 1, as the answer says it while
+    traffic is split. What does not say it is counted, and is no evidence in a rollout.
+    """
 
     request_id: str
     version: int
@@ -33,6 +37,7 @@ class Feedback:
     label: str
     truth: str
     index: int = 0
+    key_position: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,11 @@ class Tally:
 class FeedbackCounter(Protocol):
     """Where feedback is counted."""
 
-    def count_feedback(self, route: Route, *, right: bool) -> None:
-        """Count one answer of a version; ``right``: its label was the truth."""
+    def count_feedback(self, route: Route, stage: Hashable, *, right: bool) -> None:
+        """Count one answer of a version; ``right``: its label was the truth.
+
+        Of each ``route.position`` only the first in a ``stage`` is evidence.
+        """
         ...
 
 
@@ -99,7 +107,7 @@ class FeedbackDesk:
             else:
                 is_right = item.label == item.truth
                 right, wrong = right + is_right, wrong + (not is_right)
-                self._counter.count_feedback(_route(table, model, item), right=is_right)
+                self._counter.count_feedback(_route(table, model, item), table.of(model).sampling, right=is_right)
         return Tally(right, wrong, duplicates, tuple(ignored))
 
     def _manifest(self, table: RouteTable, model: str, version: int) -> ModelManifest | ServingError:
@@ -136,4 +144,4 @@ def _refusal(manifest: ModelManifest | ServingError, model: str, item: Feedback)
 
 def _route(table: RouteTable, model: str, item: Feedback) -> Route:
     arm = item.arm if item.version in table.of(model).versions() else Arm.PINNED
-    return Route(model, item.version, arm, "version")
+    return Route(model, item.version, arm, "version", item.key_position)

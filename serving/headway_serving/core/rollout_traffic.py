@@ -25,6 +25,7 @@ class KeySample:
     ``asked``: keys whose request the version answered or failed; ``errors``: failed. ``latency``, ``work``: seconds of
     the answered ones, from request to answer, and in the stages alone, for each picture, without waiting in a queue.
     ``labels``: the best label of the request's first picture; ``scores``: its score by bin.
+    ``right``, ``wrong``: keys by the first feedback on one of their answers.
     """
 
     asked: float = 0.0
@@ -33,6 +34,8 @@ class KeySample:
     work: Steps = field(default_factory=dict)
     labels: Mapping[str, float] = field(default_factory=dict)
     scores: Mapping[int, float] = field(default_factory=dict)
+    right: float = 0.0
+    wrong: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,12 @@ class ArmTraffic:
     """What one version did in a window.
 
     ``requests``: what it was asked; ``errors``: what it failed of them. ``overloaded``: requests that were refused for
-    overload after the version was chosen, in neither of both. ``right``, ``wrong``: feedback on its answers.
+    overload after the version was chosen, in neither of both.
     """
 
     requests: float = 0.0
     errors: float = 0.0
     overloaded: float = 0.0
-    right: float = 0.0
-    wrong: float = 0.0
     sample: KeySample = KeySample()
 
 

@@ -20,7 +20,8 @@ GOOD: dict[str, Any] = {"request_id": "a-1", "version": 1, "arm": "stable", "lab
 def truth_about(answer: dict[str, Any], truth: str, index: int = 0) -> dict[str, Any]:
     """Feedback made of nothing but an answer's JSON and the truth."""
     label = answer["results"][index]["predictions"][0]["label"]
-    carried = {name: answer[name] for name in ("request_id", "version", "arm")}
+    names = ("request_id", "version", "arm", "key_position")
+    carried: dict[str, Any] = {name: answer[name] for name in names if name in answer}
     return {**carried, "index": index, "label": label, "truth": truth}
 
 
@@ -42,6 +43,27 @@ def test_the_answers_of_one_gateway_are_counted_by_another(tmp_path: Path) -> No
     assert 0 < of_candidate < 20
     assert counted(two, 2, "candidate", "right") == of_candidate
     assert counted(two, 1, "stable", "right") == 20 - of_candidate
+
+
+def test_a_rollout_sees_one_truth_of_each_routing_key(tmp_path: Path) -> None:
+    """One user whose pictures no version can read proves nothing, however many they send."""
+    gateway = GatewayUnderTest(tmp_path / "routes.json", None, {"digits": ModelRoutes(1, Candidate(2, 0.5))})
+    keys = [f"user-{number}" for number in range(10)] + ["a user with bad pictures"] * 30
+    answers = [gateway.classify(3, headers={"X-Routing-Key": key}).get_json() for key in keys]
+    truths = ["3"] * 10 + ["8"] * 30
+    told = gateway.post(FEEDBACK, json=[truth_about(*each) for each in zip(answers, truths, strict=True)]).get_json()
+    assert (told["right"], told["wrong"]) == (10, 30)
+    outcomes = [
+        gateway.sample("headway_key_feedback_total", model="digits", version=version, outcome=outcome) or 0.0
+        for outcome in ("right", "wrong")
+        for version in ("1", "2")
+    ]
+    assert (sum(outcomes[:2]), sum(outcomes[2:])) == (10, 1)
+
+    pinned = gateway.classify(3, "/v1/models/digits/versions/1:classify").get_json()
+    assert "key_position" not in pinned
+    gateway.post(FEEDBACK, json=truth_about(pinned, "3"))
+    assert gateway.sample("headway_key_feedback_total", model="digits", version="1", outcome="right") == outcomes[0]
 
 
 def test_each_picture_of_a_request_has_a_truth_of_its_own(gateway: GatewayUnderTest) -> None:

@@ -127,7 +127,7 @@ def test_a_routing_key_meets_the_arm_that_it_meets_natively(start: Start) -> Non
         answer = infer(gateway, digits_input(1), headers={"X-Routing-Key": key, "X-Request-Id": "abc-1"})
         body = answer.get_json()
         assert body["model_version"] == str(native.get_json()["version"])
-        assert body["parameters"] == {"arm": native.get_json()["arm"]}
+        assert body["parameters"] == {name: native.get_json()[name] for name in ("arm", "key_position")}
         assert answer.headers["X-Route-Reason"] == native.headers["X-Route-Reason"] == "weight"
         assert answer.headers["X-Request-Id"] == "abc-1"
         met.add(body["parameters"]["arm"])

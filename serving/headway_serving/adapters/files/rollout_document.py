@@ -81,9 +81,9 @@ def _reference(value: Any, where: str) -> ArmTraffic | None:
     if value is None:
         return None
     if isinstance(value, dict):
-        # Earlier releases kept a histogram too coarse to compare with.
-        value = {name: each for name, each in value.items() if name != "latency"}
-    counts = dict.fromkeys(("requests", "errors", "overloaded", "right", "wrong"), number_of)
+        # Earlier releases kept a histogram too coarse to compare with, and feedback by entries instead of keys.
+        value = {name: each for name, each in value.items() if name not in ("latency", "right", "wrong")}
+    counts = dict.fromkeys(("requests", "errors", "overloaded"), number_of)
     return _record(ArmTraffic, value, where, {**counts, "sample": _sample})
 
 
@@ -95,6 +95,8 @@ def _sample(value: Any, where: str) -> KeySample:
         "work": _numbered(MOST_STEPS),
         "labels": _counts,
         "scores": _numbered(SCORE_BINS - 1),
+        "right": number_of,
+        "wrong": number_of,
     }
     return _record(KeySample, value, where, readers)
 

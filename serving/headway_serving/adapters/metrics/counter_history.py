@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from headway_serving.adapters.metrics.key_sample import KEYS, LABELS, LATENCY, SCORES, WORK
+from headway_serving.adapters.metrics.key_sample import FEEDBACK, KEYS, LABELS, LATENCY, SCORES, WORK
 from headway_serving.core.duration_steps import step_of_text
 from headway_serving.core.rollout_traffic import (
     NO_FAULT,
@@ -32,17 +32,16 @@ from headway_serving.core.rollout_traffic import (
 
 REQUESTS = "headway_requests_total"
 FALLBACKS = "headway_fallbacks_total"
-FEEDBACK = "headway_feedback_total"
-KEY_REQUESTS, KEY_LATENCY, KEY_WORK, KEY_LABELS, KEY_SCORES = (
-    f"{name}_total" for name in (KEYS, LATENCY, WORK, LABELS, SCORES)
+KEY_REQUESTS, KEY_LATENCY, KEY_WORK, KEY_LABELS, KEY_SCORES, KEY_FEEDBACK = (
+    f"{name}_total" for name in (KEYS, LATENCY, WORK, LABELS, SCORES, FEEDBACK)
 )
 COMPARED = "headway_shadow_compared_total"
 BY_CLASS = "headway_shadow_class_compared_total"
 FLIPS = "headway_shadow_flips_total"
 SHIFT_SUM, SHIFT_COUNT = "headway_shadow_score_shift_sum", "headway_shadow_score_shift_count"
 COUNTERS = (
-    REQUESTS, FALLBACKS, FEEDBACK, KEY_REQUESTS, KEY_LATENCY, KEY_WORK, KEY_LABELS, KEY_SCORES, COMPARED, BY_CLASS,
-    FLIPS, SHIFT_SUM, SHIFT_COUNT,
+    REQUESTS, FALLBACKS, KEY_REQUESTS, KEY_LATENCY, KEY_WORK, KEY_LABELS, KEY_SCORES, KEY_FEEDBACK, COMPARED,
+    BY_CLASS, FLIPS, SHIFT_SUM, SHIFT_COUNT,
 )  # fmt: skip
 """Every metric of a gateway that a rollout is judged by; each has the labels ``model`` and ``version``."""
 
@@ -111,7 +110,6 @@ Rises = Sequence[tuple[str, Mapping[str, str], float]]
 
 def _arm(rises: Rises, version: str) -> ArmTraffic:
     requests = errors = overloaded = 0.0
-    feedback: dict[str, float] = defaultdict(float)
     ours = [(name, labels, rise) for name, labels, rise in rises if labels.get("version") == version]
     for name, labels, rise in ours:
         code = labels.get("code", "")
@@ -124,9 +122,7 @@ def _arm(rises: Rises, version: str) -> ArmTraffic:
             # Stable answered in its place, and was counted for that; the candidate was asked and failed.
             requests += rise
             errors += rise
-        elif name == FEEDBACK:
-            feedback[labels.get("outcome", "")] += rise
-    return ArmTraffic(requests, errors, overloaded, feedback["right"], feedback["wrong"], _key_sample(ours))
+    return ArmTraffic(requests, errors, overloaded, _key_sample(ours))
 
 
 def _key_sample(rises: Rises) -> KeySample:
@@ -135,6 +131,7 @@ def _key_sample(rises: Rises) -> KeySample:
     work: dict[int, float] = defaultdict(float)
     by_label: dict[str, float] = defaultdict(float)
     scores: dict[int, float] = defaultdict(float)
+    told: dict[str, float] = defaultdict(float)
     for name, labels, rise in rises:
         up_to = labels.get("up_to", "")
         if name == KEY_REQUESTS:
@@ -146,9 +143,12 @@ def _key_sample(rises: Rises) -> KeySample:
             work[step_of_text(up_to)] += rise
         elif name == KEY_LABELS:
             by_label[labels.get("label", "")] += rise
+        elif name == KEY_FEEDBACK:
+            told[labels.get("outcome", "")] += rise
         elif name == KEY_SCORES:
             scores[round(float(up_to) * SCORE_BINS) - 1] += rise
-    return KeySample(asked, errors, dict(latency), dict(work), dict(by_label), dict(scores))
+    answers = dict(latency), dict(work), dict(by_label), dict(scores)
+    return KeySample(asked, errors, *answers, told["right"], told["wrong"])
 
 
 def _shadow(rises: Rises, version: str) -> ShadowTraffic:

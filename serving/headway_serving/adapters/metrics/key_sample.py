@@ -23,13 +23,17 @@ LATENCY = "headway_key_latency"
 WORK = "headway_key_work"
 LABELS = "headway_key_labels"
 SCORES = "headway_key_scores"
+FEEDBACK = "headway_key_feedback"
 
 OTHER = "other"
 """The label of all answers beyond the first :data:`_MOST_LABELS` labels."""
 
 _MOST_LABELS = 200
 _SLOTS = 2**20
-"""Keys are told apart by where they stand between the arms, to one millionth: 128 KiB a model, in a rollout alone."""
+"""Keys are told apart by where they stand between the arms, to one millionth.
+
+128 KiB a model, twice that with feedback, and only in a rollout.
+"""
 
 _FAMILIES = (
     (KEYS, "Routing keys by the outcome of their first request in a stage of a rollout", "code"),
@@ -41,6 +45,7 @@ _FAMILIES = (
     (WORK, "Of those that were answered: requests by seconds of work for a picture, up to the step's edge", "up_to"),
     (LABELS, "Of those that were answered: the best label of the first picture", "label"),
     (SCORES, "Of those that were answered: the score of that label, up to", "up_to"),
+    (FEEDBACK, "Routing keys by the outcome of the first feedback on one of their answers in a stage", "outcome"),
 )
 
 
@@ -65,18 +70,21 @@ class _Model:
 
     def __init__(self) -> None:
         self.stage: Hashable = None
-        self.seen = bytearray()
+        self.seen: dict[str, bytearray] = {}
         self.counts: dict[tuple[str, int, str], int] = defaultdict(int)
         self.labels: set[str] = set()
 
-    def is_first(self, stage: Hashable, position: float) -> bool:
+    def is_first(self, kind: str, stage: Hashable, position: float) -> bool:
         if stage != self.stage:
-            self.stage, self.seen = stage, bytearray(_SLOTS // 8)
-        slot = int(position * _SLOTS)
+            self.stage, self.seen = stage, {}
+        seen = self.seen.get(kind)
+        if seen is None:
+            seen = self.seen[kind] = bytearray(_SLOTS // 8)
+        slot = min(int(position * _SLOTS), _SLOTS - 1)
         byte, bit = slot >> 3, 1 << (slot & 7)
-        if self.seen[byte] & bit:
+        if seen[byte] & bit:
             return False
-        self.seen[byte] |= bit
+        seen[byte] |= bit
         return True
 
     def known_label(self, label: str) -> str:
@@ -101,7 +109,7 @@ class KeySamples(Collector):
             return
         with self._lock:
             model = self._models[request.route.model]
-            if not model.is_first(request.stage, position):
+            if not model.is_first(KEYS, request.stage, position):
                 return
             version, counts = request.route.version, model.counts
             counts[KEYS, version, request.code] += 1
@@ -114,6 +122,15 @@ class KeySamples(Collector):
                 counts[LABELS, version, model.known_label(label)] += 1
                 bin_ = min(max(int(score * SCORE_BINS), 0), SCORE_BINS - 1)
                 counts[SCORES, version, f"{(bin_ + 1) / SCORE_BINS:.2f}"] += 1
+
+    def observe_feedback(self, route: Route, stage: Hashable, outcome: str) -> None:
+        """Count ``right`` or ``wrong`` if it is the first of its key."""
+        if route.position is None:
+            return
+        with self._lock:
+            model = self._models[route.model]
+            if model.is_first(FEEDBACK, stage, route.position):
+                model.counts[FEEDBACK, route.version, outcome] += 1
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """The series of the models whose traffic is split now; what was counted of others is forgotten."""

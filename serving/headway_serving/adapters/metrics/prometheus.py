@@ -6,7 +6,7 @@ is counted as ``unknown``, so a scan of random names makes no new series.
 
 import importlib.metadata
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,10 +161,11 @@ class PrometheusMetrics:
         """Report at every scrape which of the routed models wait for versions of new routes."""
         self._pending_routes.states = states
 
-    def count_feedback(self, route: Route, *, right: bool) -> None:
+    def count_feedback(self, route: Route, stage: Hashable, *, right: bool) -> None:
         """Count one answer whose truth is known; its route is one that the catalogue knows."""
-        labels = (route.model, str(route.version), route.arm.value, "right" if right else "wrong")
-        self._child("feedback", self._feedback, labels).inc()
+        outcome = "right" if right else "wrong"
+        self._child("feedback", self._feedback, (route.model, str(route.version), route.arm.value, outcome)).inc()
+        self._keys.observe_feedback(route, stage, outcome)
 
     def watch_in_flight(self, count: Callable[[], float]) -> None:
         """Report at every scrape how many requests are being worked on."""

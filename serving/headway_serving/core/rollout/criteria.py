@@ -148,13 +148,15 @@ def score_distribution(stable: ArmTraffic, candidate: ArmTraffic, policy: Rollou
 def feedback(stable: ArmTraffic, candidate: ArmTraffic, policy: RolloutPolicy, alpha: float) -> Finding:
     """Where applications say what was true: is the candidate wrong more than ``max_accuracy_loss`` more often?
 
-    Without feedback it is within: nobody has to give any.
+    Judged by the first feedback of each key: one user's pictures may be hard for any version. Without feedback it is
+    within: nobody has to give any.
     """
-    total, total_stable = (round(arm.right + arm.wrong) for arm in (candidate, stable))
+    keys, keys_stable = candidate.sample, stable.sample
+    total, total_stable = (round(sample.right + sample.wrong) for sample in (keys, keys_stable))
     if not (total and total_stable):
         return Finding("feedback", Verdict.WITHIN, "none of both arms")
-    wrong, wrong_stable = round(candidate.wrong), round(stable.wrong)
-    text = f"{wrong} of {total} wrong, stable {wrong_stable} of {total_stable}"
+    wrong, wrong_stable = round(keys.wrong), round(keys_stable.wrong)
+    text = f"{wrong} of {total} keys wrong, stable {wrong_stable} of {total_stable}"
     margin = policy.max_accuracy_loss
     worse = provably_greater(wrong, total, (wrong_stable, total_stable), alpha, margin)
     few = total < policy.min_samples / 10

@@ -175,12 +175,13 @@ def _impossible(observation: Observation) -> str | None:
 
 
 def _of_requests(arm: ArmTraffic) -> tuple[float, ...]:
-    return arm.requests, arm.errors, arm.overloaded, arm.right, arm.wrong
+    return arm.requests, arm.errors, arm.overloaded
 
 
 def _of_keys(sample: KeySample) -> tuple[float, ...]:
     by = (sample.latency, sample.work, sample.labels, sample.scores)
-    return (sample.asked, sample.errors, *(count for counts in by for count in counts.values()))
+    plain = (sample.asked, sample.errors, sample.right, sample.wrong)
+    return (*plain, *(count for counts in by for count in counts.values()))
 
 
 def _counts(values: Iterable[float]) -> bool:

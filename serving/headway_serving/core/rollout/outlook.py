@@ -1,10 +1,11 @@
 """How long a rollout that is undecided would take to be decided, if its traffic stays as it was seen."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 from headway_serving.core.rollout.decision import Advance, Promote, RollBack, decide
 from headway_serving.core.rollout_state import RolloutPolicy, RolloutState
-from headway_serving.core.rollout_traffic import ArmTraffic, KeySample, Observation, ShadowTraffic
+from headway_serving.core.rollout_traffic import ArmTraffic, Observation, ShadowTraffic
 
 _GROWTH = 1.25
 _MOST_TIMES = 10_000.0
@@ -51,11 +52,12 @@ def _multiplied(observation: Observation, times: float) -> Observation:
     def arm(traffic: ArmTraffic) -> ArmTraffic:
         plain = {each.name: getattr(traffic, each.name) * times for each in fields(traffic) if each.name != "sample"}
         sample = traffic.sample
-        counts = {
+        counts: dict[str, Any] = {
             name: {key: count * times for key, count in getattr(sample, name).items()}
             for name in ("latency", "work", "labels", "scores")
         }
-        return ArmTraffic(**plain, sample=KeySample(sample.asked * times, sample.errors * times, **counts))
+        numbers = {name: getattr(sample, name) * times for name in ("asked", "errors", "right", "wrong")}
+        return ArmTraffic(**plain, sample=replace(sample, **numbers, **counts))
 
     shadow: ShadowTraffic = replace(
         observation.shadow,

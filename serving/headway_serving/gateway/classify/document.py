@@ -18,10 +18,11 @@ def classification_json(classification: Classification, progress: Progress, requ
     route = classification.route
     results = ", ".join([_result(index, answer) for index, answer in enumerate(classification.results)])
     failed = "" if progress.fallback is None else _failed(progress.fallback)
+    place = "" if route.position is None else f', "key_position": {route.position:.6f}'
     # An id has no character that JSON would escape.
     asked = "" if request_id is None else f', "request_id": "{request_id}"'
     return (
-        f'{{"model": {_text(route.model)}, "version": {route.version}, "arm": "{route.arm.value}", '
+        f'{{"model": {_text(route.model)}, "version": {route.version}, "arm": "{route.arm.value}"{place}, '
         f'"results": [{results}]{failed}{asked}}}'
     )
 

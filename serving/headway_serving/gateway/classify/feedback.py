@@ -77,6 +77,7 @@ def _item(value: Any, where: str) -> Feedback:
         label=_label(value, "label", where),
         truth=_label(value, "truth", where),
         index=_number(value, "index", where) if "index" in value else 0,
+        key_position=_share(value, "key_position", where) if value.get("key_position") is not None else None,
     )
 
 
@@ -96,6 +97,13 @@ def _number(value: Mapping[str, Any], name: str, where: str) -> int:
     if not 0 <= found <= _LARGEST:
         raise InvalidRequest(f"{where}.{name}: a whole number of 0 or more is needed, not {str(found)[:40]}")
     return found
+
+
+def _share(value: Mapping[str, Any], name: str, where: str) -> float:
+    number = value[name]
+    if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number <= 1:
+        raise InvalidRequest(f"{where}.{name}: a number from 0 to 1 is needed, as the answer has it")
+    return float(number)
 
 
 def _field(value: Mapping[str, Any], name: str, kind: type[T], where: str) -> T:

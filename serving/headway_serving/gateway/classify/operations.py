@@ -16,7 +16,7 @@ from headway_serving.gateway.requests.operation_parts import (
     timeout_header,
 )
 from headway_serving.gateway.requests.operations import Answer, JsonSchema, Operation, Parameter
-from headway_serving.gateway.requests.schemas import TEXT, listing, record, ref
+from headway_serving.gateway.requests.schemas import SHARE, TEXT, listing, record, ref
 
 MOST_FEEDBACK = 1000
 """Answers whose truth one request may tell."""
@@ -105,7 +105,8 @@ def feedback() -> Operation:
         truth={**label, "description": "the right one; one that the version does not have makes the answer wrong"},
     )
     index = {**number, "default": 0, "description": "of the picture in its request"}
-    item = {**one, "properties": {**one["properties"], "index": index}}
+    place = {**SHARE, "description": "as the answer has it while traffic is split; without it a rollout proves nothing"}
+    item = {**one, "properties": {**one["properties"], "index": index, "key_position": place}}
     return Operation(
         tag="Classification",
         summary="Tell the truth about answers",

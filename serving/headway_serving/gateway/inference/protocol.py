@@ -74,11 +74,14 @@ def write_inference_answer(request: InferenceRequest, answer: Classification) ->
         output["parameters"] = {"binary_data_size": len(binary)}
     else:
         output["data"] = tensor.as_json()
+    parameters: dict[str, Any] = {"arm": route.arm.value}
+    if route.position is not None:
+        parameters["key_position"] = round(route.position, 6)
     document = {
         "model_name": route.model,
         "model_version": str(route.version),
         **({} if request.id is None else {"id": request.id}),
-        "parameters": {"arm": route.arm.value},
+        "parameters": parameters,
         "outputs": [output],
     }
     # Escaped: an id may hold half of a surrogate pair, which no encoding can write.

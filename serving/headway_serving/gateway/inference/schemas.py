@@ -89,6 +89,7 @@ def _output(datatype: str, data: JsonSchema, **more: JsonSchema) -> JsonSchema:
 
 def _answer() -> JsonSchema:
     arm = record(arm={"type": "string", "enum": ["stable", "candidate", "pinned"]})
+    arm = {**arm, "properties": {**arm["properties"], "key_position": SHARE}}
     scores, classes = _output("FP32", listing(SHARE)), _output("BYTES", listing(TEXT, description="SCORE:INDEX:LABEL"))
     outputs = listing({"oneOf": [scores, classes]}, minItems=1, maxItems=1)
     schema = record(

@@ -75,7 +75,8 @@ def _classification(**more: JsonSchema) -> JsonSchema:
         version=COUNT,
         code=TEXT,
     )
-    return {**schema, "properties": {**schema["properties"], "fallback": fallback}}
+    place = {**SHARE, "description": "there while traffic is split: where the routing key stands between the arms"}
+    return {**schema, "properties": {**schema["properties"], "key_position": place, "fallback": fallback}}
 
 
 DOCUMENTS: dict[str, JsonSchema] = {

@@ -1,6 +1,7 @@
 """What is counted of feedback, by which labels, and what is not."""
 
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import replace
 
 import pytest
@@ -21,9 +22,12 @@ class Counted:
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[int, str, bool]] = Counter()
+        self.positions: list[float | None] = []
 
-    def count_feedback(self, route: Route, *, right: bool) -> None:
+    def count_feedback(self, route: Route, stage: Hashable, *, right: bool) -> None:
         self.counts[route.version, route.arm.value, right] += 1
+        self.positions.append(route.position)
+        assert stage == TABLE.of("digits").sampling
 
 
 @pytest.fixture
@@ -57,6 +61,11 @@ def test_right_and_wrong_are_counted_by_version_and_arm(desk: FeedbackDesk, coun
     )
     assert (tally.right, tally.wrong, tally.duplicates, tally.ignored) == (1, 2, 0, ())
     assert counted.counts == {(1, "stable", True): 1, (1, "stable", False): 1, (2, "candidate", False): 1}
+
+
+def test_where_the_key_stood_is_counted_as_the_answer_said_it(desk: FeedbackDesk, counted: Counted) -> None:
+    desk.take("digits", [replace(GOOD, key_position=0.75), replace(GOOD, request_id="a-2")])
+    assert counted.positions == [0.75, None]
 
 
 def test_a_picture_of_a_request_counts_once(desk: FeedbackDesk, counted: Counted) -> None:

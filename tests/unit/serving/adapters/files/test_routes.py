@@ -38,7 +38,9 @@ VERSIONS = st.integers(0, 2**63 - 1)
 SHARES = st.floats(0, 1)
 AMOUNTS = st.floats(0, 1e12)
 TEXTS = st.text(max_size=20)
-SAMPLES = st.sampled_from([KeySample(), KeySample(9.0, 1.0, {0: 3.0, 320: 5.0}, {60: 8.0}, {"three": 8.0}, {19: 8.0})])
+SAMPLES = st.sampled_from(
+    [KeySample(), KeySample(9.0, 1.0, {0: 3.0, 320: 5.0}, {60: 8.0}, {"three": 8.0}, {19: 8.0}, 7.0, 1.0)]
+)
 ROLLOUTS = st.builds(
     lambda candidate, compared, **fields: RolloutState(
         candidate,
@@ -54,7 +56,7 @@ ROLLOUTS = st.builds(
     since=AMOUNTS,
     looks=st.integers(0, 10**6),
     window=st.integers(0, 10**6),
-    reference=st.none() | st.builds(ArmTraffic, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS, SAMPLES),
+    reference=st.none() | st.builds(ArmTraffic, AMOUNTS, AMOUNTS, AMOUNTS, SAMPLES),
     reason=TEXTS,
 )
 TABLES = st.builds(

@@ -58,8 +58,6 @@ def test_arms_are_summed_over_gateways_and_only_faults_count_against_a_version()
             series("headway_fallbacks_total", 4, version="2", code="model_unavailable"),
             series("headway_requests_total", 700, version="1", arm="stable", code="ok"),
             series("headway_requests_total", 999, version="unknown", arm="unknown", code="model_not_found"),
-            series("headway_feedback_total", 30, version="2", arm="candidate", outcome="right"),
-            series("headway_feedback_total", 2, "b", version="2", arm="pinned", outcome="wrong"),
             series("headway_key_requests_total", 60, version="2", code="ok"),
             series("headway_key_requests_total", 8, "b", version="2", code="ok"),
             series("headway_key_requests_total", 1, version="2", code="prediction_failed"),
@@ -68,6 +66,8 @@ def test_arms_are_summed_over_gateways_and_only_faults_count_against_a_version()
             series("headway_key_work_total", 68, version="2", up_to=edge_text(step_of(0.004))),
             series("headway_key_labels_total", 68, version="2", label="three"),
             series("headway_key_scores_total", 68, version="2", up_to="0.95"),
+            series("headway_key_feedback_total", 30, version="2", outcome="right"),
+            series("headway_key_feedback_total", 2, "b", version="2", outcome="wrong"),
         ],
         {"a": SEEN_BEFORE, "b": SEEN_BEFORE},
         stable=1,
@@ -76,8 +76,8 @@ def test_arms_are_summed_over_gateways_and_only_faults_count_against_a_version()
     )
     assert (seen.candidate.requests, seen.candidate.errors) == (100 + 3 + 2 + 4, 3 + 2 + 4)
     assert (seen.stable.requests, seen.stable.errors) == (700, 0)
-    assert (seen.candidate.overloaded, seen.candidate.right, seen.candidate.wrong) == (50, 30, 2)
-    assert seen.candidate.sample == KeySample(69, 1, {50: 68}, {step_of(0.004): 68}, {"three": 68}, {18: 68})
+    assert seen.candidate.overloaded == 50
+    assert seen.candidate.sample == KeySample(69, 1, {50: 68}, {step_of(0.004): 68}, {"three": 68}, {18: 68}, 30, 2)
     assert seen.stable.sample == KeySample()
 
 

@@ -121,12 +121,12 @@ def test_errors_of_one_key_prove_nothing_unless_they_are_gross() -> None:
         (arm(work={step_of(0.020): 1000.0}), "work"),
         (arm(labels={"cat": 1000.0}), "label shares"),
         (arm(scores={9: 1000.0}), "scores"),
-        (replace(arm(), right=800.0, wrong=200.0), "feedback"),
+        (arm(right=800.0, wrong=200.0), "feedback"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_candidate_that_is_worse_in_one_thing_rolls_back_for_it(candidate: ArmTraffic, criterion: str) -> None:
-    decision = decided(seen(candidate, replace(arm(10_000), right=900.0, wrong=20.0)))
+    decision = decided(seen(candidate, arm(10_000, right=900.0, wrong=20.0)))
     assert type(decision) is RollBack
     assert decision.reason.startswith(f"{criterion}: ")
 
@@ -238,9 +238,9 @@ COUNTS = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-5, 10**7)
 STEPS = st.dictionaries(st.integers(0, MOST_STEPS), COUNTS, max_size=4)
 SAMPLES = st.just(sample()) | st.builds(
     KeySample, COUNTS, COUNTS, STEPS, STEPS, st.dictionaries(st.sampled_from(["cat", "dog"]), COUNTS),
-    st.dictionaries(st.integers(0, 19), COUNTS, max_size=3),
+    st.dictionaries(st.integers(0, 19), COUNTS, max_size=3), COUNTS, COUNTS,
 )  # fmt: skip
-ARMS = st.builds(ArmTraffic, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, SAMPLES)
+ARMS = st.builds(ArmTraffic, COUNTS, COUNTS, COUNTS, SAMPLES)
 LABELS = st.sampled_from(["cat", "dog", "fox"])
 SHADOWS = st.builds(
     ShadowTraffic, COUNTS, COUNTS, COUNTS, COUNTS,
