@@ -51,6 +51,27 @@ def test_a_controller_that_is_killed_again_and_again_is_resumed_from_the_file(li
     assert (line.routes().stable, [entry.what for entry in line.routes().history].count("resumed")) == (2, resumed)
 
 
+@pytest.mark.parametrize(("fail_every", "code"), [(None, 0), (5, 3)], ids=["good", "bad"])
+def test_a_gateway_that_is_killed_in_the_middle_changes_no_decision(
+    line: Line, fail_every: int | None, code: int
+) -> None:
+    """Its counters begin at 0 again, and its users come back; only they may notice."""
+    assert publish_changed(line.repository, HEAD) == 2
+    flags = (*QUICK, "--steps", "50,100", "--min-samples", "100")
+    with Users(line) as users, line.controller("start", *flags) as controller:
+        eventually(lambda: line.routes().candidate is not None or controller.poll() is not None, "the first step")
+        gateway = line.served.child("headway_serving.gateway")
+        eventually(lambda: len(users.seconds[2]) > 10, "version 2 is asked")
+        gateway.kill()
+        if fail_every is not None:
+            line.faults.fail_every[2] = fail_every
+        out, _ = controller.communicate(timeout=200)
+    assert controller.returncode == code, out
+    assert line.served.child("headway_serving.gateway").pid != gateway.pid
+    assert line.routes().stable == (1 if code else 2)
+    assert users.refusals == []
+
+
 def test_a_rollout_is_paused_resumed_and_watched_from_other_shells(line: Line) -> None:
     assert publish_changed(line.repository, HEAD) == 2
     with line.controller("start", *QUICK, "--steps", "50,100") as controller:
