@@ -86,7 +86,7 @@ def test_a_candidate_that_fails_verification_never_gets_a_request(line: Line, wr
                 with (line.repository.path(HEAD, version) / "saved_model.pb").open("ab") as file:
                     file.write(b"\0")
             before = (line.repository.root / "routes.json").read_bytes()
-            run = line.rollout("start", *QUICK, "--version", str(version), "--load-timeout", "4")
+            run = line.rollout("start", *QUICK, "--version", str(version), "--load-timeout", "30")
             assert run.returncode == 2, (name, run.stdout, run.stderr)
             assert why in run.stderr, name
             assert (line.repository.root / "routes.json").read_bytes() == before
