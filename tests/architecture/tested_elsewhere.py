@@ -70,6 +70,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "unit/serving/commands/test_rollout.py",
         "e2e/test_rollout_commands.py",
     ),
+    "serving/commands/rollout_status.py": ("unit/serving/commands/test_rollout.py", "e2e/test_rollout_target.py"),
     "serving/commands/serve.py": ("e2e/test_serving_line.py", "e2e/test_newcomers_order.py"),
     "serving/commands/serve_arguments.py": ("e2e/test_serving_line.py",),
     "serving/commands/serve_processes.py": ("e2e/test_serving_line.py",),

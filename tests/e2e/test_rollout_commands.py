@@ -1,6 +1,7 @@
 """What happens to a rollout on its way: it is killed, paused, resumed, watched, explained and taken back."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,31 @@ def test_a_controller_that_is_killed_again_and_again_is_resumed_from_the_file(li
     assert last.returncode == 0, (last.stdout, last.stderr)
     users.check_unharmed()
     assert (line.routes().stable, [entry.what for entry in line.routes().history].count("resumed")) == (2, resumed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_ends_the_command_while_it_verifies_leaves_nothing_loaded(line: Line, number: signal.Signals) -> None:
+    """What could not be loaded may have ended the model server, and would again."""
+    assert publish_changed(line.repository, HEAD) == 2
+    with line.controller("start", *QUICK) as controller:
+        eventually(lambda: "versions: 2" in line.loaded() or controller.poll() is not None, "it is being loaded")
+        controller.send_signal(number)
+        out, _ = controller.communicate(timeout=60)
+    assert controller.returncode != 0, out
+    assert "versions: 2" not in line.loaded()
+    assert line.routes().rollout is None
+
+
+def test_what_was_changed_since_it_was_verified_is_not_promoted(line: Line) -> None:
+    assert publish_changed(line.repository, HEAD) == 2
+    assert line.rollout("start", *QUICK, "--interval", "0.5", "--patience", "1").returncode == 4
+    with (line.repository.path(HEAD, 2) / "saved_model.pb").open("ab") as file:
+        file.write(b"\0")
+    for verb in ("promote", "resume"):
+        run = line.rollout(verb)
+        assert (run.returncode, line.routes().stable) == (2, 1), run.stdout
+        assert "differs from what was published: saved_model.pb" in run.stderr
+    assert line.rollout("promote", "--force").returncode == 0
 
 
 @pytest.mark.parametrize(("fail_every", "code"), [(None, 0), (5, 3)], ids=["good", "bad"])

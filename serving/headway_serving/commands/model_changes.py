@@ -38,7 +38,8 @@ def main(verb: str, argv: Sequence[str]) -> int:
                 else:
                     done = remove(pair, model, version, http)
             except _REFUSALS as error:
-                sys.stderr.write(f"headway models {verb}: {error}\n")
+                away = "; --offline changes the files alone" if isinstance(error, Unreachable) else ""
+                sys.stderr.write(f"headway models {verb}: {error}{away}\n")
                 code = _REFUSED
             else:
                 sys.stdout.write(f"{done}\n")

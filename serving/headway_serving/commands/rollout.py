@@ -34,19 +34,26 @@ from headway_serving.commands.rollout_arguments import (
     Verify,
     parse,
 )
-from headway_serving.commands.rollout_gate import check_before_loading, evidence, http_client, verified_loaded
+from headway_serving.commands.rollout_gate import (
+    check_before_loading,
+    check_unchanged,
+    evidence,
+    http_client,
+    loaded_and_verified,
+    verified_loaded,
+)
+from headway_serving.commands.rollout_status import say_status
 from headway_serving.core.errors import ServingError
 from headway_serving.core.rollout import changes
 from headway_serving.core.rollout.changes import Author, RolloutRefused
 from headway_serving.core.rollout.planning import shadow_share, with_expected_disagreement
 from headway_serving.core.rollout_state import OPEN, RolloutStatus, Verification
-from headway_serving.core.routing import ModelRoutes, RouteTable
+from headway_serving.core.routing import ModelRoutes
 from headway_serving.operations.availability import Asked, check_available
 from headway_serving.operations.model_changes import ChangeRefused, NotFollowed, ServedBy, add
-from headway_serving.operations.models_config import ForeignConfiguration, load_also, unload
+from headway_serving.operations.models_config import ForeignConfiguration, unload
 from headway_serving.operations.notification import notify
 from headway_serving.operations.reachability import Unreachable
-from headway_serving.operations.repository_care import routed_but_gone
 from headway_serving.operations.rollout_controller import (
     ControlledElsewhere,
     Controller,
@@ -69,6 +76,7 @@ _REFUSALS = (
     ServingError, ContractError, ValueError, OSError,
 )  # fmt: skip
 _WATCH_SECONDS = 1.0
+_GO_ON = "headway rollout resume, or abort"
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,10 @@ def main(argv: Sequence[str] | None = None, surroundings: Surroundings = Surroun
     try:
         return _run(command, output, surroundings)
     except _REFUSALS as error:
-        return output.say({"event": "refused", "why": str(error)}, f"refused: {error}", _REFUSED)
+        why = str(error)
+        if isinstance(error, OSError) and error.filename is None:
+            why = f"{command.target.routes_file}: {why}; nothing was changed"
+        return output.say({"event": "refused", "why": why}, f"refused: {why}", _REFUSED)
     except TrafficUnknown as error:
         return output.say({"event": "inconclusive", "why": str(error)}, f"no data: {error}", _INCONCLUSIVE)
 
@@ -160,7 +171,7 @@ def _start(command: Start, output: Output, world: Surroundings) -> int:
             rate = _tried(source, model)
         if command.shadow_auto:
             policy = replace(policy, shadow_share=shadow_share(policy, rate))
-        proof = _load_and_verify(command, repository, routes, version, output, world)
+        proof = loaded_and_verified(command, repository, routes, version, output.say, world.sleep)
         if command.disagreement_auto:
             policy = with_expected_disagreement(policy, proof)
         now = world.clock()
@@ -205,24 +216,6 @@ def _added(command: Start, repository: ModelRepository, output: Output, world: S
     return output.say({"event": "added", "model": model, "why": text}, f"first version: {text}")
 
 
-def _load_and_verify(
-    command: Start, repository: ModelRepository, routes: ModelRoutes, version: int, output: Output, world: Surroundings
-) -> Verification:
-    """Load the version everywhere and run every check; unload it again if one fails."""
-    config, model = command.models_config, command.target.model
-    if config is not None:
-        load_also(config, repository, model, version)
-    try:
-        return verified_loaded(
-            model, command.gate, repository, routes, version, command.load_seconds, output.say, world.sleep
-        )
-    except (VerificationFailed, NotLoaded, ContractError, TrafficUnknown, OSError):
-        if config is not None:
-            # Read again: loading may have taken minutes, and nothing that is routed by now may be unloaded.
-            unload(config, repository, read_routes(command.target.routes_file), model, version)
-        raise
-
-
 def _verify(command: Verify, output: Output, world: Surroundings) -> int:
     model, repository = command.target.model, ModelRepository(command.target.repository)
     routes = read_routes(command.target.routes_file).of(model)
@@ -249,6 +242,9 @@ def _resume(command: Resume, output: Output, world: Surroundings) -> int:
 
 
 def _resumed(target: Target, data: DataSource, told: Sequence[str], output: Output, world: Surroundings) -> int:
+    state = read_routes(target.routes_file).of(target.model).rollout
+    if state is not None:
+        check_unchanged(ModelRepository(target.repository), target.model, state.verification)
     _change(target, lambda routes: changes.resumed(routes, world.clock(), world.author()))
     return _control(target, data, told, output, world)
 
@@ -260,21 +256,31 @@ def _control(target: Target, data: DataSource, told: Sequence[str], output: Outp
     with _data_source(data, world) as source:
         controller = Controller(
             target.routes_file, target.model, source, world.author, report, world.settle_seconds, world.clock,
-            world.sleep,
+            world.sleep, _warn,
         )  # fmt: skip
         try:
             routes = controller.run()
         except (InvalidRoutes, OSError) as error:
-            # Nothing was decided, and the gateways keep the last routes that were good.
-            return output.say({"event": "inconclusive", "why": str(error)}, str(error), _INCONCLUSIVE)
+            # Nothing could be written, and the gateways keep the last routes that were good.
+            why = f"{target.routes_file}: {error}: nobody controls this rollout now, and its versions keep their shares"
+            document: dict[str, object] = {"event": "uncontrolled", "model": target.model, "why": why}
+            return _tell(told, output, document, f"ALARM {why}; mend that, then: {_GO_ON}", _ALARM)
     state = routes.rollout
     assert state is not None  # the controller returns no routes without one
     document = {"event": state.status.value, "model": target.model, "stable": routes.stable, "why": state.reason}
     text = f"{state.status.value.replace('_', ' ')}: {state.reason}"
+    return _tell(told, output, document, text, _EXIT_CODES[state.status])
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"headway rollout: {text}\n")
+
+
+def _tell(told: Sequence[str], output: Output, document: Mapping[str, object], text: str, code: int) -> int:
     for each in told:
         if (problem := notify(each, document)) is not None:
-            sys.stderr.write(f"headway rollout: {problem}\n")
-    return output.say(document, text, _EXIT_CODES[state.status])
+            _warn(problem)
+    return output.say(document, text, code)
 
 
 def _status(command: Status, output: Output, world: Surroundings) -> int:
@@ -283,7 +289,7 @@ def _status(command: Status, output: Output, world: Surroundings) -> int:
         routes = read_routes(command.target.routes_file).of(model)
         if command.watch and sys.stdout.isatty() and not output.as_json:
             sys.stdout.write("\x1b[H\x1b[2J")
-        code = _say_status(command.target, routes, output)
+        code = say_status(command.target, routes, output.say)
         if not command.watch or routes.rollout is None or routes.rollout.status not in OPEN:
             return code
         world.sleep(_WATCH_SECONDS)
@@ -294,7 +300,7 @@ def _decide(command: Decide, output: Output, world: Surroundings) -> int:
     if command.asked is not None:
         _check_target(command, command.asked)
     routes = _change(command.target, lambda found: change(found, command.why, world.author()))
-    _say_status(command.target, routes, output)
+    say_status(command.target, routes, output.say)
     return _DONE
 
 
@@ -305,10 +311,12 @@ def _check_target(command: Decide, asked: Asked) -> None:
     if state is None:
         return  # the change itself is refused
     version = state.candidate if command.verb == "promote" else state.previous
+    if command.verb == "promote":
+        check_unchanged(ModelRepository(target.repository), target.model, state.verification)
     with http_client() as http:
         warning = check_available(ModelRepository(target.repository), target.model, version, asked, http)
     if warning is not None:
-        sys.stderr.write(f"headway rollout: {warning}\n")
+        _warn(warning)
 
 
 def _finish(command: Finish, output: Output, world: Surroundings) -> int:
@@ -325,7 +333,7 @@ def _finish(command: Finish, output: Output, world: Surroundings) -> int:
         # Read after the change: what is unloaded must not be routed by then, of any model.
         table = read_routes(target.routes_file)
         unload(command.models_config, ModelRepository(target.repository), table, target.model, lost)
-    _say_status(target, routes, output)
+    say_status(target, routes, output.say)
     return _DONE
 
 
@@ -355,21 +363,6 @@ def _report(command: Report, output: Output, world: Surroundings) -> int:
 
 def _change(target: Target, change: Callable[[ModelRoutes], ModelRoutes]) -> ModelRoutes:
     return change_model(target.routes_file, target.model, change)
-
-
-def _say_status(target: Target, routes: ModelRoutes, output: Output) -> int:
-    """Say where the rollout stands; :data:`_ALARM` if a routed version's directory has disappeared."""
-    model, repository = target.model, ModelRepository(target.repository)
-    gone: dict[tuple[str, int], str] = {}
-    # Storage that is out of reach says nothing.
-    with contextlib.suppress(OSError):
-        gone = routed_but_gone(repository, RouteTable({model: routes})) if repository.models() else {}
-    named = [f"{name}/{version}" for name, version in gone]
-    document = {**view.status_document(model, routes), "gone": named}
-    lines = [f"{'ALARM':<10} {each} is {why}, but its directory is gone from {target.repository}: put it back"
-             for each, why in zip(named, gone.values(), strict=True)]  # fmt: skip
-    output.say(document, "\n".join([view.status_text(model, routes), *lines]))
-    return _ALARM if gone else _DONE
 
 
 def _user() -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from headway_serving.commands.rollout_policy import add_policy, policy_of
 from headway_serving.core.rollout_state import RolloutPolicy
 from headway_serving.operations.availability import Asked
+from headway_serving.operations.notification import check_target
 from headway_serving.operations.verification import TOLERANCE, AcceptedChanges
 
 EPILOG = (
@@ -327,8 +328,16 @@ def _add_data(verb: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _told(text: str) -> str:
+    try:
+        return check_target(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _add_notify(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "--notify", action="append", metavar="URL|COMMAND",
-        help="told as JSON when the rollout is promoted, rolled back or held (POST, or on its input); repeatable",
+        "--notify", action="append", metavar="URL|COMMAND", type=_told,
+        help="told as JSON when the rollout is promoted, rolled back or held, or nobody controls it any more (POST, or "
+        "on its input; without a shell); repeatable",
     )  # fmt: skip

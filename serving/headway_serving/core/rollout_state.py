@@ -64,6 +64,8 @@ class Verification:
     """Pictures that stable and the candidate were both asked before traffic; 0: there were none to ask."""
     disagreed: int = 0
     """Those of them to which the two gave different best labels."""
+    fair: bool = True
+    """Whether neither version may have been trained on those pictures; else they prove nothing."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.disagreed <= self.compared, "disagreed: 0 to compared")

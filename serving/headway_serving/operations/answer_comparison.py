@@ -11,7 +11,7 @@ gets half of it.
 import base64
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -34,6 +34,9 @@ _PAUSE_SECONDS = 0.5
 _QUICK_SECONDS = 0.2
 _REPORT_SECONDS = 2.0
 _BUSY = frozenset({429, 502, 503, 504})
+_FAILED = 502
+"""The version answered with an error, or with what is no answer."""
+
 _UNREADABLE = frozenset({400, 415, 422})
 _TOO_LARGE = 413
 _MEANT = "if that is meant: --accept-lower-accuracy"
@@ -78,6 +81,8 @@ class Comparison:
     candidate_alone: int = 0
     p: float = 1.0
     note: str = ""
+    failed: int = 0
+    """Requests that the candidate failed, and that were asked again."""
 
     def document(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -93,6 +98,7 @@ class Comparison:
             f"{self.stable_right} right ({self.stable_right / self.compared:.1%}), {self.stable_alone} of them alone, "
             f"the candidate {self.candidate_right} ({self.candidate_right / self.compared:.1%}), "
             f"{self.candidate_alone} of them alone; exact paired test: p = {self.p:.2g}"
+            + (f"; the candidate FAILED {self.failed} requests, which were asked again" if self.failed else "")
             + (f"; {self.note}" if self.note else "")
         )
 
@@ -152,6 +158,7 @@ class Interview:
     seconds: float = _SECONDS
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    failed: int = field(default=0, init=False)
 
     def compare(self, asked: Questions, stable: Side, candidate: Side) -> Comparison:
         """Ask and compare. Raises :class:`VerificationFailed` when the candidate does not answer."""
@@ -161,7 +168,7 @@ class Interview:
         while place < len(asked.pictures):
             batch, began = asked.pictures[place : place + size], self.clock()
             try:
-                pair = [self._labels(side, batch, ends) for side in (stable, candidate)]
+                pair = [self._labels(stable, batch, ends), self._labels(candidate, batch, ends, on_trial=True)]
             except _TooLarge:
                 size = most = max(1, size // 2)
                 continue
@@ -183,9 +190,11 @@ class Interview:
             if self.clock() >= next_report:
                 self.report(place, len(asked.pictures))
                 next_report = self.clock() + _REPORT_SECONDS
-        return _counted(asked, answers, note)
+        return replace(_counted(asked, answers, note), failed=self.failed)
 
-    def _labels(self, side: Side, pictures: Sequence[LabelledPicture], ends: float) -> list[str | None]:
+    def _labels(
+        self, side: Side, pictures: Sequence[LabelledPicture], ends: float, *, on_trial: bool = False
+    ) -> list[str | None]:
         """The best label of each picture, None where it cannot be read; asked again while the gateway is busy."""
         path = f"{self.gateway}/v1/models/{side.manifest.model}/versions/{side.version}:classify"
         body = {"images": [{"b64": base64.b64encode(each.image).decode("ascii")} for each in pictures]}
@@ -199,6 +208,7 @@ class Interview:
                 if answer.status_code not in _BUSY:
                     return _best_labels(answer, side, len(pictures))
                 busy = f"{answer.status_code}: {answer.text[:200]}"
+                self.failed += on_trial and answer.status_code == _FAILED
             self.sleep(_PAUSE_SECONDS)
         raise _OutOfTime(f"version {side.version}: {busy}")
 
@@ -211,6 +221,22 @@ def check_comparison(found: Comparison, *, accepted: bool) -> None:
     if found.fair and not accepted and found.p <= ALPHA / 2:
         raise VerificationFailed(
             f"accuracy: {found.text()}: the candidate is less accurate (at most {ALPHA / 2:g} is proof); {_MEANT}"
+        )
+
+
+def check_claim(found: Comparison, candidate: Side, *, accepted: bool) -> None:
+    """Asked its own test pictures a candidate must be as good as its manifest says, unless that is ``accepted``.
+
+    They are a sample of the test that the manifest tells of. Raises :class:`VerificationFailed`.
+    """
+    if found.fair or accepted or not found.compared:
+        return
+    right, of = _right(candidate.manifest)
+    p = unpaired_p((right, of), (found.candidate_right, found.compared))
+    if p <= ALPHA / 2:
+        raise VerificationFailed(
+            f"accuracy: {found.text()}: its manifest says {right / of:.1%} of {of} test pictures, which these disprove "
+            f"(exact test, p = {p:.2g}, at most {ALPHA / 2:g} is proof); train and export it again, or {_MEANT}"
         )
 
 

@@ -24,9 +24,8 @@ from headway_serving.operations.direct_answers import check_direct_answers
 from headway_serving.operations.models_config import base_of, load_also, loaded_versions, unload
 from headway_serving.operations.reachability import check_reachable
 from headway_serving.operations.removed_models import remember_removed
-from headway_serving.operations.verification import VerificationFailed, check_loaded, verify_files
+from headway_serving.operations.verification import check_loaded, verify_files
 from headway_serving.operations.version_loading import (
-    NotLoaded,
     model_servers,
     wait_until_loaded,
     wait_until_unloaded,
@@ -135,7 +134,8 @@ def _load_and_check(pair: ServedBy, model: str, version: int, http: httpx.Client
             wait_until_loaded(servers, needed, pair.load_seconds)
             check_loaded(servers, manifest, version)
             check_direct_answers(servers, manifest, version, pair.tolerance)
-    except (VerificationFailed, NotLoaded):
+    except BaseException:
+        # Also for who ends the command: what could not be loaded may end the model server again and again.
         if pair.models_config is not None:
             unload(pair.models_config, pair.repository, read_routes(pair.routes_file), model, version)
         raise

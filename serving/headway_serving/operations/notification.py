@@ -11,6 +11,21 @@ import httpx
 _TIMEOUT_SECONDS = 10.0
 
 
+_SHELL = frozenset({"|", "||", "&&", "&", ";", ">", ">>", "<", "2>", "2>&1"})
+
+
+def check_target(target: str) -> str:
+    """The target, if it can be told anything. Raises ValueError for a command that only a shell would understand."""
+    if target.startswith(("http://", "https://")):
+        return target
+    words = shlex.split(target)
+    signs = sorted(_SHELL.intersection(words))
+    if signs or not words:
+        what = f"{signs[0]} is a shell's" if signs else "it is empty"
+        raise ValueError(f"{target!r} is run without a shell, and {what}; write: sh -c '...'")
+    return target
+
+
 def notify(target: str, event: Mapping[str, Any]) -> str | None:
     """Send ``event`` to a URL or a command line. Returns what went wrong, or None; nothing depends on it.
 

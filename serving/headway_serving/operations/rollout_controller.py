@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from headway_serving.adapters.files.locks import locked
-from headway_serving.adapters.files.routes import change_model, read_routes
+from headway_serving.adapters.files.routes import InvalidRoutes, change_model, read_routes
 from headway_serving.adapters.metrics.traffic_window import TrafficUnknown
 from headway_serving.core.rollout import changes
 from headway_serving.core.rollout.changes import Author, RolloutRefused
@@ -23,6 +23,11 @@ from headway_serving.core.rollout_traffic import Observation
 from headway_serving.core.routing import ModelRoutes
 
 _POLL_SECONDS = 0.1
+_AGAIN_SECONDS = 1.0
+TROUBLE_SECONDS = 300.0
+"""So long a routes file that cannot be read or written is tried again: people mend such things, and disks empty."""
+
+T = TypeVar("T")
 
 
 class TrafficSource(Protocol):
@@ -54,8 +59,9 @@ class Look:
 class Controller:
     """Runs the rollout of one model to its end.
 
-    ``author`` signs the history at the time it is called; ``report`` gets every look. ``settle_seconds``: how long
-    gateways may take to follow a change; that traffic does not count. ``clock`` gives Unix time, seconds.
+    ``author`` signs the history at the time it is called; ``report`` gets every look, ``warn`` what keeps the routes
+    file from being read or written. ``settle_seconds``: how long gateways may take to follow a change; that traffic
+    does not count. ``clock`` gives Unix time, seconds.
     """
 
     routes_file: Path
@@ -66,11 +72,13 @@ class Controller:
     settle_seconds: float = 1.5
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
+    warn: Callable[[str], None] = lambda _: None
 
     def run(self) -> ModelRoutes:
         """Look and decide until the rollout is over or held, and return the routes as they then are.
 
-        Raises :class:`RolloutRefused` if there is no rollout, and what reading and writing the routes raises.
+        Raises :class:`RolloutRefused` if there is no rollout, and what reading and writing the routes raises for
+        :data:`TROUBLE_SECONDS` without a break.
         """
         marked, looks = (-1, -1.0), 0
         next_look = 0.0
@@ -137,10 +145,25 @@ class Controller:
             running = routes.rollout is not None and routes.rollout.status is RolloutStatus.RUNNING
             return change(routes) if running else routes
 
-        change_model(self.routes_file, self.model, unless_stopped)
+        self._again_and_again(lambda: change_model(self.routes_file, self.model, unless_stopped))
+
+    def _again_and_again(self, action: Callable[[], T]) -> T:
+        """What was decided is not lost because a file was broken, or a disk full, for a moment."""
+        ends = self.clock() + TROUBLE_SECONDS
+        warned = False
+        while True:
+            try:
+                return action()
+            except (InvalidRoutes, OSError) as error:
+                if self.clock() >= ends:
+                    raise
+                if not warned:
+                    self.warn(f"{self.routes_file}: {error}; trying again for {TROUBLE_SECONDS / 60:.0f} minutes")
+                warned = True
+            self.sleep(_AGAIN_SECONDS)
 
     def _state(self) -> tuple[ModelRoutes, RolloutState]:
-        routes = read_routes(self.routes_file).of(self.model)
+        routes = self._again_and_again(lambda: read_routes(self.routes_file)).of(self.model)
         if routes.rollout is None:
             raise RolloutRefused(f"there is no rollout of {self.model!r}")
         return routes, routes.rollout
@@ -148,6 +171,15 @@ class Controller:
 
 class ControlledElsewhere(RolloutRefused):
     """Another command controls the rollout."""
+
+
+def is_controlled(routes_file: Path, model: str) -> bool:
+    """Whether a command controls the model's rollout now."""
+    try:
+        with controlling(routes_file, model):
+            return False
+    except ControlledElsewhere:
+        return True
 
 
 @contextlib.contextmanager

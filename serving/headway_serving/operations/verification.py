@@ -124,9 +124,18 @@ def check_golden_samples(
 
 
 def verified(
-    repository: ModelRepository, manifest: ModelManifest, version: int, compared: int = 0, disagreed: int = 0
+    repository: ModelRepository,
+    manifest: ModelManifest,
+    version: int,
+    compared: int = 0,
+    disagreed: int = 0,
+    *,
+    fair: bool = True,
 ) -> Verification:
-    """The proof, once every check has passed. ``compared``, ``disagreed``: pictures that stable was asked as well."""
+    """The proof, once every check has passed.
+
+    ``compared``, ``disagreed``: pictures that stable was asked as well; ``fair``: neither was trained on them.
+    """
     return Verification(
         version=version,
         digest=repository.digest(manifest.model, version),
@@ -134,6 +143,7 @@ def verified(
         golden_samples=len(manifest.golden),
         compared=compared,
         disagreed=disagreed,
+        fair=fair,
     )
 
 

@@ -8,11 +8,12 @@ from typing import Protocol
 
 from headway_serving.adapters.model_server.predictor import TfServingPredictor
 from headway_serving.core.catalog import VersionStates
-from headway_serving.core.errors import ServingError
+from headway_serving.core.errors import ModelUnavailable, ServingError
 
 _DNS = "dns:///"
 _POLL_SECONDS = 0.2
 _TIMEOUT_SECONDS = 2.0
+_GONE_SECONDS = 1.0
 _OLD_FAILURE_SECONDS = 6.0
 """A failure that is there at the first look may be of an earlier try: so long a model server may take to begin anew."""
 
@@ -52,12 +53,14 @@ def wait_until_loaded(
 ) -> None:
     """Return once every server says AVAILABLE of all ``needed``: (model, version), a version and the base it stands on.
 
-    Raises :class:`NotLoaded` if one does not within ``seconds``, or says earlier that it has given up.
+    Raises :class:`NotLoaded` if one does not within ``seconds``, says earlier that it has given up, or is gone for
+    :data:`_GONE_SECONDS` after it has answered: what is loaded may have ended it, and would end it again.
     """
     began = clock()
+    watched = _Watched(servers, clock)
     for model, version in needed:
         old = _failures(servers, model, version)
-        while waiting := {name: state for name, server in servers.items() if (state := _state(server, model, version))}:
+        while waiting := watched.waiting(model, version):
             failed = _failures({name: servers[name] for name in waiting}, model, version)
             if clock() < began + _OLD_FAILURE_SECONDS:
                 # What begins anew leaves this state first, so a failure that was seen to end is an old one no more.
@@ -67,10 +70,45 @@ def wait_until_loaded(
             if failed:
                 listed = "; ".join(f"{name}: {why}" for name, why in sorted(failed.items()))
                 raise NotLoaded(f"version {version} of {model!r} cannot be loaded: {listed}")
+            if (ended := watched.ended()) is not None:
+                raise NotLoaded(f"version {version} of {model!r} cannot be loaded: {ended}")
             if clock() >= began + seconds:
                 listed = "; ".join(f"{name}: {state}" for name, state in sorted(waiting.items()))
                 raise NotLoaded(f"version {version} of {model!r} was not loaded within {seconds:g} s: {listed}")
             sleep(_POLL_SECONDS)
+
+
+class _Watched:
+    """Model servers that are asked for states, and which of them have answered and then do no more."""
+
+    def __init__(self, servers: Mapping[str, VersionStates], clock: Callable[[], float]) -> None:
+        self._servers, self._clock = servers, clock
+        self._away_since: dict[str, float | None] = {}
+
+    def waiting(self, model: str, version: int) -> dict[str, str]:
+        """What the servers say of the version that do not say AVAILABLE."""
+        found = {}
+        for name, server in self._servers.items():
+            try:
+                state = server.version_states(model, _TIMEOUT_SECONDS).get(version, "not loaded")
+            except ModelUnavailable as error:
+                state = str(error)
+                if name in self._away_since and self._away_since[name] is None:
+                    self._away_since[name] = self._clock()
+            except ServingError as error:
+                state = str(error)
+            else:
+                self._away_since[name] = None
+            if state != "AVAILABLE":
+                found[name] = state
+        return found
+
+    def ended(self) -> str | None:
+        """Which server has ended, in words."""
+        for name, since in self._away_since.items():
+            if since is not None and self._clock() >= since + _GONE_SECONDS:
+                return f"{name}: the model server ended while it loaded the version; its log says why"
+        return None
 
 
 def wait_until_unloaded(
@@ -89,15 +127,6 @@ def wait_until_unloaded(
                     f"version {version} of {model!r} was not unloaded within {seconds:g} s at {', '.join(holding)}"
                 )
             sleep(_POLL_SECONDS)
-
-
-def _state(server: VersionStates, model: str, version: int) -> str | None:
-    """What the server says of the version, None if that is AVAILABLE."""
-    try:
-        state = server.version_states(model, _TIMEOUT_SECONDS).get(version, "not loaded")
-    except ServingError as error:
-        return str(error)
-    return None if state == "AVAILABLE" else state
 
 
 def _unloaded(server: VersionStates, model: str, version: int) -> bool:

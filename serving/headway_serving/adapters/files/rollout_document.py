@@ -72,7 +72,7 @@ def _status(value: Any, where: str) -> RolloutStatus:
 def _verification(value: Any, where: str) -> Verification:
     readers: Mapping[str, Reader] = {
         "version": version_of, "digest": text_of, "at": text_of, "golden_samples": count_of,
-        "compared": count_of, "disagreed": count_of,
+        "compared": count_of, "disagreed": count_of, "fair": _truth,
     }  # fmt: skip
     return _record(Verification, value, where, readers)
 

@@ -42,11 +42,11 @@ independently. Without keys every request is one of its own. Few keys prove litt
 what all requests show within the limits, by the shadow, where both versions get the same picture, and by what is
 grossly wrong.
 
-**The last stage** may leave stable no traffic. Then the candidate is compared with ``reference``, stable's traffic in
-the last stage that had enough. That is another hour, and what the hour did looks as if the candidate had done it: no
-test can tell. So there only :data:`GROSS` limits roll back; errors beyond the plain limit hold, and an hour that is
-slower for everybody does not, as it is an everyday thing: the candidate has kept the limits beside stable in every
-stage before. Labels and scores are not compared there: another hour brings other pictures.
+**The last stage** leaves stable no traffic of its own. So the candidate is compared with ``reference``, stable's
+traffic in the last stage that had enough. That is another hour, and what the hour did looks as if the candidate had
+done it: no test can tell. So there only :data:`GROSS` limits roll back; errors beyond the plain limit hold, and an
+hour that is slower for everybody does not, as it is an everyday thing: the candidate has kept the limits beside stable
+in every stage before. Labels and scores are not compared there: another hour brings other pictures.
 """
 
 from collections.abc import Iterable
@@ -138,7 +138,8 @@ def _findings(policy: RolloutPolicy, state: RolloutState, observation: Observati
         return
     stable, candidate = observation.stable, observation.candidate
     alpha = look_alpha(policy, state.looks, len(criteria.OF_ARMS) + len(criteria.OF_ANSWERS))
-    alone = policy.stages()[state.stage].weight >= 1 and stable.requests < policy.min_samples
+    # At full weight stable gets only what names it and what fell back to it: no sample of anything.
+    alone = policy.stages()[state.stage].weight >= 1 and stable.sample.asked < policy.min_samples
     if alone:
         stable = state.reference or stable
     for compare in criteria.OF_ARMS:

@@ -26,9 +26,10 @@ def shadow_share(policy: RolloutPolicy, requests_per_second: float) -> float:
 def with_expected_disagreement(policy: RolloutPolicy, proof: Verification) -> RolloutPolicy:
     """Two honest models differ as well: what they differ by on test pictures is added to what is tolerated.
 
-    Without test pictures, or with few, nothing is added.
+    Without test pictures, or with few, nothing is added; nor where they may have been trained on: then nothing has
+    shown that the candidate, where it differs, is right as often as stable.
     """
-    if proof.compared < _FEWEST_COMPARED:
+    if proof.compared < _FEWEST_COMPARED or not proof.fair:
         return policy
     expected = proof.disagreed / proof.compared
     return replace(

@@ -13,9 +13,10 @@ from headway_serving.core.rollout import changes
 from headway_serving.core.rollout_state import RolloutPolicy
 from headway_serving.core.rollout_traffic import Observation
 from headway_serving.core.routing import ModelRoutes, RouteTable
+from headway_serving.operations.rollout_controller import controlling
 from tests.unit.serving.core.rollout.rollout_examples import ME, PROOF, arm, seen
 
-DONE, REFUSED, ROLLED_BACK, INCONCLUSIVE = 0, 2, 3, 4
+DONE, ALARM, REFUSED, ROLLED_BACK, INCONCLUSIVE = 0, 1, 2, 3, 4
 MODEL = "digits"
 
 
@@ -136,10 +137,53 @@ def test_a_paused_rollout_waits_and_continues_with_a_new_window(routes_file: Pat
     assert max(world.windows) < 62, "what happened while it was paused is not looked at"
 
 
-@pytest.mark.parametrize("verb", ["status", "history"])
-def test_what_only_shows_changes_nothing(routes_file: Path, capsys: pytest.CaptureFixture[str], verb: str) -> None:
+def test_a_routes_file_that_is_broken_for_a_moment_loses_no_decision(
+    routes_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world, good = World(failing), routes_file.read_bytes()
+
+    def broken_for_a_minute() -> None:
+        if 1_000_010 < world.now < 1_000_070:
+            routes_file.write_text('{"schema":2,')
+        elif routes_file.read_text() == '{"schema":2,':
+            routes_file.write_bytes(good)
+
+    world.on_sleep = broken_for_a_minute
+    assert run(routes_file, world, "resume") == ROLLED_BACK
+    assert "trying again for 5 minutes" in capsys.readouterr().err
+
+
+def test_a_rollout_that_can_no_longer_be_written_is_an_alarm_and_told(
+    routes_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(failing)
+
+    def broken() -> None:
+        if world.now > 1_000_010:
+            routes_file.write_text('{"schema":2,')
+
+    world.on_sleep = broken
+    assert run(routes_file, world, "resume", "--notify", f"tee {tmp_path / 'told'}") == ALARM
+    assert f"{routes_file}: " in (out := capsys.readouterr().out)
+    assert "nobody controls this rollout now, and its versions keep their shares" in out
+    assert json.loads((tmp_path / "told").read_text())["event"] == "uncontrolled"
+    assert world.now > 1_000_010 + 300
+
+
+def test_a_rollout_that_nobody_controls_is_an_alarm(routes_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(routes_file, World(alike), "status", "--json") == ALARM
+    assert json.loads(capsys.readouterr().out)["controlled"] is False
+    with controlling(routes_file, MODEL):
+        assert run(routes_file, World(alike), "status") == DONE
+    assert "ALARM" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("verb", "code"), [("status", ALARM), ("history", DONE)])
+def test_what_only_shows_changes_nothing(
+    routes_file: Path, capsys: pytest.CaptureFixture[str], verb: str, code: int
+) -> None:
     before = routes_file.read_bytes()
-    assert run(routes_file, World(alike), verb) == DONE
+    assert run(routes_file, World(alike), verb) == code
     assert capsys.readouterr().out
     assert routes_file.read_bytes() == before
 

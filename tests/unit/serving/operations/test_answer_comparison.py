@@ -22,6 +22,7 @@ from headway_serving.operations.answer_comparison import (
     Questions,
     Side,
     accuracies_text,
+    check_claim,
     check_comparison,
     compare_manifests,
     questions,
@@ -66,6 +67,17 @@ def test_what_may_be_chance_or_is_another_task_refuses_nobody() -> None:
     strange = Side(2, replace(scripted_manifest(labels=LABELS), test_accuracy=Accuracy(7.5, 0, 0, -3)))
     assert not refused(side(1), strange)
     assert "candidate version 2 unknown" in accuracies_text(side(1), strange)
+
+
+def test_a_manifest_that_its_own_test_pictures_disprove_is_refused() -> None:
+    """Where stable stores no pictures, and nothing else could show it before traffic."""
+    found = Comparison(there=500, source="s", fair=False, compared=500, candidate_right=340)
+    with pytest.raises(VerificationFailed, match=r"says 96.6% of 500 test pictures, which these disprove"):
+        check_claim(found, side(2, 483, 500), accepted=False)
+    check_claim(found, side(2, 483, 500), accepted=True)
+    check_claim(found, side(2, 350, 500), accepted=False)
+    check_claim(replace(found, compared=0), side(2, 483, 500), accepted=False)
+    check_claim(replace(found, fair=True), side(2, 483, 500), accepted=False)
 
 
 PICTURES = tuple(LabelledPicture(f"picture {number}".encode(), LABELS[number % 3]) for number in range(50))

@@ -6,7 +6,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from headway_serving.operations.notification import notify
+import pytest
+
+from headway_serving.operations.notification import check_target, notify
 from tests.support.ports import free_port
 
 EVENT = {"event": "held", "model": "digits", "why": "zu wenig Verkehr, 5 % für 2"}
@@ -17,6 +19,17 @@ def test_a_command_gets_the_event_on_its_input(tmp_path: Path) -> None:
     script.write_text("import sys, pathlib\npathlib.Path(sys.argv[1]).write_bytes(sys.stdin.buffer.read())\n")
     assert notify(f"{sys.executable} {script} {tmp_path / 'event.json'}", EVENT) is None
     assert json.loads((tmp_path / "event.json").read_text(encoding="utf-8")) == EVENT
+
+
+@pytest.mark.parametrize("command", ["cat >> /tmp/told", "grep held | mail me", ""])
+def test_a_command_for_a_shell_is_refused_before_it_is_needed(command: str) -> None:
+    with pytest.raises(ValueError, match="is run without a shell"):
+        check_target(command)
+
+
+def test_any_other_command_or_address_will_do() -> None:
+    for target in ("http://127.0.0.1:1/a>b", "sh -c 'cat >> /tmp/told'", "mail -s '5 > 4' me"):
+        assert check_target(target) == target
 
 
 def test_a_web_hook_gets_a_post() -> None:

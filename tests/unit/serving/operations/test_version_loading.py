@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from headway_serving.core.errors import ModelUnavailable
 from headway_serving.operations.version_loading import (
     LoadingStates,
     NotLoaded,
@@ -95,6 +96,29 @@ def test_a_failure_that_stays_is_told_long_before_the_time_is_over() -> None:
     with pytest.raises(NotLoaded, match="cannot be loaded: a: disk full"):
         wait_until_loaded({"a": failing}, BOTH, 60.0, time.clock, time.sleep)
     assert time.now < 10
+
+
+class Ending(Scripted):
+    """A model server that answers so often, and is gone then."""
+
+    def __init__(self, answers: int) -> None:
+        super().__init__("LOADING")
+        self.answers = answers
+
+    def version_states(self, model: str, timeout: float) -> dict[int, str]:
+        if self.looks >= self.answers and model == "strokes":
+            raise ModelUnavailable("the model server cannot answer now")
+        return super().version_states(model, timeout)
+
+
+def test_a_model_server_that_ends_over_the_version_is_not_left_to_end_again() -> None:
+    ending, time = Ending(2), Time()
+    with pytest.raises(NotLoaded, match="version 1 of 'strokes' cannot be loaded: a: the model server ended while"):
+        wait_until_loaded({"a": ending}, BOTH, 60.0, time.clock, time.sleep)
+    assert time.now < 3
+    never, time = Ending(0), Time()
+    with pytest.raises(NotLoaded, match="was not loaded within 9 s"):
+        wait_until_loaded({"a": never}, [("strokes", 1)], 9.0, time.clock, time.sleep)
 
 
 def test_what_is_unloaded_is_waited_for() -> None:

@@ -186,6 +186,13 @@ def test_against_another_hour_only_what_is_grossly_beyond_rolls_back() -> None:
         assert type(decided(seen(gross, arm(0)), stage=3, reference=arm(5000))) is RollBack
 
 
+def test_at_full_weight_what_fell_back_to_stable_is_no_sample_of_it() -> None:
+    """A candidate that takes the model server down with it has stable fail too, in the requests that fell back."""
+    fell_back = ArmTraffic(300, 290)
+    assert type(decided(seen(arm(errors=500), fell_back), stage=3, reference=arm(5000))) is RollBack
+    assert type(decided(seen(arm(), fell_back), stage=3, reference=arm(5000))) is Promote
+
+
 def test_another_hour_may_bring_other_pictures() -> None:
     other = arm(labels={"cat": 1000.0}, scores={9: 1000.0})
     assert type(decided(seen(other, arm(0)), stage=3, reference=arm(5000))) is Promote

@@ -25,6 +25,7 @@ def test_two_honest_models_may_differ_as_much_as_they_did_on_test_pictures() -> 
     )
 
 
-@pytest.mark.parametrize("proof", [PROOF, replace(PROOF, compared=10, disagreed=5)])
-def test_nothing_is_concluded_from_few_pictures(proof: Verification) -> None:
+@pytest.mark.parametrize("proof", [PROOF, replace(PROOF, compared=10, disagreed=5),
+                                   replace(PROOF, compared=500, disagreed=150, fair=False)])  # fmt: skip
+def test_nothing_is_concluded_from_few_pictures_or_from_those_trained_on(proof: Verification) -> None:
     assert with_expected_disagreement(POLICY, proof) == POLICY
