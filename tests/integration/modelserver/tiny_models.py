@@ -46,6 +46,48 @@ class Picture(tf.Module):
         return {"scores": tf.reduce_mean(convolved, [1, 2])}
 
 
+class Convolutions(tf.Module):
+    """Each kind of operation that oneDNN ends the process for, on an input whose rank no signature tells.
+
+    `nested` convolves two functions deep and behind casts and sums, `twice` has a second convolution behind the first.
+    """
+
+    RANKS = {"conv1d": 3, "conv2d": 4, "depthwise": 4, "conv3d": 5, "max_pool_3d": 5, "nested": 4, "twice": 4}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = tf.Variable(tf.ones([1, 1, 1, 1]))
+
+    def signatures(self) -> dict[str, Any]:
+        spec = tf.TensorSpec(None, tf.float32, name="x")
+        return {
+            name: tf.function(lambda x, run=getattr(self, name): {"y": run(x)}, input_signature=[spec])
+            for name in self.RANKS
+        }
+
+    def conv1d(self, x: Any) -> Any:
+        return tf.nn.conv1d(x, tf.ones([1, 1, 1]), 1, "SAME")
+
+    def conv2d(self, x: Any) -> Any:
+        return tf.raw_ops.Conv2D(input=x, filter=self.kernel, strides=[1] * 4, padding="SAME")
+
+    def depthwise(self, x: Any) -> Any:
+        return tf.raw_ops.DepthwiseConv2dNative(input=x, filter=self.kernel, strides=[1] * 4, padding="SAME")
+
+    def conv3d(self, x: Any) -> Any:
+        return tf.raw_ops.Conv3D(input=x, filter=tf.ones([1] * 5), strides=[1] * 5, padding="SAME")
+
+    def max_pool_3d(self, x: Any) -> Any:
+        return tf.raw_ops.MaxPool3D(input=x, ksize=[1] * 5, strides=[1] * 5, padding="SAME")
+
+    def nested(self, x: Any) -> Any:
+        inner = tf.function(self.conv2d)
+        return tf.function(lambda value: inner(tf.cast(tf.cast(value, tf.float64) + 0.0, tf.float32)))(x)
+
+    def twice(self, x: Any) -> Any:
+        return self.conv2d(tf.nn.relu(self.conv2d(x)))
+
+
 class Spin(tf.Module):
     """Counts to n, one by one: a request as slow as one likes."""
 
@@ -138,6 +180,7 @@ class Values(tf.Module):
             **same,
             "sizes": self.sizes,
             "scalar": self.scalar,
+            "scalar_text": self.scalar_text,
             "texts": self.texts,
             "pair": self.pair,
             "to_half": self.to_half,
@@ -154,6 +197,10 @@ class Values(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="v")])
     def scalar(self, v: Any) -> Any:
         return {"total": tf.reduce_sum(v)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="v")])
+    def scalar_text(self, v: Any) -> Any:
+        return {"joined": tf.strings.reduce_join(v)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="v")])
     def texts(self, v: Any) -> Any:
@@ -207,6 +254,11 @@ def save_half_plus(directory: Path, offset: float) -> None:
 def save_picture(directory: Path) -> None:
     module = Picture()
     tf.saved_model.save(module, str(directory), signatures={"serving_default": module.scores})
+
+
+def save_convolutions(directory: Path) -> None:
+    module = Convolutions()
+    tf.saved_model.save(module, str(directory), signatures=module.signatures())
 
 
 def save_spin(directory: Path) -> None:

@@ -26,6 +26,12 @@ _STRING = 7
 _MAX_BYTES = (1 << 31) - 1
 """No tensor can be longer on the wire; a short message that claims a larger one is not expanded."""
 
+_MAX_ELEMENTS = (1 << 63) // 16
+"""What an index of 64 bits can tell apart, of the widest dtype."""
+
+MAX_RANK = 64
+"""NumPy's limit; TensorFlow's is 254."""
+
 _FEW = 64
 """Up to so many floats become Python numbers, which is cheaper for a few and slow for many."""
 
@@ -98,6 +104,11 @@ def decode(proto: TensorProto) -> Array:
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise TensorFormatError(f"the shape {shape} is not that of a tensor")
+    if len(shape) > MAX_RANK:
+        raise TensorFormatError(f"a tensor of {len(shape)} dimensions cannot be read; there may be {MAX_RANK}")
+    # Zeros do not count: a tensor without elements has a shape that must be possible all the same.
+    if math.prod(size for size in shape if size) > _MAX_ELEMENTS:
+        raise TensorFormatError(f"a tensor of shape {shape} is too large")
     count = math.prod(shape)
     if proto.dtype == _STRING:
         return _decode_strings(proto, count).reshape(shape)

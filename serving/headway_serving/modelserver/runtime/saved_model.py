@@ -1,9 +1,8 @@
 """SavedModels run by TensorFlow's C++ session. Only this file and ``saved_model_loader`` import TensorFlow.
 
 A run goes straight to the C API, as TensorFlow Serving's does: no shape is compared with the signature and no
-dtype is converted on the way, so codes and texts are those of the runtime. One thing is checked before it:
-a tensor for an input of rank 4 must have rank 4, because TensorFlow 2.21 with oneDNN ends the whole process
-when a convolution gets another rank. The text is the one the runtime gives where oneDNN is off.
+dtype is converted on the way, so codes and texts are those of the runtime. What would end the whole process, a
+convolution of a tensor of another rank, the graph itself refuses (:mod:`rank_guards`).
 """
 
 from __future__ import annotations
@@ -16,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
 from headway_serving.modelserver.process import text_config
+from headway_serving.modelserver.runtime import rank_guards
 
 
 @contextmanager
@@ -41,8 +42,6 @@ with _native_errors_only():
     from tensorflow.python.client import pywrap_tf_session
     from tensorflow.python.framework import errors_impl
     from tensorflow.python.lib.io import _pywrap_record_io
-
-_CONVOLUTION_RANK = 4
 
 
 @dataclass(frozen=True)
@@ -96,10 +95,8 @@ class GraphSession:
         fetched = [self._output(name) for name in fetches]
         run = [self._operation(name) for name in targets]
         with runtime_errors(), _run_options(timeout_ms) as run_options:
-            outputs: list[NDArray[Any]] = pywrap_tf_session.TF_SessionRun_wrapper(
-                self._session, run_options, fed, fetched, run, None
-            )
-        return outputs
+            outputs = pywrap_tf_session.TF_SessionRun_wrapper(self._session, run_options, fed, fetched, run, None)
+        return [_as_array(output) for output in outputs]
 
     def close(self) -> None:
         """Cancel what runs, release the session and the graph, and give the memory back to the system."""
@@ -136,12 +133,6 @@ class SavedModel:
     def __init__(self, session: GraphSession, signatures: Mapping[str, Any]) -> None:
         self._session = session
         self.signatures = signatures
-        self._images = frozenset(
-            tensor.name
-            for signature in signatures.values()
-            for tensor in signature.inputs.values()
-            if len(tensor.tensor_shape.dim) == _CONVOLUTION_RANK
-        )
 
     def run(
         self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str], timeout_ms: int | None
@@ -151,10 +142,6 @@ class SavedModel:
         ``timeout_ms`` limits the run in milliseconds; None is no limit. Raises StatusError with the runtime's
         code and text, DEADLINE_EXCEEDED when the limit has passed.
         """
-        for name, value in feeds.items():
-            if name in self._images and value.ndim != _CONVOLUTION_RANK:
-                shape = ",".join(map(str, value.shape))
-                raise invalid_argument(f"convolution input must be 4-dimensional: [{shape}]")
         return self._session.run(feeds, fetches, timeout_ms=timeout_ms)
 
     def close(self) -> None:
@@ -180,7 +167,7 @@ def runtime_errors() -> Iterator[None]:
     try:
         yield
     except errors_impl.OpError as error:
-        raise StatusError(Code(error.error_code), error.message) from error
+        raise StatusError(Code(error.error_code), rank_guards.text_of_refusal(error.message)) from error
     except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise invalid_argument(f"{type(error).__name__}: {error}") from error
 
@@ -198,6 +185,11 @@ def _run_options(timeout_ms: int | None) -> Iterator[Any]:
         yield buffer
     finally:
         pywrap_tf_session.TF_DeleteBuffer(buffer)
+
+
+def _as_array(output: Any) -> NDArray[Any]:
+    """Return what a run has put out as an array: the C API gives a scalar as a number of NumPy's, a string as bytes."""
+    return np.array(output, np.object_) if isinstance(output, bytes) else np.asarray(output)
 
 
 def _config_proto(config: SessionConfig) -> Any:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from headway_serving.modelserver.errors import Code, StatusError
-from headway_serving.modelserver.runtime import frozen_graph
+from headway_serving.modelserver.runtime import frozen_graph, rank_guards
 from headway_serving.modelserver.runtime.saved_model import GraphSession, SavedModel, SessionConfig
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class _Graph:
         self._config = config
         self._init = _init_operation(message, directory)
         self.served = {name.partition(":")[0] for name in _tensor_names(message)}
+        rank_guards.add_guards(message.graph_def, self.served)
         saver = message.saver_def
         self.initializing = {self._init, saver.filename_tensor_name.partition(":")[0], saver.restore_op_name}
 
