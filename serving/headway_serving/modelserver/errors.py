@@ -55,8 +55,13 @@ def text_for_client(error: StatusError) -> str:
 
 
 def unforeseen(error: Exception) -> StatusError:
-    """Return what a client of Predict and its like gets where our own code failed, as gRPC words it."""
-    return StatusError(Code.UNKNOWN, f"Exception calling application: {error}")
+    """Return what a client gets where our own code failed. What failed is for the log, which the caller writes."""
+    if isinstance(error, MemoryError):
+        return StatusError(
+            Code.RESOURCE_EXHAUSTED,
+            "The model server has too little memory for this request; send fewer rows",
+        )
+    return StatusError(Code.INTERNAL, "The model server failed in its own code; its log says where")
 
 
 def invalid_argument(message: str) -> StatusError:

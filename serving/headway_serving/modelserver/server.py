@@ -99,7 +99,9 @@ def run(options: ServerOptions, termination: Termination) -> None:
 
 def _check(options: ServerOptions) -> None:
     if not options.port and not options.grpc_socket_path:
-        raise invalid_argument("server_options.grpc_port is not set.")
+        raise invalid_argument(
+            "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set."
+        )
     if not options.model_base_path and not options.model_config_file:
         raise invalid_argument("Both server_options.model_base_path and server_options.model_config_file are empty!")
     if options.batching_parameters_file and not options.enable_batching:

@@ -1,4 +1,4 @@
-"""Tensors of every rank into operations that would end the process: each is answered or refused, and the server lives."""
+"""Tensors of every rank into operations that would end the process: each is answered or refused."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from tensorflow_serving.apis import predict_pb2
 from tests.integration.modelserver import tiny_models
 from tests.integration.modelserver.model_server_process import ModelServerProcess, refusal, write_spec
 
-RANKS = tiny_models.Convolutions.RANKS
+RANKS = tiny_models.CONVOLVED_RANKS
 
 
 @pytest.fixture(scope="module", params=["off", "bfloat16"])

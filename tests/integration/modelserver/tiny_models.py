@@ -46,24 +46,25 @@ class Picture(tf.Module):
         return {"scores": tf.reduce_mean(convolved, [1, 2])}
 
 
+CONVOLVED_RANKS = {"conv1d": 3, "conv2d": 4, "depthwise": 4, "conv3d": 5, "max_pool_3d": 5, "nested": 4, "twice": 4}
+"""The signatures of `Convolutions`, and the rank that each takes."""
+
+
 class Convolutions(tf.Module):
     """Each kind of operation that oneDNN ends the process for, on an input whose rank no signature tells.
 
     `nested` convolves two functions deep and behind casts and sums, `twice` has a second convolution behind the first.
     """
 
-    RANKS = {"conv1d": 3, "conv2d": 4, "depthwise": 4, "conv3d": 5, "max_pool_3d": 5, "nested": 4, "twice": 4}
-
     def __init__(self) -> None:
         super().__init__()
         self.kernel = tf.Variable(tf.ones([1, 1, 1, 1]))
 
     def signatures(self) -> dict[str, Any]:
-        spec = tf.TensorSpec(None, tf.float32, name="x")
-        return {
-            name: tf.function(lambda x, run=getattr(self, name): {"y": run(x)}, input_signature=[spec])
-            for name in self.RANKS
-        }
+        return {name: self._signature(getattr(self, name)) for name in CONVOLVED_RANKS}
+
+    def _signature(self, run: Callable[[Any], Any]) -> Any:
+        return tf.function(lambda x: {"y": run(x)}, input_signature=[tf.TensorSpec(None, tf.float32, name="x")])
 
     def conv1d(self, x: Any) -> Any:
         return tf.nn.conv1d(x, tf.ones([1, 1, 1]), 1, "SAME")

@@ -53,8 +53,6 @@ def _all_endpoints(servable: Runnable, tasks: Any, options: PredictOptions) -> l
         if endpoints_of is None:
             raise StatusError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
         found[key] = endpoints_of(signature, options)
-        if found[key].input != next(iter(found.values())).input:
-            raise invalid_argument("Input tensor must be the same for all Signatures.")
     return list(found.values())
 
 

@@ -124,12 +124,11 @@ class LocalServer:
         try:
             request = predict_pb2.PredictRequest.FromString(message)
             model = request.model_spec.name
-            response: Message = self._inference.predict(
-                request, int(seconds * 1000) if seconds < _LONGEST_SECONDS else None
-            )
+            timeout_ms = int(max(seconds, 0) * 1000) if seconds < _LONGEST_SECONDS else None
+            response: Message = self._inference.predict(request, timeout_ms)
             return Code.OK, response.SerializeToString()
         except DecodeError:
-            return Code.INVALID_ARGUMENT, b"the message is no PredictRequest"
+            error = invalid_argument("the message is no PredictRequest")
         except StatusError as caught:
             error = without_frames(caught)
         except Exception as caught_otherwise:
@@ -137,7 +136,7 @@ class LocalServer:
             error = unforeseen(without_frames(caught_otherwise))
         finally:
             self._inference.count_request(model, "Predict", "LOCAL", started, error)
-        return error.code, text_for_client(error).encode()
+        return error.code, text_for_client(error).encode(errors="replace")
 
 
 def _read(connection: socket.socket, size: int) -> bytes | None:

@@ -16,9 +16,8 @@ from headway_serving.modelserver.rest.json_text import (
     to_bytes,
     type_name,
 )
-from headway_serving.modelserver.rest.tensors import base64_bytes, is_base64, lossy, lossy_error
+from headway_serving.modelserver.rest.tensors import base64_bytes, floats, is_base64
 
-_FLOAT = 1
 _INT64_LIMIT, _UINT64_LIMIT = 1 << 63, 1 << 64
 
 
@@ -85,10 +84,8 @@ def _feature_value(value: Any, name: str) -> tuple[str, Any]:
     if isinstance(value, bool) or (isinstance(value, int) and -_INT64_LIMIT <= value < _INT64_LIMIT):
         return "int64_list", int(value)
     if isinstance(value, int) and 0 <= value < _UINT64_LIMIT:
-        raise invalid_argument(f"Feature: {name} has uint64 element. Only int64 is supported.")
-    if lossy(value, _FLOAT):
-        raise lossy_error(value, _FLOAT)
-    return "float_list", float(value)
+        raise invalid_argument(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
+    return "float_list", floats([value]).item()
 
 
 def _unexpected(value: Any, name: str) -> StatusError:

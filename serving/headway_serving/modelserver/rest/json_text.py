@@ -1,7 +1,7 @@
 """JSON as TensorFlow Serving's REST API reads and writes it; its parser is RapidJSON, whose error texts are known.
 
-Beyond standard JSON: NaN, Infinity and -Infinity are numbers, of duplicate keys the first counts, bytes after the
-document are not looked at, and a string may hold bytes that are not UTF-8 (kept as Python's surrogate escapes).
+Beyond standard JSON: NaN, Inf, Infinity and their negatives are numbers, of duplicate keys the first counts, bytes
+after the document are not looked at, and a string may hold bytes that are not UTF-8 (kept as Python's surrogate escapes).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -18,11 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway_serving.modelserver.errors import StatusError, invalid_argument
+from headway_serving.modelserver.rest import json_scanner
 
 SHOWN_BYTES = 256
 """No more of a value is shown in an error's text."""
 
 INDENT = "    "
+
+_LEAST, _MOST = -(1 << 63), (1 << 64) - 1
+"""What RapidJSON keeps as a whole number; others are doubles."""
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -46,18 +50,29 @@ def parse_object(body: bytes) -> dict[str, Any]:
     start = _end_of_space(text)
     if start == len(text):
         raise _parse_error("The document is empty.", text, start)
-    decoder = _STRICT_DECODER if _PERHAPS_TOO_BIG.search(text) else _DECODER
     try:
-        value, _ = decoder.raw_decode(text, start)
+        value = _value(text, start)
     except json.JSONDecodeError as error:
         raise _translated(error, text) from error
-    except RecursionError as error:
+    except json_scanner.TooDeep as error:
         raise invalid_argument("JSON Parse error: The document is nested too deeply") from error
     except _TooBig as error:
         raise _parse_error("Number too big to be stored in double.", text, text.find(error.number)) from error
     if not isinstance(value, dict):
         raise format_error(value, "Is not object")
     return value
+
+
+def _value(text: str, start: int) -> Any:
+    decoder = _STRICT_DECODER if _PERHAPS_TOO_BIG.search(text) else _DECODER
+    try:
+        return decoder.raw_decode(text, start)[0]
+    except json.JSONDecodeError as error:
+        if not text.startswith(("Inf", "-Inf"), error.pos):
+            raise
+    except RecursionError:
+        pass
+    return json_scanner.scan(text, start, make_object=_first_wins, whole=_whole_in_range, fraction=_in_range)
 
 
 def to_bytes(text: str) -> bytes:
@@ -71,19 +86,57 @@ def to_bytes(text: str) -> bytes:
         raise invalid_argument("JSON Parse error: The surrogate pair in string is invalid.") from error
 
 
+def to_body(text: str) -> bytes:
+    """Return the bytes of a reply; bytes that are no UTF-8 stay as they came, half a surrogate pair becomes "?"."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
+
+
 def type_name(value: Any) -> str:
     """Return RapidJSON's name of a value's type, such as Number; of a bool its value."""
     return str(value) if isinstance(value, bool) else _TYPE_NAMES[type(value)]
 
 
 def shown(value: Any) -> str:
-    """Return a value as it is shown in an error's text: pretty-printed JSON, cut after 256 bytes."""
-    if isinstance(value, float):
-        text = decimals(np.array([value]))[0]
+    """Return a value as it is shown in an error's text: JSON, an array on one line and an object's members on several.
+
+    It ends with the first token that reaches 256 bytes.
+    """
+    texts, size = [], 0
+    for token in _tokens(value, 0):
+        texts.append(token)
+        size += len(token.encode("utf-8", "surrogatepass"))
+        if size >= SHOWN_BYTES:
+            break
+    return "".join(texts)
+
+
+def _tokens(value: Any, depth: int) -> Iterator[str]:
+    """Yield the tokens of a value inside ``depth`` containers, each with what separates it from the one before."""
+    if isinstance(value, list):
+        yield "["
+        for place, element in enumerate(value):
+            yield from _after(", " if place else "", _tokens(element, depth + 1))
+        yield "]"
+    elif isinstance(value, dict):
+        yield "{"
+        for place, (key, element) in enumerate(value.items()):
+            yield f"{',' if place else ''}\n{INDENT * (depth + 1)}{quoted(key)}"
+            yield from _after(": ", _tokens(element, depth + 1))
+        yield f"\n{INDENT * depth}}}" if value else "}"
+    elif isinstance(value, str):
+        yield quoted(value)
+    elif isinstance(value, float) or (isinstance(value, int) and not _LEAST <= value <= _MOST):
+        yield decimals(np.array([float(value)]))[0]
     else:
-        text = json.dumps(value, indent=INDENT, ensure_ascii=False)
-    cut = text[:SHOWN_BYTES].encode("utf-8", "surrogatepass")[:SHOWN_BYTES]
-    return cut.decode("utf-8", "replace")
+        yield json.dumps(value)
+
+
+def _after(separator: str, tokens: Iterator[str]) -> Iterator[str]:
+    yield separator + next(tokens)
+    yield from tokens
 
 
 def format_error(value: Any, text: str) -> StatusError:

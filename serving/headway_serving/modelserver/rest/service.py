@@ -21,11 +21,11 @@ from tensorflow_serving.apis import (
 
 from headway_serving.core.errors import without_frames
 from headway_serving.modelserver.apis.predict import DEFAULT_SIGNATURE, predict_arrays
-from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
+from headway_serving.modelserver.errors import Code, StatusError, invalid_argument, unforeseen
 from headway_serving.modelserver.inference import SIGNATURES, Inference
 from headway_serving.modelserver.messages import ModelSpec
 from headway_serving.modelserver.rest import examples as rest_examples
-from headway_serving.modelserver.rest.json_text import INDENT, format_error, parse_object, quoted, to_bytes
+from headway_serving.modelserver.rest.json_text import INDENT, format_error, parse_object, quoted, to_body, to_bytes
 from headway_serving.modelserver.rest.outputs import write_outputs
 from headway_serving.modelserver.rest.tensors import read_inputs
 
@@ -116,7 +116,7 @@ class RestService:
             error, text = caught, f'{{\n{INDENT}"error": {quoted(caught.message)}\n}}' if caught.message else ""
         except Exception as caught:
             logger.exception("%s %s failed unexpectedly", method, target)
-            error = StatusError(Code.INTERNAL, f"{type(caught).__name__}: {caught}")
+            error = unforeseen(caught)
             text = f'{{\n{INDENT}"error": {quoted(error.message)}\n}}'
             # Its frames hold the body, and this one the error: a cycle.
             without_frames(caught)
@@ -124,7 +124,7 @@ class RestService:
             without_frames(error)
         self._inference.count_request(counted.model, counted.method, "REST", started, error)
         status = HTTP_STATUS[Code.OK if error is None else error.code]
-        return HttpAnswer(status, headers, text.encode("utf-8", "surrogateescape"))
+        return HttpAnswer(status, headers, to_body(text))
 
     def _metrics(self, target: str) -> HttpAnswer:
         headers = {"Content-Type": "text/plain"}

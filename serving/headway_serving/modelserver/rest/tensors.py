@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -75,9 +74,14 @@ def base64_bytes(value: Any) -> bytes:
     """Return the bytes of a ``{"b64": "..."}`` object; raises StatusError INVALID_ARGUMENT if it is none."""
     if not is_base64(value):
         raise format_error(value, "not formatted correctly for base64 data")
-    text = "".join(value["b64"].split()).rstrip("=")
+    text = b"".join(to_bytes(value["b64"]).split())
+    digits = text.rstrip(b"=")
+    padding = b"=" * (-len(digits) % 4)
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        # None, or as many as there must be.
+        if text not in (digits, digits + padding):
+            raise ValueError("surplus or missing padding")
+        return base64.b64decode(digits + padding, validate=True)
     except (binascii.Error, ValueError) as error:
         raise invalid_argument("Unable to base64 decode") from error
 
@@ -87,21 +91,10 @@ def is_base64(value: Any) -> bool:
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
-def lossy(value: Any, number: int) -> bool:
-    """Return whether a JSON number does not fit into a float (DataType 1) or double (2).
-
-    Whole numbers must not exceed the mantissa, others must not exceed the range; NaN and infinities fit.
-    """
-    if _is_whole(value):
-        return bool(abs(value) >= 1 << (24 if number == 1 else 53))
-    return bool(float(np.finfo(_FLOATS[number]).max) < abs(value) < math.inf)
-
-
-def lossy_error(value: Any, number: int) -> StatusError:
-    """Return the error for a number that is ``lossy``."""
-    return invalid_argument(
-        f"Cannot convert JSON value: {shown(value)} to {dtype_name(number)} without loss of precision."
-    )
+def floats(numbers: Sequence[Any], number: int = 1) -> Array:
+    """Return JSON numbers as an array of float (DataType 1) or double (2): the nearest, beyond its range infinity."""
+    with np.errstate(over="ignore"):
+        return np.array(numbers, np.float64).astype(_FLOATS[number])
 
 
 def _read_columns(value: Any, infos: Mapping[str, Any]) -> dict[str, Array]:
@@ -188,10 +181,10 @@ def _array(value: Any, number: int) -> Array:
     while isinstance(first, list):
         shape.append(len(first))
         first = first[0] if first else None
-    leaves: list[Any] = []
-    _collect(value, 0, shape, number, leaves)
     if len(shape) > _MAX_RANK:
         raise invalid_argument(f"A tensor of {len(shape)} dimensions cannot be read; there may be {_MAX_RANK}")
+    leaves: list[Any] = []
+    _collect(value, 0, shape, number, leaves)
     return _to_array(leaves, number).reshape(shape)
 
 
@@ -208,18 +201,14 @@ def _regular(value: Any, number: int) -> Array | None:
     allowed = {int, float} if number in _FLOATS else {int}
     if not set(map(type, level)) <= allowed or number not in _FLOATS | _INTEGERS:
         return None
-    if level and not _fits(level, number):
+    if level and number in _INTEGERS and not _fits(level, number):
         return None
     return _to_array(level, number).reshape(shape)
 
 
 def _fits(numbers: list[Any], number: int) -> bool:
-    low, high = min(numbers), max(numbers)
-    if number in _INTEGERS:
-        least, most = _RANGES.get(number, _INT32)
-        return bool(least <= low and high <= most)
-    # NaN compares as False. Beyond a float's mantissa each number must be looked at.
-    return bool(max(abs(low), abs(high)) < 1 << 24)
+    least, most = _RANGES.get(number, _INT32)
+    return bool(least <= min(numbers) and max(numbers) <= most)
 
 
 def _collect(value: Any, level: int, shape: list[int], number: int, leaves: list[Any]) -> None:
@@ -249,8 +238,6 @@ def _checked(value: Any, number: int) -> Any:
     if number == _STRING and isinstance(value, str):
         return to_bytes(value)
     if number in _FLOATS and type(value) in (int, float):
-        if lossy(value, number):
-            raise lossy_error(value, number)
         return value
     if number in _INTEGERS and type(value) is int:
         least, most = _RANGES.get(number, _INT32)
@@ -265,18 +252,13 @@ def _checked(value: Any, number: int) -> Any:
     )
 
 
-def _is_whole(value: Any) -> bool:
-    """Return whether RapidJSON keeps a number as an integer; what needs more than 64 bits is a double."""
-    return type(value) is int and _RANGES[9][0] <= value <= _RANGES[23][1]
-
-
 def _to_array(leaves: list[Any], number: int) -> Array:
     if number == _STRING:
         array = np.empty(len(leaves), np.object_)
         array[:] = leaves
         return array
     if number in _FLOATS:
-        return np.array(leaves, np.float64).astype(_FLOATS[number])
+        return floats(leaves, number)
     if number == _BOOL:
         return np.array(leaves, np.bool_)
     wide = np.uint64 if number == 23 else np.int64

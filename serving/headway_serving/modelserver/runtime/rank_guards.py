@@ -45,35 +45,15 @@ _GIVEN = _RANKS | {
 """Operations whose output has this rank whenever they succeed."""
 
 _SAME = frozenset(
-    [
-        "Identity",
-        "Cast",
-        "Relu",
-        "Relu6",
-        "Elu",
-        "Selu",
-        "LeakyRelu",
-        "Sigmoid",
-        "Tanh",
-        "Softplus",
-        "Neg",
-        "Square",
-        "Sqrt",
-        "Rsqrt",
-        "BiasAdd",
-        "Pad",
-        "PadV2",
-        "MirrorPad",
-        "FusedBatchNorm",
-        "FusedBatchNormV2",
-        "FusedBatchNormV3",
-        "EnsureShape",
-        "StopGradient",
-    ]
+    {
+        *("Identity", "Cast", "StopGradient", "EnsureShape", "BiasAdd", "Pad", "PadV2", "MirrorPad"),
+        *("Relu", "Relu6", "Elu", "Selu", "LeakyRelu", "Sigmoid", "Tanh", "Softplus"),
+        *("Neg", "Square", "Sqrt", "Rsqrt", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"),
+    }
 )
 """Operations whose first output has the rank of their first input."""
 
-_WIDER = frozenset(["Add", "AddV2", "Sub", "Mul", "RealDiv", "Maximum", "Minimum"])
+_WIDER = frozenset({"Add", "AddV2", "Sub", "Mul", "RealDiv", "Maximum", "Minimum"})
 """Operations that broadcast two inputs: the larger rank is that of the output."""
 
 _FIRST_OF_SEVERAL = ("", "0", "y:0")

@@ -8,6 +8,7 @@ convolution of a tensor of another rank, the graph itself refuses (:mod:`rank_gu
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ def _native_errors_only() -> Iterator[None]:
         os.close(nowhere)
         os.close(kept)
 
+
+logger = logging.getLogger(__name__)
 
 with _native_errors_only():
     from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
@@ -163,13 +166,20 @@ def read_tfrecords(path: Path) -> Iterator[bytes]:
 
 @contextmanager
 def runtime_errors() -> Iterator[None]:
-    """Turn whatever the runtime raises into StatusError; Python-side refusals become INVALID_ARGUMENT."""
+    """Turn whatever the runtime raises into StatusError.
+
+    What its Python interface refuses becomes INVALID_ARGUMENT: its exception is for the log, not for a client.
+    """
     try:
         yield
     except errors_impl.OpError as error:
         raise StatusError(Code(error.error_code), rank_guards.text_of_refusal(error.message)) from error
     except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise invalid_argument(f"{type(error).__name__}: {error}") from error
+        logger.warning("TensorFlow's Python interface refused: %s: %s", type(error).__name__, error)
+        raise invalid_argument(
+            "The TensorFlow runtime cannot take these values, or has put out some that cannot be read; "
+            "the server's log says more"
+        ) from error
 
 
 @contextmanager

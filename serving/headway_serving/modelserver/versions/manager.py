@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from headway_serving.core.errors import without_frames
-from headway_serving.modelserver.errors import Code, StatusError
+from headway_serving.modelserver.errors import Code, StatusError, unforeseen
 from headway_serving.modelserver.versions.policy import Action, State, VersionView, next_transition
 
 logger = logging.getLogger(__name__)
@@ -327,8 +327,7 @@ class VersionManager(Generic[S]):
                 error = without_frames(caught)
             except Exception as caught:
                 logger.exception("Loading servable version %s failed unexpectedly", version)
-                error = StatusError(Code.INTERNAL, f"{type(caught).__name__}: {caught}")
-                without_frames(caught)
+                error = unforeseen(without_frames(caught))
             logger.error("Loading servable: %s failed: %s", version, error)
             if retries_left <= 0 or not self._wait_before_retry(version, error):
                 return None, error

@@ -70,7 +70,7 @@ def test_unknown_arguments_do_not_stop_the_server_and_the_last_duplicate_wins(st
             ["--model_base_path="],
             "INVALID_ARGUMENT: Both server_options.model_base_path and server_options.model_config_file are empty!",
         ),
-        (["--port=0", "--grpc_socket_path=", "--model_base_path=/"], "INVALID_ARGUMENT: server_options.grpc_port is "),
+        (["--port=0", "--grpc_socket_path=", "--model_base_path=/"], "INVALID_ARGUMENT: At least one of "),
         (
             [
                 "--model_base_path=/",

@@ -160,15 +160,18 @@ def test_3_4_multi_inference_answers_each_task(server: ServerUnderTest) -> None:
             [("shared", "regress", "predict")],
             "UNIMPLEMENTED: Unsupported signature method_name: tensorflow/serving/predict",
         ),
-        (
-            [("examples", "regress", "regress"), ("examples", "classify", "classify")],
-            "INVALID_ARGUMENT: Input tensor must be the same for all Signatures.",
-        ),
     ],
-    ids=["empty name", "two models", "same signature twice", "unknown signature", "bad method", "two inputs"],
+    ids=["empty name", "two models", "same signature twice", "unknown signature", "bad method"],
 )
 def test_3_4_multi_inference_refused(server: ServerUnderTest, tasks: Any, expected: Any) -> None:
     assert refusal(server.stubs.prediction.MultiInference, multi_inference_request(*tasks)) == expected
+
+
+def test_3_4_multi_inference_of_signatures_with_inputs_of_their_own(server: ServerUnderTest) -> None:
+    request = multi_inference_request(("examples", "regress", "regress"), ("examples", "classify", "classify"))
+    first, second = server.stubs.prediction.MultiInference(request).results
+    assert [found.value for found in first.regression_result.regressions] == [2.5]
+    assert [found.score for found in second.classification_result.classifications[0].classes] == [0.75, 0.25]
 
 
 def test_3_4_multi_inference_uses_the_version_of_the_first_task(server: ServerUnderTest) -> None:

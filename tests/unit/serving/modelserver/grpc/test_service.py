@@ -55,7 +55,8 @@ class Failing:
     [
         (None, Code.OK),
         (StatusError(Code.NOT_FOUND, "no such model"), Code.NOT_FOUND),
-        (ZeroDivisionError("a fault of ours"), Code.UNKNOWN),
+        (ZeroDivisionError("a fault of ours"), Code.INTERNAL),
+        (MemoryError(), Code.RESOURCE_EXHAUSTED),
     ],
 )
 def test_a_call_is_counted_as_what_its_client_gets(error: Exception | None, code: Code) -> None:
@@ -68,4 +69,5 @@ def test_a_call_is_counted_as_what_its_client_gets(error: Exception | None, code
             service.Predict(predict_pb2.PredictRequest(), call)
         assert call.ended is not None
         assert call.ended[0].name == code.name
+        assert "a fault of ours" not in call.ended[1]
     assert inference.counted == [code]

@@ -59,7 +59,8 @@ def test_a_refusal_has_the_status_of_its_code(code: Any) -> None:
 def test_an_unexpected_failure_is_an_internal_error() -> None:
     metrics = ServerMetrics()
     answer = service(ZeroDivisionError("oh"), metrics).answer("GET", "/v1/models/m", b"")
-    assert (answer.status, answer.body) == (500, b'{\n    "error": "ZeroDivisionError: oh"\n}')
+    assert (answer.status, b"oh" in answer.body) == (500, False)
+    assert b"failed in its own code" in answer.body
     assert metrics.request_count.total() == 1
 
 
