@@ -157,7 +157,6 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
     "serving/modelserver/process/monitoring.py": ("integration/modelserver/conformance/test_section_7_metrics.py",),
     "serving/modelserver/process/periodic_task.py": ("unit/serving/modelserver/versions/test_storage_watcher.py",),
     "serving/modelserver/process/termination.py": ("integration/modelserver/test_server_process.py",),
-    "serving/modelserver/process/text_config.py": ("unit/serving/modelserver/versions/test_model_config.py",),
     "serving/modelserver/rest/examples.py": ("integration/modelserver/conformance/test_section_4_rest_bodies.py",),
     "serving/modelserver/rest/outputs.py": ("unit/serving/modelserver/rest/test_json_text.py",),
     "serving/modelserver/rest/server.py": ("integration/modelserver/test_rest_connections.py",),

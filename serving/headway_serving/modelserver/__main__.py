@@ -46,6 +46,8 @@ def main() -> int:
 def _serve(command_line: flags.CommandLine) -> None:
     for name in command_line.ignored:
         logger.warning("flag --%s is not supported by the embedded server and is ignored", name)
+    if command_line.profiler:
+        logger.info("tensorflow.ProfilerService, which --enable_profiler stands for, is not served")
     if command_line.refused:
         raise StatusError(
             Code.UNIMPLEMENTED,

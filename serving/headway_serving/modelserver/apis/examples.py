@@ -78,7 +78,7 @@ def shape_text(array: NDArray[Any]) -> str:
 def run_examples(
     servable: Runnable, examples: NDArray[Any], endpoints: Sequence[Endpoints], timeout_ms: int | None
 ) -> dict[str, NDArray[Any]]:
-    """Return all outputs of ``endpoints`` by the names of their tensors, from one run that gives ``examples`` to all."""
+    """Return all outputs of ``endpoints`` by their tensors' names, from one run that gives ``examples`` to all."""
     names = sorted({name for endpoint in endpoints for name in endpoint.outputs.values()})
     feeds = {endpoint.input: examples for endpoint in endpoints}
     return dict(zip(names, servable.run(feeds, names, timeout_ms), strict=True))

@@ -149,7 +149,12 @@ FLAGS: tuple[Flag, ...] = (
     _honoured("enable_signature_method_name_check", BOOL, "refuse signatures with a foreign method_name"),
     _ignored("xla_cpu_compilation_enabled", BOOL, False, "compile graphs with XLA on CPU"),
     _ignored("xla_gpu_compilation_enabled", BOOL, False, "compile graphs with XLA on GPU"),
-    _ignored("enable_profiler", BOOL, True, "serve tensorflow.ProfilerService"),
+    _ignored(
+        "enable_profiler",
+        BOOL,
+        True,
+        "serve tensorflow.ProfilerService; the start says that it is not served, unless false",
+    ),
     _ignored("thread_pool_factory_config_file", STRING, "", "text ThreadPoolFactoryConfig"),
     _honoured("mixed_precision", STRING, "auto, off, or bfloat16: compute in it what bears it"),
     _ignored("skip_initialize_tpu", BOOL, False, "do not initialize TPUs"),

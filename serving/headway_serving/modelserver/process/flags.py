@@ -16,6 +16,9 @@ Value = bool | int | float | str
 
 _BITS = {Kind.INT32: 32, Kind.INT64: 64}
 _BOOLEANS = {"": True, "=true": True, "=false": False}
+_PROFILER = "enable_profiler"
+"""The flag that is on by default and without effect: switching it off is what this server does anyway."""
+
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]+", re.ASCII)
 
 
@@ -28,7 +31,8 @@ class CommandLine:
     """What a command line asks for.
 
     ``unknown`` holds arguments that are no flag, ``ignored`` and ``refused`` the names of flags given a value other
-    than their default that this server does not honour, or must not start with.
+    than their default that this server does not honour, or must not start with. ``profiler``: the profiler's service is
+    asked for, as it is by default.
     """
 
     options: ServerOptions
@@ -37,6 +41,7 @@ class CommandLine:
     unknown: tuple[str, ...]
     ignored: tuple[str, ...]
     refused: tuple[str, ...]
+    profiler: bool
 
 
 def parse(arguments: Sequence[str]) -> CommandLine:
@@ -100,7 +105,7 @@ def _read(kind: Kind, text: str) -> Value | None:
 
 def _command_line(given: dict[str, Value], unknown: Sequence[str]) -> CommandLine:
     def changed(support: Support) -> tuple[str, ...]:
-        named = (f for f in FLAGS if f.support is support and f.name in given)
+        named = (f for f in FLAGS if f.support is support and f.name in given and f.name != _PROFILER)
         return tuple(f.name for f in named if given[f.name] != f.default)
 
     names = {field.name for field in fields(ServerOptions)}
@@ -112,6 +117,7 @@ def _command_line(given: dict[str, Value], unknown: Sequence[str]) -> CommandLin
         unknown=tuple(unknown),
         ignored=changed(Support.IGNORED),
         refused=changed(Support.REFUSED),
+        profiler=bool(given.get(_PROFILER, True)),
     )
 
 

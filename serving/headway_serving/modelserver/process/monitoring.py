@@ -12,7 +12,7 @@ from headway_serving.modelserver.process import text_config
 METRICS_PATH = "/monitoring/prometheus/metrics"
 """Where the metrics are unless the file names another path."""
 
-_PACKAGE = "headway.modelserver.monitoring"
+_PACKAGE = text_config.PACKAGE
 
 
 def read_metrics_path(path: Path) -> str | None:

@@ -6,6 +6,8 @@ format knows fields by name, so the field numbers here need not be TensorFlow Se
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,9 +17,13 @@ from google.protobuf.message import Message
 
 from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
 
+logger = logging.getLogger(__name__)
+
 M = TypeVar("M", bound=Message)
 
-_PACKAGE = "headway.modelserver.config"
+PACKAGE = "headway.modelserver.config"
+"""Where the message types live that no Python package has; their names are TensorFlow Serving's."""
+
 _SCALARS = {
     "string": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
     "bool": descriptor_pb2.FieldDescriptorProto.TYPE_BOOL,
@@ -32,7 +38,7 @@ def define(name: str, fields: Mapping[str, str]) -> type[Any]:
     ``field { value: 1 }``), or ``repeated `` and one of these.
     """
     file = descriptor_pb2.FileDescriptorProto(
-        name=f"{_PACKAGE}/{name}.proto", package=_PACKAGE, syntax="proto3", dependency=[wrappers_pb2.DESCRIPTOR.name]
+        name=f"{PACKAGE}/{name}.proto", package=PACKAGE, syntax="proto3", dependency=[wrappers_pb2.DESCRIPTOR.name]
     )
     message = file.message_type.add(name=name)
     for number, (field_name, type_text) in enumerate(fields.items(), start=1):
@@ -47,18 +53,34 @@ def define(name: str, fields: Mapping[str, str]) -> type[Any]:
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
 
 
 def read(path: Path, message: M) -> M:
     """Fill the empty ``message`` from the text in ``path`` and return it.
 
-    Raises StatusError: NOT_FOUND if the file cannot be read, INVALID_ARGUMENT if it is not such a text.
+    Raises StatusError: NOT_FOUND if the file cannot be read, INVALID_ARGUMENT if it is not such a text; the log then
+    says where it is not.
     """
     try:
         text_format.Parse(path.read_text(encoding="utf-8"), message)
     except OSError as error:
         raise StatusError(Code.NOT_FOUND, f"{path}; {error.strerror}") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
+        log_error(error, message)
         raise invalid_argument(f"Invalid protobuf file: '{path}'") from error
     return message
+
+
+def log_error(error: text_format.ParseError | UnicodeDecodeError, message: Message) -> None:
+    """Log where a text cannot be parsed as ``message``, and why, as protocol buffers' own library words it."""
+    descriptor = message.DESCRIPTOR
+    name = f"tensorflow.serving.{descriptor.name}" if descriptor.file.package == PACKAGE else descriptor.full_name
+    if isinstance(error, UnicodeDecodeError):
+        before = error.object[: error.start].split(b"\n")
+        line, column, reason = len(before), len(before[-1]) + 1, "The text is not UTF-8."
+    else:
+        line, column = error.GetLine() or 1, error.GetColumn() or 1
+        # The exception's text begins with the place, in other words.
+        reason = re.sub(r"^\d+:\d+ : ", "", str(error))
+    logger.error("Error parsing text-format %s: %d:%d: %s", name, line, column, reason)

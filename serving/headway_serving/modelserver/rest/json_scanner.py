@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from json.decoder import scanstring
+from json import decoder
 from typing import Any
 
 MOST_LEVELS = 1_000_000
@@ -30,6 +30,9 @@ _LITERALS: dict[str, Any] = {
 }
 # The longer ones first. RapidJSON takes what follows "Inf" for the rest of "Infinity" if it begins with an i.
 _LITERAL = re.compile("null|true|false|NaN|-?Infinity|-?Inf(?!i)")
+
+_read_string: Callable[[str, int, bool], tuple[str, int]] = vars(decoder)["scanstring"]
+"""Python's own reader of a string, from the character after its quotation mark; returns where it ends, too."""
 
 Pairs = list[tuple[str, Any]]
 
@@ -77,7 +80,7 @@ class _Scanner:
         text = self._text
         first = text[position : position + 1]
         if first == '"':
-            value, end = scanstring(text, position + 1, True)
+            value, end = _read_string(text, position + 1, True)
             return end, value, True
         if first in ("[", "{") and first:
             return self._open_container(first, position + 1)
@@ -123,7 +126,7 @@ class _Scanner:
         """Return the key at ``position`` and where its value begins."""
         if not self._text.startswith('"', position):
             raise json.JSONDecodeError("Expecting property name enclosed in double quotes", self._text, position)
-        key, end = scanstring(self._text, position + 1, True)
+        key, end = _read_string(self._text, position + 1, True)
         end = self._after_space(end)
         if not self._text.startswith(":", end):
             raise json.JSONDecodeError("Expecting ':' delimiter", self._text, end)

@@ -1,7 +1,8 @@
 """JSON as TensorFlow Serving's REST API reads and writes it; its parser is RapidJSON, whose error texts are known.
 
 Beyond standard JSON: NaN, Inf, Infinity and their negatives are numbers, of duplicate keys the first counts, bytes
-after the document are not looked at, and a string may hold bytes that are not UTF-8 (kept as Python's surrogate escapes).
+after the document are not looked at, and a string may hold bytes that are not UTF-8 (kept as Python's surrogate
+escapes).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ connections wait is limited too, so that no client can take all threads of the m
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import threading
@@ -21,7 +22,10 @@ from headway_serving.modelserver.rest.service import HttpAnswer, RestService
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = (1 << 31) - 1
-"""Before and after gunzipping; what gRPC accepts."""
+"""What gRPC accepts."""
+
+MAX_UNPACKED_BYTES = 10 << 20
+"""A gzip body when unpacked, as in TensorFlow Serving: a small one may unpack to a thousand times its size."""
 
 MAX_CONNECTIONS = 1000
 IDLE_SECONDS = 50.0
@@ -128,11 +132,12 @@ class _Server(ThreadingHTTPServer):
 
 
 class _BadBody(Exception):
-    """A body that is no HTTP or too large, with the status to answer."""
+    """A body that is no HTTP or too large, with the status to answer and, if there is more to say, a text."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, text: str = "") -> None:
         super().__init__(status)
         self.status = status
+        self.text = text
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -149,8 +154,12 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             body = self._body()
         except _BadBody as error:
-            self.send_error(error.status)
             self.close_connection = True
+            if not error.text:
+                self.send_error(error.status)
+                return
+            body = json.dumps({"error": error.text}, indent=4).encode()
+            self._write(HttpAnswer(error.status, {"Content-Type": "application/json"}, body))
             return
         origin = self.headers.get("Origin", "")
         # http.server reads the request line as Latin-1.
@@ -248,9 +257,11 @@ def _gunzipped(body: bytes) -> bytes:
     """Return the gunzipped body; as in TensorFlow Serving one that is no gzip counts as empty."""
     decompressor = zlib.decompressobj(_GZIP)
     try:
-        plain = decompressor.decompress(body, MAX_BODY_BYTES)
+        plain = decompressor.decompress(body, MAX_UNPACKED_BYTES + 1)
     except zlib.error:
         return b""
-    if decompressor.unconsumed_tail:
-        raise _BadBody(413)
+    if len(plain) > MAX_UNPACKED_BYTES:
+        raise _BadBody(
+            413, f"A gzip body may have {MAX_UNPACKED_BYTES} bytes when unpacked. Send larger ones as they are."
+        )
     return plain if decompressor.eof else b""

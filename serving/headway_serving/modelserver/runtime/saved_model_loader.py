@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from headway_serving.modelserver.errors import Code, StatusError
+from headway_serving.modelserver.process import text_config
 from headway_serving.modelserver.runtime import frozen_graph, rank_guards
 from headway_serving.modelserver.runtime.saved_model import GraphSession, SavedModel, SessionConfig
 
@@ -110,7 +111,10 @@ def _read(directory: Path) -> Any:
         if path.is_file():
             try:
                 parse(path, message)
-            except (OSError, DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
+            except (text_format.ParseError, UnicodeDecodeError) as error:
+                text_config.log_error(error, message)
+                raise StatusError(Code.DATA_LOSS, f"Can't parse {path} as {kind} proto") from error
+            except (OSError, DecodeError) as error:
                 raise StatusError(Code.DATA_LOSS, f"Can't parse {path} as {kind} proto") from error
             return message
     raise StatusError(

@@ -43,13 +43,17 @@ VersionPolicy = Latest | AllVersions | Specific
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One model: where its version directories are, which of them to serve, which labels name which version."""
+    """One model: where its version directories are, which of them to serve, which labels name which version.
+
+    ``logs_requests``: a log of its requests is asked for, which this server does not write.
+    """
 
     name: str
     base_path: str
     policy: VersionPolicy = Latest()
     labels: Mapping[str, int] = field(default_factory=dict)
     platform: str = TENSORFLOW_PLATFORM
+    logs_requests: bool = False
 
 
 def read_config_file(path: Path) -> ModelServerConfig:
@@ -76,6 +80,7 @@ def read_models(config_list: Any) -> tuple[ModelConfig, ...]:
             policy=_policy(model.model_version_policy),
             labels=dict(model.version_labels),
             platform=_platform(model),
+            logs_requests=model.HasField("logging_config"),
         )
         for model in config_list.config
     )

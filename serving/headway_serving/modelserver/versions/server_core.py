@@ -99,15 +99,20 @@ class ServerCore(Generic[S]):
             return []
         models = self._validated(config)
         known = self._models or ()
-        # Adopted before the labels are checked, as TensorFlow Serving does: a later configuration is compared
-        # with this one even if its labels are refused now.
-        self._models = models
-        self._labels = self._checked_labels(models)
+        labels = self._checked_labels(models)
         model_config.validate_platforms(models)
+        # Unlike TensorFlow Serving, which adopts it before the labels and platforms are checked: a configuration that
+        # is refused must not be what the next one is compared with.
+        self._models, self._labels = models, labels
         # A polled file is applied again at every poll; only a change is worth a line.
         for model in models:
             if model not in known:
                 logger.info("Adding/updating model: %s", model.name)
+                if model.logs_requests:
+                    logger.warning(
+                        "Model %s asks for a log of its requests (logging_config); the embedded server writes none",
+                        model.name,
+                    )
         self._watcher.watch(models)
         before = {model.name for model in known}
         return [model.name for model in models if model.name not in before]

@@ -67,7 +67,13 @@ def test_help_counts_only_as_the_first_unknown_argument() -> None:
 def test_flags_of_the_real_server_are_accepted_and_named_when_they_have_no_effect() -> None:
     command_line = flags.parse(["--skip_initialize_tpu", "--enable_batching=false", "--enable_profiler=false"])
     assert command_line.unknown == ()
-    assert command_line.ignored == ("enable_profiler", "skip_initialize_tpu")
+    assert command_line.ignored == ("skip_initialize_tpu",)
+
+
+def test_the_profiler_is_asked_for_unless_a_flag_says_otherwise() -> None:
+    assert flags.parse([]).profiler
+    assert flags.parse(["--enable_profiler"]).profiler
+    assert not flags.parse(["--enable_profiler=false"]).profiler
 
 
 def test_a_flag_that_promises_security_it_cannot_give_is_refused() -> None:

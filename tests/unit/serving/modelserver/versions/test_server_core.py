@@ -155,6 +155,35 @@ def test_a_list_replaces_the_one_before_it(server: Server) -> None:
     assert server.answering(version=2) == 2
 
 
+@pytest.mark.parametrize(
+    "refused",
+    [
+        [DIGITS, 'name: "letters" model_platform: ""'],
+        [DIGITS, 'name: "letters" model_platform: "caffe"'],
+        [DIGITS, 'name: "letters" version_labels { key: "next" value: 9 }'],
+        [DIGITS, 'name: "letters"', 'name: "letters"'],
+        [DIGITS, 'name: "letters" base_path: "relative"'],
+        [f'{DIGITS} version_labels {{ key: "next" value: 9 }}'],
+    ],
+)
+def test_a_refused_config_leaves_the_state_as_it_was(server: Server, refused: list[str]) -> None:
+    server.reload(DIGITS)
+    server.reload(f'{DIGITS} version_labels {{ key: "stable" value: 1 }}')
+    server.refusal(*refused)
+    assert server.answering(label="stable") == 1
+    # It is a new model still, so that this waits until it serves.
+    server.reload(DIGITS, 'name: "letters"')
+    assert server.core.statuses("letters", None)[0].state.name == "AVAILABLE"
+
+
+def test_a_log_of_requests_that_nobody_writes_is_told_once(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        server.reload(f"{DIGITS} logging_config {{ sampling_config {{ sampling_rate: 1 }} }}")
+    assert [record.message for record in caplog.records if "logging_config" in record.message] == [
+        "Model digits asks for a log of its requests (logging_config); the embedded server writes none"
+    ]
+
+
 def test_the_deprecated_model_type_names_the_platform_too(server: Server) -> None:
     server.apply(f'model_config_list {{ config {{ name: "m" base_path: "{server.root}/digits" model_type: 1 }} }}')
     assert server.answering(name="m") == 2
