@@ -6,10 +6,10 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-check test test-unit test-lowest lint fix check bench bench-overload reproduce image lock proto clean
+.PHONY: help install demo demo-check test test-unit test-lowest tensorflow-2.20 lint fix check bench bench-overload reproduce image lock proto clean
 
 help:            ## Show these verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Create .venv with the locked versions of everything
 
@@ -44,6 +44,16 @@ test-lowest: $(STAMP) ## The unit tests of the gateway and the client with the l
 	  'pytest>=8.4' 'pytest-timeout>=2.4' 'jsonschema>=4.23' 'hypothesis>=6.130' 'scipy>=1.15'
 	@.lowest/bin/python -m pytest tests/unit/client tests/unit/contract tests/unit/serving/core \
 	  tests/unit/serving/concurrency tests/unit/serving/adapters tests/unit/serving/gateway tests/unit/serving/wire --ignore tests/unit/contract/test_strokes.py
+
+# The TensorFlow of the newest TensorFlow Serving image, in an environment of its own, for the test that asks both.
+tensorflow-2.20: .tensorflow-2.20/.installed ## The TensorFlow that TensorFlow Serving's image has, for its test
+
+.tensorflow-2.20/.installed: locks/tensorflow-2.20.lock | $(STAMP)
+	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python --require-hashes -r locks/tensorflow-2.20.lock \
+	  || $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/tensorflow-2.20.lock \
+	  || { rm -rf $(@D); exit 1; }
+	@touch $@
 
 lint: $(STAMP)   ## Lint and format, without changing anything
 	@$(BIN)/ruff check .
@@ -85,10 +95,12 @@ lock: $(STAMP)   ## Choose new versions for locks/ from pyproject.toml
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	    --extra $$extra $$constraint pyproject.toml -o locks/$$extra.lock || exit 1; \
 	done
+	@echo 'tensorflow-cpu==2.20.*' | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --no-header - -o locks/tensorflow-2.20.lock
 
 proto: $(STAMP)  ## Regenerate the wire messages from serving/headway_serving/wire/messages.proto
 	@$(BIN)/python -m grpc_tools.protoc -I serving --python_out=serving --pyi_out=serving \
 	  serving/headway_serving/wire/messages.proto
 
 clean:           ## Remove what the verbs made
-	rm -rf $(VENV) .lowest .demo .reproduce .bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .lowest .tensorflow-2.20 .demo .reproduce .bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -14,7 +14,7 @@ assert get_model_metadata_pb2.DESCRIPTOR is not None, "it brings TensorFlow's me
 def graph(*nodes: tuple[str, str, list[str]]) -> Any:
     """A GraphDef of nodes (name, operation, inputs)."""
     found = descriptor_pool.Default().FindMessageTypeByName("tensorflow.GraphDef")
-    message = message_factory.GetMessageClass(found)()
+    message: Any = message_factory.GetMessageClass(found)()
     for name, operation, inputs in nodes:
         message.node.add(name=name, op=operation, input=inputs)
     return message
