@@ -1,6 +1,7 @@
 """The one error of the model server: a canonical status code and the text the client reads.
 
     StatusError    every refusal and every failed run, with the code gRPC sends
+      TooManyRows  a request is larger than a batch may be
 
 Codes are the canonical ones that gRPC, TensorFlow and TensorFlow Serving share, so an error of the TensorFlow
 runtime passes through unchanged.
@@ -43,6 +44,13 @@ class StatusError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code.name}: {self.message}"
+
+
+class TooManyRows(StatusError):
+    """A request has more rows than a batch may have; INVALID_ARGUMENT."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.INVALID_ARGUMENT, message)
 
 
 MAX_MESSAGE_CHARACTERS = 1024

@@ -89,6 +89,19 @@ class Convolutions(tf.Module):
         return self.conv2d(tf.nn.relu(self.conv2d(x)))
 
 
+class Growing(tf.Module):
+    """A row of 256 bytes takes 256 KiB while it runs; an empty text becomes one of 8 KiB."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], tf.float32, name="images")])
+    def means(self, images: Any) -> Any:
+        grown = tf.tile(images, [1, 16, 16, 4])
+        return {"means": tf.reduce_mean(grown, [1, 2, 3])}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="texts")])
+    def texts(self, texts: Any) -> Any:
+        return {"texts": tf.fill(tf.shape(texts), tf.constant("x" * 8192))}
+
+
 class Spin(tf.Module):
     """Counts to n, one by one: a request as slow as one likes."""
 
@@ -260,6 +273,11 @@ def save_picture(directory: Path) -> None:
 def save_convolutions(directory: Path) -> None:
     module = Convolutions()
     tf.saved_model.save(module, str(directory), signatures=module.signatures())
+
+
+def save_growing(directory: Path) -> None:
+    module = Growing()
+    tf.saved_model.save(module, str(directory), signatures={"serving_default": module.means, "texts": module.texts})
 
 
 def save_spin(directory: Path) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from headway_serving.modelserver.batching.parameters import BatchingParameters
-from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
+from headway_serving.modelserver.errors import Code, StatusError, TooManyRows, invalid_argument
 
 _FULL = "The batch scheduling queue to which this task was submitted is full"
 
@@ -122,7 +122,7 @@ class BatchQueue(Generic[T]):
         """
         limit = self._parameters.max_batch_size
         if task.size > limit:
-            raise invalid_argument(f"Task size {task.size} is larger than maximum input batch size {limit}")
+            raise TooManyRows(f"Task size {task.size} is larger than maximum input batch size {limit}")
         with self._changed:
             parts = self._parts(task)
             for part in parts:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
+from numpy.typing import NDArray
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -24,6 +26,7 @@ from headway_serving.modelserver.apis.predict import DEFAULT_SIGNATURE, predict_
 from headway_serving.modelserver.errors import Code, StatusError, invalid_argument, unforeseen
 from headway_serving.modelserver.inference import SIGNATURES, Inference
 from headway_serving.modelserver.messages import ModelSpec
+from headway_serving.modelserver.process.memory import memory_of_process
 from headway_serving.modelserver.rest import examples as rest_examples
 from headway_serving.modelserver.rest.json_text import INDENT, format_error, parse_object, quoted, to_body, to_bytes
 from headway_serving.modelserver.rest.outputs import write_outputs
@@ -62,6 +65,12 @@ _CORS_HEADERS = {
     "Access-Control-Allow-Headers": "Content-Type",
 }
 _INT64_LIMIT = 1 << 63
+
+_TEXT_BYTES = 100
+"""What a number takes while its text is made: the text as an object of Python's, and its place in lists."""
+
+_ANSWER_PART = 4
+"""Answers may have this part of the memory while they are written."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +183,7 @@ class RestService:
             )
         if not outputs:
             raise invalid_argument("Cannot convert empty tensor map to JSON")
+        _check_size(outputs)
         return write_outputs(outputs, in_rows=inputs.in_rows)
 
     def _classify(self, spec: ModelSpec, document: dict[str, Any]) -> str:
@@ -214,6 +224,18 @@ def _model_spec(found: re.Match[str], counted: _Counted) -> ModelSpec:
     if found["label"]:
         spec.version_label = unquote(found["label"])
     return spec
+
+
+def _check_size(outputs: Mapping[str, NDArray[Any]]) -> None:
+    """Raise StatusError RESOURCE_EXHAUSTED for outputs whose text would take more memory than an answer may."""
+    size = _TEXT_BYTES * sum(output.size for output in outputs.values())
+    most = memory_of_process() // _ANSWER_PART
+    if size > most:
+        raise StatusError(
+            Code.RESOURCE_EXHAUSTED,
+            f"As JSON the answer would take about {size} bytes of memory; there may be {most}. Send fewer rows at a "
+            "time, or use gRPC.",
+        )
 
 
 def _signature_name(document: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
 from headway_serving.modelserver.process import text_config
 from headway_serving.modelserver.runtime import rank_guards
+from headway_serving.modelserver.runtime.row_bounds import RowBounds
 
 
 @contextmanager
@@ -101,6 +102,22 @@ class GraphSession:
             outputs = pywrap_tf_session.TF_SessionRun_wrapper(self._session, run_options, fed, fetched, run, None)
         return [_as_array(output) for output in outputs]
 
+    def measure(self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str]) -> tuple[list[NDArray[Any]], int]:
+        """Return what ``run`` does, and the bytes that all operations of the run allocated together."""
+        fed = {self._output(name): value for name, value in feeds.items()}
+        fetched = [self._output(name) for name in fetches]
+        traced = config_pb2.RunOptions(trace_level=config_pb2.RunOptions.SOFTWARE_TRACE).SerializeToString()
+        options, metadata = pywrap_tf_session.TF_NewBufferFromString(traced), pywrap_tf_session.TF_NewBuffer()
+        try:
+            with runtime_errors():
+                outputs = pywrap_tf_session.TF_SessionRun_wrapper(self._session, options, fed, fetched, [], metadata)
+            devices = config_pb2.RunMetadata.FromString(pywrap_tf_session.TF_GetBuffer(metadata)).step_stats.dev_stats
+        finally:
+            pywrap_tf_session.TF_DeleteBuffer(options)
+            pywrap_tf_session.TF_DeleteBuffer(metadata)
+        used = (memory.total_bytes for device in devices for node in device.node_stats for memory in node.memory)
+        return [_as_array(output) for output in outputs], sum(used)
+
     def close(self) -> None:
         """Cancel what runs, release the session and the graph, and give the memory back to the system."""
         pywrap_tf_session.TF_CloseSession(self._session)
@@ -131,10 +148,14 @@ class GraphSession:
 
 
 class SavedModel:
-    """One loaded SavedModel. ``signatures`` maps a signature's key to its SignatureDef message."""
+    """One loaded SavedModel. ``signatures`` maps a signature's key to its SignatureDef message.
 
-    def __init__(self, session: GraphSession, signatures: Mapping[str, Any]) -> None:
+    ``bounds`` runs requests as far as the memory holds their rows; without them, all rows are run at once.
+    """
+
+    def __init__(self, session: GraphSession, signatures: Mapping[str, Any], bounds: RowBounds | None = None) -> None:
         self._session = session
+        self._bounds = bounds
         self.signatures = signatures
 
     def run(
@@ -143,9 +164,12 @@ class SavedModel:
         """Return the tensors named ``fetches`` after feeding ``feeds`` (name of a tensor -> its value).
 
         ``timeout_ms`` limits the run in milliseconds; None is no limit. Raises StatusError with the runtime's
-        code and text, DEADLINE_EXCEEDED when the limit has passed.
+        code and text, DEADLINE_EXCEEDED when the limit has passed, RESOURCE_EXHAUSTED for more rows than the memory
+        holds.
         """
-        return self._session.run(feeds, fetches, timeout_ms=timeout_ms)
+        if self._bounds is None:
+            return self._session.run(feeds, fetches, timeout_ms=timeout_ms)
+        return self._bounds.run(feeds, fetches, timeout_ms)
 
     def close(self) -> None:
         """Cancel what runs and release the memory."""

@@ -17,15 +17,22 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
+from headway_contract.model_repository import MANIFEST_FILE
 from headway_serving.modelserver.errors import Code, StatusError
 from headway_serving.modelserver.process import text_config
+from headway_serving.modelserver.process.memory import memory_of_process
 from headway_serving.modelserver.runtime import frozen_graph, rank_guards
+from headway_serving.modelserver.runtime.row_bounds import RowBounds
 from headway_serving.modelserver.runtime.saved_model import GraphSession, SavedModel, SessionConfig
 
 logger = logging.getLogger(__name__)
 
 _INIT_SIGNATURE = "__saved_model_init_op"
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
+_RESTORING = "_traced_restore"
+_RESTORES = frozenset({"Assign", "AssignVariableOp"})
+"""How a checkpoint is restored: the function of that name, and these operations of the graph itself."""
+
 _ASSETS_COLLECTION = "saved_model_assets"
 
 
@@ -37,13 +44,17 @@ def load_saved_model(directory: Path, tags: frozenset[str], config: SessionConfi
     """
     graph = _Graph(_tagged(_read(directory), tags), directory, config)
     session = graph.freeze() if config.bfloat16 else graph.start(graph.served | graph.initializing)
-    return SavedModel(session, _copy_signatures(graph.message))
+    # What Headway exports answers row by row; of what others export nobody knows.
+    row_wise = (directory / MANIFEST_FILE).is_file()
+    bounds = None if graph.counts_runs else RowBounds(session, memory_of_process(), row_wise=row_wise)
+    return SavedModel(session, _copy_signatures(graph.message), bounds)
 
 
 class _Graph:
     """A MetaGraphDef message and what it takes to make a session of it.
 
     ``served`` names the operations that requests feed and fetch, ``initializing`` those that make the graph ready.
+    ``counts_runs``: a run may change variables, so that none may be added.
     """
 
     def __init__(self, message: Any, directory: Path, config: SessionConfig) -> None:
@@ -53,6 +64,7 @@ class _Graph:
         self._init = _init_operation(message, directory)
         self.served = {name.partition(":")[0] for name in _tensor_names(message)}
         rank_guards.add_guards(message.graph_def, self.served)
+        self.counts_runs = _changes_variables(message.graph_def)
         saver = message.saver_def
         self.initializing = {self._init, saver.filename_tensor_name.partition(":")[0], saver.restore_op_name}
 
@@ -101,6 +113,14 @@ class _Graph:
             raise
         session.close()
         return frozen
+
+
+def _changes_variables(graph_def: Any) -> bool:
+    """Return whether the GraphDef has operations that change variables otherwise than by restoring them."""
+    functions = [each for each in graph_def.library.function if _RESTORING not in each.signature.name]
+    inside = {node.op for function in functions for node in function.node_def}
+    outside = {node.op for node in graph_def.node} - _RESTORES
+    return any("Assign" in name or "Scatter" in name for name in inside | outside)
 
 
 def _read(directory: Path) -> Any:

@@ -19,7 +19,7 @@ from headway_serving.modelserver.apis.classify import run_classify
 from headway_serving.modelserver.apis.multi_inference import run_multi_inference
 from headway_serving.modelserver.apis.predict import PredictOptions, Runnable, run_predict
 from headway_serving.modelserver.apis.regress import run_regress
-from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
+from headway_serving.modelserver.errors import Code, StatusError, TooManyRows, invalid_argument
 from headway_serving.modelserver.metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
@@ -86,6 +86,9 @@ def _run_records(
             run, request = _request(record, path)
             for _ in range(iterations if request is not None else 0):
                 run(servable, request, options, version=None, timeout_ms=None)
+        except TooManyRows as error:
+            # Unlike TensorFlow Serving, which does not load the version then: no request will have so many rows either.
+            logger.info("A warm-up request in %s is passed over: %s", path, error.message)
         except StatusError as error:
             status = str(error)
             raise

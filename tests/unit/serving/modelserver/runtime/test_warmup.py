@@ -1,13 +1,14 @@
 """Which warm-up records are run."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tensorflow_serving.apis import get_model_metadata_pb2, prediction_log_pb2
 
 from headway_serving.modelserver.apis.predict import PredictOptions
-from headway_serving.modelserver.errors import StatusError
+from headway_serving.modelserver.errors import StatusError, TooManyRows
 from headway_serving.modelserver.metrics import ServerMetrics
 from headway_serving.modelserver.runtime.warmup import MAX_RECORDS, warm_up
 
@@ -50,3 +51,20 @@ def test_a_record_without_a_request_is_read_and_not_run(version: Path) -> None:
     model = CountingModel()
     warm_up(model, version, lambda _: [b"", *records(1)], PredictOptions(), ServerMetrics(), iterations=3)
     assert model.runs == 3
+
+
+def test_a_record_with_more_rows_than_a_batch_may_have_is_passed_over(
+    version: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Bounded(CountingModel):
+        def run(self, *arguments: Any) -> list[np.ndarray]:
+            super().run(*arguments)
+            if self.runs == 2:
+                raise TooManyRows("Task size 32 is larger than maximum input batch size 8")
+            return []
+
+    model = Bounded()
+    with caplog.at_level("INFO"):
+        warm_up(model, version, lambda _: records(3), PredictOptions(), ServerMetrics(), iterations=1)
+    assert model.runs == 3
+    assert "is passed over: Task size 32 is larger than maximum input batch size 8" in caplog.text
