@@ -167,6 +167,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
     "serving/modelserver/runtime/saved_model.py": ("integration/modelserver/test_saved_model_runtime.py",),
     "serving/modelserver/runtime/saved_model_loader.py": ("integration/modelserver/test_saved_model_runtime.py",),
     "serving/modelserver/runtime/tflite.py": ("integration/modelserver/test_tflite_models.py",),
+    "serving/modelserver/runtime/tflite_signatures.py": ("integration/modelserver/test_tflite_signatures.py",),
     "serving/modelserver/server.py": ("integration/modelserver/test_server_process.py",),
     "serving/operations/repository_care.py": ("unit/serving/commands/test_repository.py",),
     "serving/operations/rollout_controller.py": ("unit/serving/commands/test_rollout.py",),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,14 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorflow_serving.apis import get_model_metadata_pb2
 
-from headway_serving.modelserver.apis.tensor_codec import TensorFormatError, dtype_number
 from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
+from headway_serving.modelserver.runtime import tflite_signatures
 
 FILE_NAME = "model.tflite"
-
-_PREDICT = "tensorflow/serving/predict"
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class TfliteRuntime:
     def load(self, directory: Path) -> TfliteModel | None:
         """Return the TFLite model of the version in ``directory``, None if there is none.
 
-        Raises StatusError INVALID_ARGUMENT for a damaged file, or a model without signatures.
+        Raises StatusError INVALID_ARGUMENT for a damaged file, or for signatures in it that cannot be read.
         """
         file = directory / FILE_NAME
         if not file.is_file():
@@ -52,16 +48,21 @@ class TfliteRuntime:
             interpreters = [_litert().Interpreter(model_content=content) for _ in range(max(self.interpreters, 1))]
         except (ValueError, RuntimeError) as error:
             raise invalid_argument(f"Cannot build FlatBufferModel from {file}: {error}") from error
-        return TfliteModel(file, interpreters)
+        stored = tflite_signatures.of_metadata(content, interpreters[0])
+        known = tflite_signatures.of_runners(interpreters[0])
+        signatures = stored or known or tflite_signatures.made(interpreters[0])
+        return TfliteModel(interpreters, signatures, by_key=signatures is known)
 
 
 class TfliteModel:
-    """One loaded TFLite model; ``signatures`` maps a signature's key to its SignatureDef message."""
+    """One loaded TFLite model; ``signatures`` maps a signature's key to its SignatureDef message.
 
-    def __init__(self, file: Path, interpreters: Sequence[Any]) -> None:
-        self.signatures: Mapping[str, Any] = _signatures(interpreters[0])
-        if not self.signatures:
-            raise invalid_argument(f"{file} has no signatures; convert it from a SavedModel that has some")
+    ``by_key``: the interpreters know the signatures by these keys; else their tensors are named.
+    """
+
+    def __init__(self, interpreters: Sequence[Any], signatures: Mapping[str, Any], *, by_key: bool) -> None:
+        self.signatures = signatures
+        self._by_key = by_key
         self._free: SimpleQueue[Any] = SimpleQueue()
         for interpreter in interpreters:
             self._free.put(interpreter)
@@ -80,6 +81,9 @@ class TfliteModel:
         inputs = {alias: feeds[tensor.name] for alias, tensor in signature.inputs.items()}
         interpreter = self._free.get()
         try:
+            if not self._by_key:
+                named = _run_by_name(interpreter, feeds, fetches)
+                return [np.asarray(named[name]) for name in fetches]
             outputs = interpreter.get_signature_runner(key)(**inputs)
         except (ValueError, RuntimeError, TypeError) as error:
             raise invalid_argument(str(error)) from error
@@ -112,24 +116,17 @@ def _litert() -> Any:
         ) from error
 
 
-def _signatures(interpreter: Any) -> dict[str, Any]:
-    signatures = get_model_metadata_pb2.SignatureDefMap().signature_def
-    for key in interpreter.get_signature_list():
-        runner = interpreter.get_signature_runner(key)
-        signature = signatures[key]
-        signature.method_name = _PREDICT
-        for alias, details in runner.get_input_details().items():
-            _describe(details, signature.inputs[alias])
-        for alias, details in runner.get_output_details().items():
-            _describe(details, signature.outputs[alias])
-    return dict(signatures)
-
-
-def _describe(details: Mapping[str, Any], tensor: Any) -> None:
-    tensor.name = details["name"]
-    dtype = np.dtype(details["dtype"])
-    # A dtype that cannot be exchanged stays unset; the requests that use it are refused.
-    with suppress(TensorFormatError):
-        tensor.dtype = dtype_number(np.empty(0, np.object_ if dtype.kind == "S" else dtype))
-    for size in details["shape_signature"]:
-        tensor.tensor_shape.dim.add(size=int(size))
+def _run_by_name(
+    interpreter: Any, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Return the tensors named ``fetches`` of a file whose signatures LiteRT does not know."""
+    inputs = {details["name"]: details for details in interpreter.get_input_details()}
+    for name, value in feeds.items():
+        if tuple(inputs[name]["shape"]) != value.shape:
+            interpreter.resize_tensor_input(inputs[name]["index"], value.shape)
+    interpreter.allocate_tensors()
+    for name, value in feeds.items():
+        interpreter.set_tensor(inputs[name]["index"], value)
+    interpreter.invoke()
+    outputs = {details["name"]: details["index"] for details in interpreter.get_output_details()}
+    return {name: interpreter.get_tensor(outputs[name]) for name in fetches}
