@@ -15,9 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway_serving.modelserver.apis import tensor_codec
+from headway_serving.modelserver.process.memory import memory_of_process
 
-_MAX_BYTES = 1 << 30
-"""Models beyond this keep their variables: a GraphDef message ends at 2 GiB, and the runtime copies it."""
+_MAX_BYTES = 128 << 20
+"""Models beyond this keep their variables: 512 MiB of constants took 9 GB while the runtime optimized them, as variables
+1 GB."""
+
+_TIMES_IN_MEMORY = 40
+"""Constants exist up to eighteen times while the runtime optimizes a graph; they may take half of the memory then."""
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _HANDLE, _READ, _CONSTANT = "VarHandleOp", "ReadVariableOp", "Const"
@@ -72,8 +77,9 @@ def freeze(graph_def: Any, values: Mapping[str, Any]) -> None:
     holds what cannot be a constant.
     """
     arrays = {name: _array(value) for name, value in values.items()}
-    if graph_def.ByteSize() + sum(array.nbytes for array in arrays.values()) > _MAX_BYTES:
-        raise CannotFreeze(f"graph and weights take more than {_MAX_BYTES >> 30} GiB")
+    most = min(_MAX_BYTES, memory_of_process() // _TIMES_IN_MEMORY)
+    if graph_def.ByteSize() + sum(array.nbytes for array in arrays.values()) > most:
+        raise CannotFreeze(f"graph and weights take more than {most >> 20} MiB")
     types = {}
     for node in graph_def.node:
         if node.name in arrays:
