@@ -6,10 +6,10 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-check test test-unit test-lowest tensorflow-2.20 lint fix check bench bench-overload reproduce image lock proto clean
+.PHONY: help install demo demo-check test test-unit test-lowest serving-tensorflow lint fix check bench bench-overload reproduce image lock proto clean
 
 help:            ## Show these verbs
-	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Create .venv with the locked versions of everything
 
@@ -46,7 +46,7 @@ test-lowest: $(STAMP) ## The unit tests of the gateway and the client with the l
 	  tests/unit/serving/concurrency tests/unit/serving/adapters tests/unit/serving/gateway tests/unit/serving/wire --ignore tests/unit/contract/test_strokes.py
 
 # The TensorFlow of the newest TensorFlow Serving image, in an environment of its own, for the test that asks both.
-tensorflow-2.20: .tensorflow-2.20/.installed ## The TensorFlow that TensorFlow Serving's image has, for its test
+serving-tensorflow: .tensorflow-2.20/.installed ## The TensorFlow that TensorFlow Serving's image has, for its test
 
 .tensorflow-2.20/.installed: locks/tensorflow-2.20.lock | $(STAMP)
 	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)

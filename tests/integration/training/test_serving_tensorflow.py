@@ -1,6 +1,6 @@
 """What training writes is read by the TensorFlow of the newest TensorFlow Serving image, and answers alike there.
 
-`make tensorflow-2.20` makes an environment of that version; without it these tests are skipped.
+`make serving-tensorflow` makes an environment of that version; without it these tests are skipped.
 """
 
 import io
@@ -27,7 +27,7 @@ VERSION = "2.20"
 PYTHON = Path(__file__).parents[3] / f".tensorflow-{VERSION}" / "bin" / "python"
 ROWS = 5
 
-pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason=f"make tensorflow-{VERSION} has not been run")
+pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="make serving-tensorflow has not been run")
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from headway_serving.modelserver.apis import tensor_codec
 from headway_serving.modelserver.process.memory import memory_of_process
 
 _MAX_BYTES = 128 << 20
-"""Models beyond this keep their variables: 512 MiB of constants took 9 GB while the runtime optimized them, as variables
-1 GB."""
+"""Models beyond this keep their variables: 512 MiB took 9 GB while the runtime optimized a graph of constants, and 1 GB
+as variables."""
 
 _TIMES_IN_MEMORY = 40
 """Constants exist up to eighteen times while the runtime optimizes a graph; they may take half of the memory then."""

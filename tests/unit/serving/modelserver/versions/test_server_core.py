@@ -168,9 +168,9 @@ def test_a_list_replaces_the_one_before_it(server: Server) -> None:
 )
 def test_a_refused_config_leaves_the_state_as_it_was(server: Server, refused: list[str]) -> None:
     server.reload(DIGITS)
-    server.reload(f'{DIGITS} version_labels {{ key: "stable" value: 1 }}')
+    server.reload(f'{DIGITS} version_labels {{ key: "stable" value: 2 }}')
     server.refusal(*refused)
-    assert server.answering(label="stable") == 1
+    assert server.answering(label="stable") == 2
     # It is a new model still, so that this waits until it serves.
     server.reload(DIGITS, 'name: "letters"')
     assert server.core.statuses("letters", None)[0].state.name == "AVAILABLE"
