@@ -100,7 +100,7 @@ def code_of(call: Callable[..., bytes], body: bytes) -> grpc.StatusCode:
         call(body, timeout=CALL_SECONDS)
     except grpc.RpcError as caught:
         error = caught
-    assert error is None or "Exception calling application" not in error.details(), (body, error.details())
+    assert error is None or "failed in its own code" not in error.details(), (body, error.details())
     return grpc.StatusCode.OK if error is None else error.code()
 
 
