@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headway_contract.errors import InvalidTestPictures
+from headway_contract.regular_files import open_regular_file
 
 TEST_PICTURES_FILE = Path("assets.extra/test_pictures.zip")
 
@@ -55,7 +56,7 @@ def read_labelled_pictures(path: Path) -> tuple[LabelledPicture, ...]:
     Raises :class:`InvalidTestPictures` with what is wrong, and FileNotFoundError.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular_file(path) as stream, zipfile.ZipFile(stream) as archive:
             return _read(archive)
     except FileNotFoundError:
         raise

@@ -29,6 +29,7 @@ from headway_contract.errors import (
 from headway_contract.labelled_pictures import TEST_PICTURES_FILE, LabelledPicture, read_labelled_pictures
 from headway_contract.model_manifest import ModelManifest
 from headway_contract.model_name import check_model_name, is_model_name
+from headway_contract.regular_files import read_regular_file
 
 MANIFEST_FILE = Path("assets.extra/manifest.json")
 CHECKSUMS_FILE = Path("assets.extra/SHA256SUMS")
@@ -80,7 +81,7 @@ class ModelRepository:
         """Read a version's manifest. Raises also :class:`InvalidManifest` and :class:`RepositoryError`."""
         path = self.path(model, version) / MANIFEST_FILE
         try:
-            return ModelManifest.from_json(path.read_bytes())
+            return ModelManifest.from_json(read_regular_file(path))
         except InvalidManifest as error:
             raise InvalidManifest(f"{path}: {error}") from error
         except OSError as error:
@@ -107,7 +108,7 @@ class ModelRepository:
         """SHA-256 that names the version's whole content: the digest of its checksum list."""
         path = self.path(model, version) / CHECKSUMS_FILE
         try:
-            return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+            return "sha256:" + hashlib.sha256(read_regular_file(path)).hexdigest()
         except OSError as error:
             raise RepositoryError(f"{path} cannot be read: {error}; was it exported by Headway?") from error
 
@@ -180,7 +181,7 @@ class ModelRepository:
 
     def _check_staged(self, model: str, staged: Path) -> None:
         try:
-            manifest = ModelManifest.from_json((staged / MANIFEST_FILE).read_bytes())
+            manifest = ModelManifest.from_json(read_regular_file(staged / MANIFEST_FILE))
         except OSError as error:
             raise RepositoryError(f"{staged} holds no {MANIFEST_FILE}: {error}") from error
         if manifest.model != check_model_name(model):

@@ -8,6 +8,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from headway_contract.regular_files import open_regular_file
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -40,7 +42,7 @@ def running_pair(models_config: Path) -> Pair | None:
     """The pair that is served by the file now on this machine; None if none is, or it cannot be seen."""
     path = lock_path(models_config)
     try:
-        with path.open("rb") as lock:
+        with open_regular_file(path) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from headway_contract.model_repository import ModelRepository
+from headway_contract.regular_files import read_regular_file
 from headway_training.errors import TrainingError
 from headway_training.run_record import RUN_FILE, SCORES_FILE, RunRecord, ScoredPictures
 
@@ -65,7 +66,7 @@ def load_run(repository: ModelRepository, model: str, version: int) -> StoredRun
     """Read a published run. Raises :class:`TrainingError` where it left no record, or a ``RepositoryError``."""
     folder = repository.path(model, version)
     try:
-        record = RunRecord.from_json((folder / RUN_FILE).read_bytes())
+        record = RunRecord.from_json(read_regular_file(folder / RUN_FILE))
     except OSError as error:
         raise TrainingError(
             f"{model}/{version} has no record of its run ({error}); train it again to compare it"

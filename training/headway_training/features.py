@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from headway_contract.durable_files import write_atomically
 from headway_contract.preprocessing import ImageSpec
+from headway_contract.regular_files import read_regular_file
 from headway_training.inference import infer
 from headway_training.pictures import Pictures
 
@@ -49,7 +50,7 @@ def extract(base: Any, base_digest: str, image: ImageSpec, pictures: Pictures, c
 
 def _read(path: Path) -> NDArray[np.float32] | None:
     try:
-        content = memoryview(path.read_bytes())
+        content = memoryview(read_regular_file(path))
     except OSError:
         return None
     array, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]

@@ -7,6 +7,7 @@ from pathlib import Path
 from headway_contract import next_commands
 from headway_contract.errors import ContractError
 from headway_contract.model_repository import ModelRepository
+from headway_contract.regular_files import read_regular_file
 from headway_contract.running_pair import running_pair
 
 
@@ -37,7 +38,7 @@ def next_steps(repository: ModelRepository, published: Sequence[tuple[str, int]]
 def _routed(root: Path) -> frozenset[str] | None:
     """The models that ``routes.json`` names; None if it is not there. What is wrong with it is said by who uses it."""
     try:
-        return frozenset(json.loads((root / "routes.json").read_bytes())["models"])
+        return frozenset(json.loads(read_regular_file(root / "routes.json"))["models"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

@@ -20,6 +20,7 @@ from PIL import Image
 
 from headway_contract.errors import ContractError
 from headway_contract.preprocessing import ImageSpec, decode_image, encode_png, to_model_input
+from headway_contract.regular_files import read_regular_file
 from headway_contract.strokes import is_in_place
 from headway_training.errors import BadPictures
 
@@ -139,7 +140,7 @@ class FilePictures:
 
     def encoded(self, index: int) -> bytes:
         """Return the file's bytes."""
-        return self._files[index].path.read_bytes()
+        return read_regular_file(self._files[index].path)
 
     def take(self, members: Indices) -> Self:
         """Return the pictures at ``members``, in that order."""
@@ -147,7 +148,7 @@ class FilePictures:
 
     def _decode(self, file: PictureFile) -> NDArray[np.uint8]:
         try:
-            return to_model_input(decode_image(file.path.read_bytes(), spec=self._spec), self._spec)
+            return to_model_input(decode_image(read_regular_file(file.path), spec=self._spec), self._spec)
         except (ContractError, OSError) as error:
             raise BadPictures(
                 f"{file.path} could be read when the pictures were checked and cannot be now: {error}; "

@@ -20,6 +20,7 @@ from rich.console import Console
 from headway_contract.model_manifest import BaseReference
 from headway_contract.model_repository import ModelRepository
 from headway_contract.preprocessing import ImageSpec
+from headway_contract.regular_files import read_regular_file
 from headway_training import backbones, checkpoints, datasets, export, features, fine_tuning, fitting, head, networks
 from headway_training.backbone_base import ensure_backbone
 from headway_training.errors import InvalidRecipe, TrainingError
@@ -251,7 +252,7 @@ def _base_version(recipe: Recipe, repository: ModelRepository, console: Console)
 def _epoch_seconds(repository: ModelRepository, model: str, version: int) -> float | None:
     """What an epoch of the base took when it was trained; None for a backbone or where its record is not there."""
     try:
-        record = RunRecord.from_json((repository.path(model, version) / RUN_FILE).read_text(encoding="utf-8"))
+        record = RunRecord.from_json(read_regular_file(repository.path(model, version) / RUN_FILE))
     except (OSError, TrainingError):
         return None
     return record.phases[0].median_epoch_seconds

@@ -12,6 +12,7 @@ from headway_contract.durable_files import write_atomically
 from headway_contract.errors import ContractError
 from headway_contract.model_manifest import BaseReference
 from headway_contract.model_repository import ModelRepository
+from headway_contract.regular_files import read_regular_file
 from headway_serving.adapters.files.locks import locked
 from headway_serving.core.routing import ModelRoutes, RouteTable
 
@@ -107,7 +108,7 @@ def bring_up_to_date(path: Path, repository: ModelRepository, table: RouteTable)
 
 def is_marked(path: Path) -> bool:
     """Whether the file is kept by these functions alone; one that is not there will be."""
-    return not path.exists() or path.read_text(encoding="utf-8").startswith(MARK)
+    return not path.exists() or _text(path).startswith(MARK)
 
 
 def loaded_versions(path: Path) -> dict[str, tuple[int, ...]]:
@@ -117,7 +118,7 @@ def loaded_versions(path: Path) -> dict[str, tuple[int, ...]]:
 
 def _parse(path: Path) -> Loaded:
     """Read what this module writes, and nothing else: a setting it does not know would be lost by writing again."""
-    text = path.read_text(encoding="utf-8") if path.exists() else "model_config_list {}"
+    text = _text(path) if path.exists() else "model_config_list {}"
     text = text.removeprefix(MARK)
     body = re.fullmatch(r"\s*model_config_list\s*:?\s*{(.*)}\s*", text, re.DOTALL)
     entries = [] if body is None else list(_ENTRY.finditer(body.group(1)))
@@ -129,6 +130,16 @@ def _parse(path: Path) -> Loaded:
             "load the versions there yourself and give --models-config none"
         )
     return {entry[1]: (entry[2], tuple(int(number) for number in re.findall(r"\d+", entry[3]))) for entry in entries}
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_regular_file(path).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise ForeignConfiguration(
+            f"{path} cannot be read: {reason}; correct it, or move it away and it is written anew"
+        ) from error
 
 
 def _located(repository: ModelRepository, needed: Mapping[str, list[int]]) -> Loaded:

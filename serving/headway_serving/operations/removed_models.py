@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from headway_contract.durable_files import write_atomically
+from headway_contract.regular_files import read_regular_file
 from headway_serving.adapters.files.locks import locked
 from headway_serving.adapters.files.values import InvalidRoutes
 
@@ -21,7 +22,7 @@ def removed_models(routes_file: Path) -> frozenset[str]:
     """The names. Raises ``InvalidRoutes`` for a file that cannot be read."""
     path = removed_file(routes_file)
     try:
-        names = json.loads(path.read_bytes()) if path.exists() else []
+        names = json.loads(read_regular_file(path)) if path.exists() else []
     except (OSError, ValueError) as error:
         raise InvalidRoutes(f"{path} cannot be read: {error}; it is a JSON list of names of models") from error
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):

@@ -17,6 +17,7 @@ from headway_contract.durable_files import sync_directory, write_atomically
 from headway_contract.errors import ContractError, RepositoryError
 from headway_contract.model_manifest import ModelManifest
 from headway_contract.model_repository import ModelRepository
+from headway_contract.regular_files import read_regular_file
 from headway_serving.adapters.files.routes import read_routes
 from headway_serving.core.routing import ModelRoutes, RouteTable
 from headway_serving.operations.models_config import loaded_versions
@@ -57,7 +58,7 @@ def read_pins(repository: ModelRepository) -> dict[str, tuple[int, ...]]:
     """The pinned versions by model. Raises ``RepositoryError`` for a file that cannot be read."""
     path = repository.root / PINS_FILE
     try:
-        document = json.loads(path.read_bytes()) if path.exists() else {}
+        document = json.loads(read_regular_file(path)) if path.exists() else {}
         return {str(model): tuple(sorted(int(version) for version in versions)) for model, versions in document.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise RepositoryError(f"{path} cannot be read: {error}; it maps models to lists of versions") from error

@@ -1,6 +1,7 @@
 """Locks beside a file: one command at a time reads, changes and replaces it."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,10 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     Raises BlockingIOError if another holds it and ``wait`` is false.
     """
     # A file of its own: the file itself is replaced at every change, and with it a lock on it.
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
+    # For reading too: opening a pipe only for writing would wait for somebody who reads it.
+    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    finally:
+        os.close(lock)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from headway_contract.regular_files import read_regular_file
+
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
@@ -14,7 +16,7 @@ _log = logging.getLogger(__name__)
 def read_whole(path: Path, parse: Callable[[bytes], T], refusal: type[Exception], what: str) -> T:
     """What ``parse`` makes of a file. Raises ``refusal`` naming the file and what is wrong; ``what``: ``routes``."""
     try:
-        return parse(path.read_bytes())
+        return parse(read_regular_file(path))
     except OSError as error:
         raise refusal(f"{what} file {path} cannot be read: {error.strerror}") from error
     except refusal as error:
@@ -66,21 +68,36 @@ class WatchedFile(Generic[T]):
     def _watch(self) -> None:
         while not self._stopping.wait(self._poll_seconds):
             stamp = _stamp(self._path)
-            if stamp != self._stamp:
+            # A file that could not be used is tried again even if it looks the same: a right to read it, or a disk that
+            # answers again, change no time of writing.
+            if stamp != self._stamp or self._problem is not None:
                 self._stamp = stamp
                 self._reload()
 
     def _reload(self) -> None:
         try:
-            self._content = self._read(self._path)
+            content = self._read(self._path)
         except self._refusal as error:
-            self._problem = str(error)
-            _log.error("%s; the last good %s stay in force", error, self._what)
+            self._refuse(str(error))
+        # Whatever else goes wrong must not end the following: a token that is revoked later would stay good.
+        except Exception as error:
+            self._refuse(f"{self._what} file {self._path} is refused: {error!r}")
         else:
-            self._problem = None
+            self._problem, self._content = None, content
             _log.info("new %s were read from %s", self._what, self._path)
-            for take in self._followers:
-                take(self._content)
+            self._hand_on(content)
+
+    def _refuse(self, problem: str) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            _log.error("%s; the last good %s stay in force", problem, self._what)
+
+    def _hand_on(self, content: T) -> None:
+        for take in self._followers:
+            try:
+                take(content)
+            except Exception:
+                _log.exception("new %s from %s were read, and could not be taken up", self._what, self._path)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

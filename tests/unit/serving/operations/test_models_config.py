@@ -1,5 +1,6 @@
 """``models.config`` is TensorFlow Serving's own format, whatever the repository's path is."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from headway_serving.operations.models_config import (
     ForeignConfiguration,
     bring_up_to_date,
     format_models_config,
+    is_marked,
     load_also,
     loaded_versions,
     unload,
@@ -218,3 +220,10 @@ def test_only_a_file_that_was_begun_here_bears_the_mark(tmp_path: Path) -> None:
         unload(config, models, RouteTable({}), "digits", 1)
         assert loaded_versions(config) == {"digits": (2,)}
     assert ours.read_text() == MARK + theirs.read_text()
+
+
+def test_a_pipe_in_its_place_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "models.config")
+    for read in (loaded_versions, is_marked):
+        with pytest.raises(ForeignConfiguration, match=r"models\.config cannot be read: not a regular file"):
+            read(tmp_path / "models.config")

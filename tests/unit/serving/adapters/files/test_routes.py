@@ -1,6 +1,7 @@
 """``routes.json`` is read whole, refused with a reason, and followed while the process runs."""
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,6 +22,7 @@ from headway_serving.adapters.files.routes import (
     parse_routes,
     write_routes,
 )
+from headway_serving.adapters.files.watched_file import WatchedFile
 from headway_serving.core.rollout_state import (
     HistoryEntry,
     RolloutPolicy,
@@ -289,14 +291,27 @@ def test_a_config_map_is_followed(tmp_path: Path, follow: Follow) -> None:
     eventually(lambda: file.table() == table(2), "the new table")
 
 
+def replace_by_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def replace_by_a_link(path: Path, target: str) -> None:
+    path.unlink()
+    path.symlink_to(target)
+
+
 @pytest.mark.parametrize(
     ("break_it", "why"),
     [
         (lambda path: path.write_text('{"schema": 1, "models": {"digits": {}}}'), "models.digits: missing stable"),
         (lambda path: path.write_bytes(b"[" * 200_000), "not JSON"),
         (lambda path: path.unlink(), "cannot be read: No such file"),
+        (replace_by_a_pipe, "cannot be read: not a regular file"),
+        (lambda path: replace_by_a_link(path, "/dev/zero"), "cannot be read: not a regular file"),
+        (lambda path: replace_by_a_link(path, "/"), "cannot be read: Is a directory"),
     ],
-    ids=["refused", "deep", "gone"],
+    ids=["refused", "deep", "gone", "pipe", "endless", "folder"],
 )
 def test_a_broken_file_changes_nothing_and_is_reported_until_it_is_mended(
     path: Path, follow: Follow, break_it: Callable[[Path], object], why: str
@@ -308,6 +323,54 @@ def test_a_broken_file_changes_nothing_and_is_reported_until_it_is_mended(
     write_routes(path, table(3))
     eventually(lambda: file.problem() is None, "the problem is over")
     assert file.table() == table(3)
+
+
+def test_a_file_that_could_not_be_read_is_tried_again_although_it_looks_the_same(path: Path) -> None:
+    """A right to read it that comes back, or a disk that answers again, changes neither its time nor its size."""
+    broken = threading.Event()
+
+    def read(place: Path) -> RouteTable:
+        if broken.is_set():
+            raise InvalidRoutes("no right to read it")
+        return parse_routes(place.read_bytes())
+
+    file = WatchedFile(path, 0.02, read=read, refusal=InvalidRoutes, what="routes")
+    file.watch()
+    broken.set()
+    write_routes(path, table(2))
+    eventually(lambda: file.problem() is not None, "the problem is told")
+    broken.clear()
+    eventually(lambda: file.content() == table(2), "the new table")
+    file.close()
+
+
+def test_nothing_that_goes_wrong_ends_the_following(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fail = True
+
+    def read(place: Path) -> RouteTable:
+        if fail:
+            raise MemoryError
+        return parse_routes(place.read_bytes())
+
+    def take(_: RouteTable) -> None:
+        raise ZeroDivisionError
+
+    fail = False
+    file = WatchedFile(path, 0.02, read=read, refusal=InvalidRoutes, what="routes")
+    file.follow(take)
+    taken: list[RouteTable] = []
+    file.follow(taken.append)
+    file.watch()
+    fail = True
+    write_routes(path, table(2))
+    eventually(lambda: "MemoryError" in (file.problem() or ""), "the problem is told")
+    assert file.content() == table(1)
+    fail = False
+    eventually(lambda: taken == [table(2)], "the second follower has the new table")
+    assert "could not be taken up" in caplog.text
+    write_routes(path, table(3))
+    eventually(lambda: taken == [table(2), table(3)], "the file is still followed")
+    file.close()
 
 
 def candidate_of(version: int, admitted: int | None = None) -> ModelRoutes:

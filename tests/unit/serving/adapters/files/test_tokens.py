@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,6 +113,26 @@ def test_a_change_is_followed_and_a_broken_file_changes_nothing(
     write_atomically(path, document().encode())
     eventually(lambda: file.problem() is None, "the file is followed")
     assert file.content().holder_of("new") is None
+
+
+def test_a_pipe_in_its_place_is_refused_and_a_token_revoked_later_is_revoked(
+    tmp_path: Path, follow: Callable[[Path], TokenFile]
+) -> None:
+    path = tmp_path / "tokens.json"
+    path.write_text(document(entry("old")))
+    file = follow(path)
+    path.unlink()
+    os.mkfifo(path)
+    eventually(lambda: "not a regular file" in (file.problem() or ""), "the pipe is refused")
+    assert file.content().holder_of("old") is not None
+    write_atomically(path, document(entry("new")).encode())
+    eventually(lambda: file.content().holder_of("old") is None, "the token is revoked")
+
+
+def test_a_gateway_does_not_start_on_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tokens.json")
+    with pytest.raises(InvalidTokens, match="cannot be read: not a regular file"):
+        TokenFile(tmp_path / "tokens.json", 1.0)
 
 
 def test_the_documented_file_is_read_and_the_documented_line_makes_a_token() -> None:
