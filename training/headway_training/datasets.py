@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway_contract.preprocessing import ImageSpec
-from headway_training.data_check import SPLITS, BadPicture, DataCheck, Sighting, check_data
+from headway_training.data_check import SPLITS, BadPicture, ClassCount, DataCheck, Sighting, check_data
 from headway_training.errors import BadPictures, DataMissing, InvalidRecipe
 from headway_training.image_folders import Progress, folder_classes, load_folder
 from headway_training.named_datasets import CLASSES, load_arrays
 from headway_training.pictures import ArrayPictures, FilePictures, Indices, Pictures
 from headway_training.recipe import DataRecipe
+from headway_training.splitting import TEST, TRAIN, VALIDATION, divide
 
 _AT_LEAST = {"train": 2, "validation": 1, "test": 1}
 """Pictures of a class without which it can be neither learnt nor measured."""
@@ -158,29 +159,15 @@ def _split(
     validation = 0.0 if "validation" in parts else recipe.validation
     taken: dict[str, list[NDArray[np.intp]]] = {"test": [], "validation": [], "train": []}
     for index in range(classes):
-        members = _copies_together(order.permutation(np.flatnonzero(pool.labels == index)), pool.pictures)
-        ends = [round(len(members) * test), round(len(members) * (test + validation))]
-        ends = [_behind_copies(members, end, pool.pictures) for end in ends]
-        for group, chosen in zip(taken.values(), np.split(members, ends), strict=True):
-            group.append(chosen)
+        members = order.permutation(np.flatnonzero(pool.labels == index))
+        splits = divide([pool.pictures.content(member) for member in members], test, validation)
+        for name, split in (("test", TEST), ("validation", VALIDATION), ("train", TRAIN)):
+            taken[name].append(members[splits == split])
     if recipe.train_samples is not None:
         taken["train"] = _fewer(taken["train"], recipe.train_samples)
     return {name: pool.take(np.concatenate(groups)) for name, groups in taken.items()} | {
         name: part for name, part in parts.items() if name != "train"
     }
-
-
-def _copies_together(members: NDArray[np.intp], pictures: _Source) -> NDArray[np.intp]:
-    """The same order, but for copies of a picture, which follow the first of them: no split then parts them."""
-    first: dict[str, int] = {}
-    ranks = [first.setdefault(pictures.content(member), rank) for rank, member in enumerate(members)]
-    return members[np.argsort(ranks, kind="stable")]
-
-
-def _behind_copies(members: NDArray[np.intp], end: int, pictures: _Source) -> int:
-    while 0 < end < len(members) and pictures.content(members[end]) == pictures.content(members[end - 1]):
-        end += 1
-    return end
 
 
 def _fewer(groups: Sequence[NDArray[np.intp]], wanted: int) -> list[NDArray[np.intp]]:
@@ -203,6 +190,7 @@ def _sightings(splits: Mapping[str, _Part], classes: tuple[str, ...]) -> Iterato
 def _require_enough(check: DataCheck, recipe: DataRecipe) -> None:
     short = [
         f"class {count.label} has {count.train} training, {count.validation} validation and {count.test} test pictures"
+        + _for_copies(check, count)
         for count in check.counts
         if any(getattr(count, split) < least for split, least in _AT_LEAST.items())
     ]
@@ -211,6 +199,20 @@ def _require_enough(check: DataCheck, recipe: DataRecipe) -> None:
             f"data: {_listed(short, '; ')}; each class needs 2, 1 and 1: add pictures, leave the class out, or change "
             f"data.validation ({recipe.validation:g}), data.test ({recipe.test:g}) or data.train_samples"
         )
+
+
+def _for_copies(check: DataCheck, count: ClassCount) -> str:
+    """The reason, where it is copies: those of one picture are never in two splits."""
+    own = [[copy.name for copy in group if copy.label == count.label] for group in check.duplicates]
+    copies = [names for names in own if len(names) > 1]
+    surplus = sum(len(names) - 1 for names in copies)
+    if not surplus:
+        return ""
+    total = count.train + count.validation + count.test
+    return (
+        f", for copies of a picture are kept in one split and only {total - surplus} of its {total} are different "
+        f"({' = '.join(sorted(copies[0])[:2])}{' = ...' if len(copies[0]) > 2 else ''})"
+    )
 
 
 def _bad_pictures(recipe: DataRecipe, unreadable: Sequence[BadPicture]) -> BadPictures:

@@ -102,6 +102,34 @@ def test_copies_are_never_parted_by_the_split(tmp_path: Path, seed: int) -> None
     assert len(splits.train) + len(splits.validation) + len(splits.test) == total
 
 
+@pytest.fixture(scope="module")
+def with_ten_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A class of 40 pictures, one of them ten times, and one of 40 different ones."""
+    folder = write_classes(tmp_path_factory.mktemp("copied"), {"cat": 31, "dog": 40})
+    for copy in range(9):
+        write_picture(folder / "cat" / f"copy-{copy}.png", seed=7)
+    return folder
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_class_of_40_with_ten_copies_is_taken_with_every_seed(with_ten_copies: Path, seed: int) -> None:
+    check = load(with_ten_copies, seed, validation=0.1, test=0.2).check
+    assert [(count.train, count.validation, count.test) for count in check.counts] == [(28, 4, 8), (28, 4, 8)]
+    assert check.leaks == ()
+
+
+def test_where_copies_are_the_reason_for_too_few_pictures_it_is_said(tmp_path: Path) -> None:
+    write_classes(tmp_path, {"cat": 2, "dog": 40})
+    for copy in range(38):
+        write_picture(tmp_path / "cat" / f"copy-{copy:02}.png", seed=1)
+    with pytest.raises(InvalidRecipe) as refused:
+        load(tmp_path)
+    assert (
+        "class cat has 39 training, 1 validation and 0 test pictures, for copies of a picture are kept in one split "
+        "and only 2 of its 40 are different (cat/1.png = cat/copy-00.png = ...); "
+    ) in str(refused.value)
+
+
 def test_imbalance_and_few_pictures_are_warned_of(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", {"cat": 100, "dog": 9})
     write_classes(tmp_path / "test", {"cat": 5, "dog": 4}, first_seed=1000)
