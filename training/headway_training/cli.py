@@ -41,7 +41,8 @@ def train_main(argv: Sequence[str]) -> int:
     own = parser.add_argument_group("your own pictures, instead of a recipe")
     own.add_argument(
         "--images", type=Path, metavar="DIR",
-        help="a folder per class: DIR/<class>/*, or DIR/train/<class>/* and DIR/test/<class>/*",
+        help="a folder per class: DIR/<class>/*, or DIR/train/<class>/* and DIR/test/<class>/*; or DIR/images/* and "
+        "DIR/labels.csv",
     )  # fmt: skip
     own.add_argument("--name", help="the model's name")
     own.add_argument(
@@ -152,6 +153,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if root.exists() and not root.is_dir():
         raise TrainingError(f"--repository {root} is a file; name a folder to publish to")
     repository = ModelRepository(root)
+    _look_at_data(recipes, arguments.data_dir)
     console = Console(soft_wrap=True, highlight=False)
     if not console.is_terminal:
         console.width = _TABLE_WIDTH
@@ -168,6 +170,14 @@ def _train(arguments: argparse.Namespace) -> None:
     for line in [*_remarks(published), *served]:
         # Not as markup: a path may hold brackets.
         console.print(line, markup=False)
+
+
+def _look_at_data(recipes: Sequence[Recipe], data_dir: Path | None) -> None:
+    """Whether the pictures of every recipe are there, before TensorFlow is loaded and a backbone published."""
+    from headway_training.datasets import check_data_of  # noqa: PLC0415  # numpy and Pillow, not for --help
+
+    for recipe in recipes:
+        check_data_of(recipe, data_dir)
 
 
 def _check_bases(recipes: Sequence[Recipe], repository: ModelRepository, backbones: Collection[str]) -> None:

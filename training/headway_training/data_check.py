@@ -38,6 +38,13 @@ class BadPicture:
     reason: str
 
 
+class Unused(NamedTuple):
+    """A file or folder that lies with the pictures and is not used, and why; of folders, the name ends in a slash."""
+
+    name: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class Copy:
     """One of several identical pictures: where it is and what it is labelled."""
@@ -67,6 +74,7 @@ class DataCheck:
 
     * ``counts``: one entry per class, in the order of the scores.
     * ``unreadable``: files that were left out.
+    * ``unused``: files and folders that belong to no class.
     * ``duplicates``: groups of identical pictures within one split.
     * ``leaks``: groups of identical pictures that lie in more than one split.
     """
@@ -75,6 +83,7 @@ class DataCheck:
     unreadable: tuple[BadPicture, ...] = ()
     duplicates: tuple[Copies, ...] = ()
     leaks: tuple[Copies, ...] = ()
+    unused: tuple[Unused, ...] = ()
 
     @property
     def conflicts(self) -> tuple[Copies, ...]:
@@ -99,6 +108,7 @@ class DataCheck:
             "counts": [asdict(count) for count in self.counts],
             "imbalance": None if self.imbalance == float("inf") else self.imbalance,
             "unreadable": _counted([asdict(picture) for picture in self.unreadable]),
+            "unused": _counted([each._asdict() for each in self.unused]),
             "duplicates": _counted([_group(group) for group in self.duplicates]),
             "leaks": _counted([_group(group) for group in self.leaks]),
             "conflicts": _counted([_group(group) for group in self.conflicts]),
@@ -109,6 +119,10 @@ class DataCheck:
         if self.unreadable:
             named = _listed([f"{picture.name} ({picture.reason})" for picture in self.unreadable])
             yield f"{_number(self.unreadable, 'file')} left out, not readable as pictures: {named}"
+
+        if self.unused:
+            listed = _listed([f"{each.name} ({each.reason})" for each in self.unused])
+            yield f"{_number(self.unused, 'file or folder', 'files and folders')} not used: {listed}"
 
     def _about_copies(self) -> Iterable[str]:
         if self.leaks:
@@ -142,7 +156,10 @@ class DataCheck:
 
 
 def check_data(
-    classes: Sequence[str], sightings: Iterable[Sighting], unreadable: Sequence[BadPicture] = ()
+    classes: Sequence[str],
+    sightings: Iterable[Sighting],
+    unreadable: Sequence[BadPicture] = (),
+    unused: Sequence[Unused] = (),
 ) -> DataCheck:
     """Count and compare all pictures of all splits. ``sightings``' labels are among ``classes``."""
     groups: defaultdict[str, list[Sighting]] = defaultdict(list)
@@ -157,6 +174,7 @@ def check_data(
         unreadable=tuple(unreadable),
         duplicates=tuple(_copies(group) for group in within if len(group) > 1),
         leaks=tuple(_copies(group) for group in copied if len({sighting.split for sighting in group}) > 1),
+        unused=tuple(unused),
     )
 
 
@@ -169,8 +187,8 @@ def _equation(group: Copies, *, labelled: bool = False) -> str:
     return _listed(names, " = ")
 
 
-def _number(things: Sequence[object], singular: str) -> str:
-    plural = f"{singular}es" if singular.endswith("s") else f"{singular}s"
+def _number(things: Sequence[object], singular: str, plural: str = "") -> str:
+    plural = plural or (f"{singular}es" if singular.endswith("s") else f"{singular}s")
     return f"{len(things)} {singular if len(things) == 1 else plural}"
 
 

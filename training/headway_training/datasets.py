@@ -5,6 +5,7 @@ A dataset has a train part and perhaps a test and a validation part; what it has
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway_contract.preprocessing import ImageSpec
-from headway_training.data_check import SPLITS, BadPicture, ClassCount, DataCheck, Sighting, check_data
+from headway_training.data_check import SPLITS, BadPicture, ClassCount, DataCheck, Sighting, Unused, check_data
 from headway_training.errors import BadPictures, DataMissing, InvalidRecipe
-from headway_training.image_folders import Progress, folder_classes, load_folder
+from headway_training.image_folders import FolderPart, Progress, folder_layout, load_folder
 from headway_training.named_datasets import CLASSES, load_arrays
 from headway_training.pictures import ArrayPictures, FilePictures, Indices, Pictures
-from headway_training.recipe import DataRecipe
+from headway_training.recipe import DataRecipe, Recipe
 from headway_training.splitting import TEST, TRAIN, VALIDATION, divide
 
 _AT_LEAST = {"train": 2, "validation": 1, "test": 1}
@@ -89,12 +90,26 @@ def dataset_classes(recipe: DataRecipe, data_dir: Path | None) -> tuple[str, ...
     :class:`DataMissing` for a folder that is not there.
     """
     if recipe.dataset == "folder":
-        title, there = f"folder {recipe.folder}", folder_classes(_folder(recipe, data_dir))
+        title, there = f"folder {recipe.folder}", folder_layout(_folder(recipe, data_dir)).classes
     else:
         title, there = f"dataset {recipe.dataset}", CLASSES[recipe.dataset]
     if len(there) < 2:
         raise InvalidRecipe(f"data: {title} has one class, {there[0]}; a classifier needs two or more")
-    return _known_classes(recipe.classes or there, title, there)
+    # As the names of folders are read: what looks the same is the same, in whatever form of Unicode.
+    chosen = tuple(unicodedata.normalize("NFC", name) for name in recipe.classes or there)
+    return _known_classes(chosen, title, there)
+
+
+def check_data_of(recipe: Recipe, data_dir: Path | None) -> None:
+    """Look whether the data of a recipe is there and its classes fit the model, before anything costs time.
+
+    Reads no picture. Raises :class:`InvalidRecipe` and :class:`DataMissing`.
+    """
+    classes = dataset_classes(recipe.data, data_dir)
+    try:
+        recipe.check_output(len(classes))
+    except ValueError as error:
+        raise InvalidRecipe(f"recipe {recipe.name} is refused:\n  {error}") from error
 
 
 def load_splits(
@@ -117,14 +132,19 @@ def load_splits(
     """
     classes = dataset_classes(recipe, data_dir)
     unreadable: tuple[BadPicture, ...] = ()
+    unused: tuple[Unused, ...] = ()
     if recipe.dataset == "folder":
-        parts, unreadable = _folder_parts(recipe, classes, image, data_dir, cache, progress)
+        folder = _folder(recipe, data_dir)
+        layout = folder_layout(folder)
+        unused = layout.unused
+        found, unreadable = load_folder(layout, folder, classes, cache, progress)
+        parts = _folder_parts(found, classes, image)
     else:
         parts = _named_parts(recipe.dataset, classes, image, data_dir)
     if unreadable and on_bad_image != "skip":
         raise _bad_pictures(recipe, unreadable)
     splits = _split(parts, recipe, len(classes), np.random.default_rng(seed))
-    check = check_data(classes, _sightings(splits, classes), unreadable)
+    check = check_data(classes, _sightings(splits, classes), unreadable, unused)
     _require_enough(check, recipe)
     train, validation, test = (Split(splits[name].pictures, splits[name].labels) for name in SPLITS)
     return Splits(train, validation, test, classes, image, check)
@@ -235,26 +255,20 @@ def _folder(recipe: DataRecipe, data_dir: Path | None) -> Path:
     for place in places:
         if place.is_dir():
             return place
+        if place.exists():
+            raise DataMissing(f"data.folder: {place} is no folder; unpack it if it is an archive, and name the folder")
     raise DataMissing(
         f"data.folder: there is no folder {' and no folder '.join(str(place.absolute()) for place in places)}; "
         "relative names are looked for in the data folder (--data-dir or HEADWAY_DATA_DIR), then in the working one"
     )
 
 
-def _folder_parts(
-    recipe: DataRecipe,
-    classes: tuple[str, ...],
-    image: ImageSpec,
-    data_dir: Path | None,
-    cache: Path | None,
-    progress: Progress | None,
-) -> tuple[dict[str, _Part], tuple[BadPicture, ...]]:
-    found, unreadable = load_folder(_folder(recipe, data_dir), classes, cache, progress)
+def _folder_parts(found: Mapping[str, FolderPart], classes: tuple[str, ...], image: ImageSpec) -> dict[str, _Part]:
     index_of = {name: index for index, name in enumerate(classes)}
     return {
         name: _Part(FilePictures(part.files, image), np.array([index_of[label] for label in part.labels], np.int32))
         for name, part in found.items()
-    }, unreadable
+    }
 
 
 def _named_parts(dataset: str, classes: tuple[str, ...], image: ImageSpec, data_dir: Path | None) -> dict[str, _Part]:

@@ -1,17 +1,12 @@
 """A folder of pictures -> its classes and parts, every file decoded once by the contract's function before training.
 
-Two layouts are read, a class being named as its folder::
-
-    DIR/<class>/**                          one pool, split by seed
-    DIR/train/<class>/**                    with DIR/test/<class>/** and DIR/validation/<class>/** (or val) if there are
-
 What a file is, is decided by its content; the suffix only tells pictures from notes and listings that lie beside them.
 """
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,21 +16,15 @@ from pydantic import BaseModel, ValidationError
 from headway_contract.durable_files import write_atomically
 from headway_contract.errors import ContractError, ImageTooLarge, InvalidImage
 from headway_contract.preprocessing import SPEC_REVISION, DecodeLimits, decode_image
+from headway_contract.regular_files import read_regular_file
 from headway_training.data_check import BadPicture
-from headway_training.errors import DataMissing
+from headway_training.folder_layout import FoundPicture, Layout, class_folders
+from headway_training.labelled_files import has_labels, labelled_files
 from headway_training.pictures import PictureFile, content_digest, in_threads
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many are done, and of how many."""
 
-_READ = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif"}
-# Pictures in formats that are not accepted: better named as unreadable than missed without a word.
-_REFUSED = {".heic", ".heif", ".jxl", ".jp2", ".ico", ".psd", ".svg", ".tga", ".pgm", ".ppm", ".cr2", ".dng"}
-
-PICTURE_SUFFIXES = frozenset(_READ | _REFUSED)
-"""Suffixes, in lower case, of the files that are taken for pictures."""
-
-_PARTS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
 _CACHE_REVISION = 1
 
 
@@ -47,39 +36,24 @@ class FolderPart:
     labels: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    part: str
-    label: str
-    name: str
-    path: Path
-
-
-def folder_classes(folder: Path) -> tuple[str, ...]:
-    """The names of the class folders of all parts, sorted. Raises :class:`DataMissing` for another layout."""
-    parts = _part_folders(folder).values()
-    classes = {_readable(path.name) for part in parts for path in _folders(part)}
-    if {name.lower() for name in classes} <= {name for names in _PARTS.values() for name in names}:
-        raise DataMissing(
-            f"folder {folder} has no class folders; lay the pictures out as DIR/<class>/*, or as DIR/train/<class>/* "
-            "with DIR/test/<class>/*"
-        )
-    return tuple(sorted(classes))
+def folder_layout(folder: Path) -> Layout:
+    """What lies in a folder of pictures, by names alone. Raises :class:`DataMissing` for another layout."""
+    return labelled_files(folder) if has_labels(folder) else class_folders(folder)
 
 
 def load_folder(
-    folder: Path, classes: Sequence[str], cache: Path | None = None, progress: Progress | None = None
+    layout: Layout, folder: Path, classes: Sequence[str], cache: Path | None = None, progress: Progress | None = None
 ) -> tuple[dict[str, FolderPart], tuple[BadPicture, ...]]:
     """Find the pictures of ``classes`` and decode each once, holding few at a time.
 
     Returns the parts that the folder has, of ``train``, ``validation`` and ``test``, and the files that cannot be
-    read. Hidden files, other suffixes than :data:`PICTURE_SUFFIXES` and other classes are left alone; folders inside a
-    class are walked. ``cache`` is a folder that remembers, by content, what was decoded before: any of it may be
+    read. ``cache`` is a folder that remembers, by content, what was decoded before: any of it may be
     deleted at any time.
     """
-    candidates = list(_candidates(folder, set(classes)))
+    wanted = set(classes)
+    candidates = [picture for picture in layout.pictures if picture.label in wanted]
     memory = _Memory(cache, folder)
-    files: dict[str, list[PictureFile]] = {part: [] for part in _part_folders(folder)}
+    files: dict[str, list[PictureFile]] = {part: [] for part in layout.parts}
     labels: dict[str, list[str]] = {part: [] for part in files}
     unreadable = []
     checked = zip(candidates, in_threads(memory.checked, candidates), strict=True)
@@ -94,50 +68,6 @@ def load_folder(
     memory.keep()
     parts = {part: FolderPart(tuple(files[part]), tuple(labels[part])) for part in files}
     return parts, tuple(unreadable)
-
-
-def _part_folders(folder: Path) -> dict[str, Path]:
-    """Where the class folders of each part are; the whole folder is the train part of one that is not split yet."""
-    if not any(_folders(folder / "train")):
-        return {"train": folder}
-    found = {part: [folder / name for name in names if (folder / name).is_dir()] for part, names in _PARTS.items()}
-    for part, paths in found.items():
-        if len(paths) > 1:
-            raise DataMissing(f"folder {folder} has two {part} parts, {paths[0].name} and {paths[1].name}; keep one")
-    return {part: paths[0] for part, paths in found.items() if paths}
-
-
-def _folders(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        yield from (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _candidates(folder: Path, classes: set[str]) -> Iterator[_Candidate]:
-    for part, where in _part_folders(folder).items():
-        for class_folder in sorted(_folders(where)):
-            label = _readable(class_folder.name)
-            if label in classes:
-                for path in sorted(_picture_paths(class_folder)):
-                    yield _Candidate(part, label, _readable(path.relative_to(folder).as_posix()), path)
-
-
-def _picture_paths(folder: Path) -> Iterator[Path]:
-    """Files with a picture's suffix below ``folder``; links are followed, each folder is walked once."""
-    walked: set[str] = set()
-    for directory, below, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(directory)
-        # In order, so that a folder with two links to it is always found by the same one.
-        below[:] = [] if real in walked else sorted(name for name in below if not name.startswith("."))
-        if real not in walked:
-            walked.add(real)
-            for name in names:
-                if not name.startswith(".") and Path(name).suffix.lower() in PICTURE_SUFFIXES:
-                    yield Path(directory, name)
-
-
-def _readable(name: str) -> str:
-    """A file name that can be printed and stored, whatever bytes it is made of."""
-    return os.fsencode(name).decode("utf-8", "replace")
 
 
 class _Scan(BaseModel):
@@ -161,7 +91,7 @@ class _Memory:
         self._known = _read_known(self._path, self._decoder) if self._path else {}
         self._seen: dict[str, str] = {}
 
-    def checked(self, candidate: _Candidate) -> PictureFile | BadPicture:
+    def checked(self, candidate: FoundPicture) -> PictureFile | BadPicture:
         """Read a file, and decode it if its content was not decoded before."""
         try:
             data = _content(candidate.path)
@@ -189,7 +119,7 @@ def _content(path: Path) -> bytes:
         raise InvalidImage("not a regular file")  # reading a pipe would wait for ever
     if size > limit:
         raise ImageTooLarge(f"the file has {size:,} bytes; at most {limit:,} are read")
-    return path.read_bytes()
+    return read_regular_file(path)
 
 
 def _read_known(path: Path, decoder: str) -> dict[str, str]:

@@ -74,7 +74,7 @@ def train(recipe: Recipe, repository: ModelRepository, console: Console, options
     """Run one recipe and publish the result. Deterministic for equal recipe, data and packages on one machine.
 
     Raises a :class:`TrainingError` or, for a base that is not there, a ``RepositoryError``; nothing is published then
-    (but perhaps the backbone that the head stands on).
+    (but perhaps the backbone that the head stands on, if the pictures are in order).
     """
     started, stages = time.perf_counter(), Stages()
     keras.backend.clear_session()
@@ -84,10 +84,11 @@ def train(recipe: Recipe, repository: ModelRepository, console: Console, options
     if options.checkpoint is not None:
         checkpoints.check_suffix(options.checkpoint)
     resumed = None if options.resume is None else checkpoints.load(options.resume)
+    # The pictures first: what is wrong with them must be told before a backbone is built and published.
+    with stages.stage("data"):
+        splits = _load_splits(recipe, _geometry(recipe, repository), options, console)
     with stages.stage("base"):
         foundation = _fresh_base(recipe) if recipe.kind == "base" else _load_base(recipe, repository, console)
-    with stages.stage("data"):
-        splits = _load_splits(recipe, foundation.image, options, console)
     base_digest = export.weights_digest(foundation.base) if recipe.kind == "head" else ""
     run = fitting.Run(recipe, splits.digest(), console, options.checkpoint, resumed, base_digest)
     if recipe.kind == "base":
@@ -195,12 +196,7 @@ def _samples(splits: datasets.Splits) -> tuple[fitting.Samples, fitting.Samples]
 
 
 def _load_splits(recipe: Recipe, image: ImageSpec, options: Options, console: Console) -> datasets.Splits:
-    # The number of classes is known only now where the recipe takes all that a folder has.
-    classes = datasets.dataset_classes(recipe.data, options.data_dir)
-    try:
-        recipe.check_output(len(classes))
-    except ValueError as error:
-        raise InvalidRecipe(f"recipe {recipe.name} is refused:\n  {error}") from error
+    datasets.check_data_of(recipe, options.data_dir)
     with console.status("reading the pictures ...") as status:
         splits = datasets.load_splits(
             recipe.data,
@@ -225,28 +221,35 @@ def _fresh_base(recipe: Recipe) -> Foundation:
     return Foundation(image, networks.build_network(recipe.network_layers, image))
 
 
-def _load_base(recipe: Recipe, repository: ModelRepository, console: Console) -> Foundation:
-    model, version = _base_version(recipe, repository, console)
-    manifest = repository.manifest(model, version)
-    if manifest.kind != "base":
-        raise TrainingError(f"recipe {recipe.name}: {model}/{version} is a {manifest.kind}; a head stands on a base")
-    repository.verify(model, version)
-    base = keras.models.load_model(repository.path(model, version) / export.FEATURES_FILE, compile=False)
-    base.trainable = False
-    reference = BaseReference(model, version, repository.digest(model, version))
-    return Foundation(manifest.image, base, reference, _epoch_seconds(repository, model, version))
-
-
-def _base_version(recipe: Recipe, repository: ModelRepository, console: Console) -> tuple[str, int]:
+def _geometry(recipe: Recipe, repository: ModelRepository) -> ImageSpec:
+    """The geometry of the model: the recipe's own, or that of the base, which need not be in the repository yet."""
+    if recipe.kind == "base":
+        return recipe.image_spec()
     assert recipe.base is not None
     if recipe.base in backbones.BACKBONES:
-        image = recipe.image_spec() if recipe.image is not None else backbones.default_image(recipe.base)
-        return recipe.base, ensure_backbone(recipe.base, recipe.weights, image, repository, console)
+        return recipe.image_spec() if recipe.image is not None else backbones.default_image(recipe.base)
     if recipe.image is not None or recipe.weights != "imagenet":
         raise InvalidRecipe(
             f"recipe {recipe.name}: [image] and weights are for pretrained backbones; {recipe.base} has its own"
         )
-    return base_version(recipe, repository)
+    model, version = base_version(recipe, repository)
+    manifest = repository.manifest(model, version)
+    if manifest.kind != "base":
+        raise TrainingError(f"recipe {recipe.name}: {model}/{version} is a {manifest.kind}; a head stands on a base")
+    return manifest.image
+
+
+def _load_base(recipe: Recipe, repository: ModelRepository, console: Console) -> Foundation:
+    image = _geometry(recipe, repository)
+    if recipe.base in backbones.BACKBONES:
+        model, version = recipe.base, ensure_backbone(recipe.base, recipe.weights, image, repository, console)
+    else:
+        model, version = base_version(recipe, repository)
+    repository.verify(model, version)
+    base = keras.models.load_model(repository.path(model, version) / export.FEATURES_FILE, compile=False)
+    base.trainable = False
+    reference = BaseReference(model, version, repository.digest(model, version))
+    return Foundation(image, base, reference, _epoch_seconds(repository, model, version))
 
 
 def _epoch_seconds(repository: ModelRepository, model: str, version: int) -> float | None:

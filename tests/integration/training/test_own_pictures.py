@@ -146,6 +146,21 @@ def test_a_pretrained_backbone_is_published_once_and_its_features_are_kept(tmp_p
     assert second.test_accuracy == first.test_accuracy
 
 
+@pytest.mark.parametrize("fault", ["torn", "too few"])
+def test_no_backbone_is_published_for_pictures_that_are_refused(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HEADWAY_CACHE_DIR", str(tmp_path / "cache"))
+    pictures = write_colours(tmp_path / "pictures", each=10 if fault == "torn" else 2)
+    if fault == "torn":
+        (pictures / "red" / "003.png").write_bytes(b"torn")
+    arguments = ["--images", str(pictures), "--name", "mine", "--repository", str(tmp_path / "models")]
+    assert train_main(arguments) == 2
+    said = "red/003.png" if fault == "torn" else "each class needs 2, 1 and 1"
+    assert said in capsys.readouterr().err
+    assert ModelRepository(tmp_path / "models").models() == ()
+
+
 def test_a_backbone_takes_its_weights_from_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

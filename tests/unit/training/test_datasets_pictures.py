@@ -10,7 +10,7 @@ from PIL import Image
 
 from headway_contract.preprocessing import ImageSpec, decode_image, to_model_input
 from headway_training.errors import BadPictures
-from headway_training.image_folders import load_folder
+from headway_training.image_folders import folder_layout, load_folder
 from headway_training.named_datasets import load_arrays
 from headway_training.pictures import ArrayPictures, FilePictures, Pictures
 from tests.support.picture_folders import write_classes, write_picture
@@ -40,7 +40,7 @@ def file_pictures(folder: Path, spec: ImageSpec) -> FilePictures:
     write_classes(folder, {"cat": COUNT - 1})
     write_picture(folder / "cat" / "9.jpg", seed=9)
     (folder / "cat" / "4.png").write_bytes((folder / "cat" / "1.png").read_bytes())
-    parts, unreadable = load_folder(folder, ["cat"])
+    parts, unreadable = load_folder(folder_layout(folder), folder, ["cat"])
     assert not unreadable
     return FilePictures(parts["train"].files, spec)
 

@@ -10,7 +10,7 @@ import pytest
 from headway_contract.preprocessing import ImageSpec, decode_image, to_model_input
 from headway_training.datasets import Split, Splits, dataset_classes, load_splits
 from headway_training.errors import BadPictures, DataMissing, InvalidRecipe
-from headway_training.image_folders import folder_classes, load_folder
+from headway_training.image_folders import folder_layout, load_folder
 from headway_training.recipe import DataRecipe
 from tests.support.picture_folders import pixels, write_classes, write_picture
 from tests.support.training_data_dir import data_dir, needs_data
@@ -32,7 +32,7 @@ def names(split: Split) -> list[str]:
 
 def found(folder: Path, *classes: str) -> list[str]:
     """The names of the train part's pictures."""
-    parts, unreadable = load_folder(folder, classes)
+    parts, unreadable = load_folder(folder_layout(folder), folder, classes)
     assert unreadable == ()
     return [file.name for file in parts["train"].files]
 
@@ -85,7 +85,7 @@ def test_classes_are_kept_in_the_order_of_the_recipe_and_others_are_not_read(tmp
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     write_classes(tmp_path, {"train": 5, "car": 5, "boat": 5})
-    assert folder_classes(tmp_path) == ("boat", "car", "train")
+    assert folder_layout(tmp_path).classes == ("boat", "car", "train")
 
 
 def test_a_folder_is_looked_for_in_the_data_folder_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_folders_inside_a_class_are_walked_and_what_is_no_picture_is_left_alone(
         (cat / name).write_text("no picture")
     write_picture(tmp_path / "dog" / "e.png", seed=2)
     write_picture(tmp_path / ".cache" / "f.png", seed=2)
-    assert folder_classes(tmp_path) == ("cat", "dog")
+    assert folder_layout(tmp_path).classes == ("cat", "dog")
     assert found(tmp_path, "cat", "dog") == ["cat/a.JPG", "cat/b.png", "cat/deep/er/c.bmp", "dog/e.png"]
 
 
