@@ -19,8 +19,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         # mkstemp makes files private; these are read by other processes' users, as a plain open() would allow.
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            # A write that fails, as on a full disk, does not say of which file.
+            error.filename = str(path)
         raise
     sync_directory(path.parent)
 

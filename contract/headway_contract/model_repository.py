@@ -7,11 +7,12 @@ changes; ``assets.extra/SHA256SUMS`` (``sha256sum -c`` reads it) says what it mu
 
 import contextlib
 import hashlib
+import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,6 +123,24 @@ class ModelRepository:
         if found != expected:
             differing = sorted({line[66:] for line in set(found.splitlines()) ^ set(expected.splitlines())})
             raise VersionDamaged(f"{path} differs from what was published: {', '.join(differing)}")
+
+    def check_writable(self, models: Iterable[str] = ()) -> None:
+        """Raise :class:`RepositoryError` if ``models`` cannot be published, as far as rights and the disk tell.
+
+        Makes nothing: a repository that is not there yet is judged by the folder that it would be made in.
+        """
+        there = self.root.absolute()
+        while not there.exists():
+            there = there.parent
+        for place in (there, self.root / ".staging", *(self.root / model for model in models)):
+            if place.exists() and not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+                read_only = os.statvfs(place).f_flag & os.ST_RDONLY
+                why = "is no folder" if not place.is_dir() else "is read-only" if read_only else "may not be written to"
+                remedy = "mount it for writing" if read_only else "give this user the right to"
+                raise RepositoryError(
+                    f"repository {self.root} cannot be published to: {place} {why}; {remedy}, or name another folder "
+                    "with --repository"
+                )
 
     @contextlib.contextmanager
     def staging(self, model: str) -> Iterator[Path]:

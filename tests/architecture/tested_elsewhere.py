@@ -73,7 +73,6 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
     "serving/commands/rollout_status.py": ("unit/serving/commands/test_rollout.py", "e2e/test_rollout_target.py"),
     "serving/commands/serve.py": ("e2e/test_serving_line.py", "e2e/test_newcomers_order.py"),
     "serving/commands/serve_arguments.py": ("e2e/test_serving_line.py",),
-    "serving/commands/serve_processes.py": ("e2e/test_serving_line.py",),
     "serving/core/access.py": ("unit/serving/adapters/files/test_tokens.py",),
     "serving/core/errors.py": (
         "unit/serving/gateway/requests/test_problems.py",

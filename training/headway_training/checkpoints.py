@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway_training.errors import InvalidCheckpoint
+from headway_training.write_failures import writing
 
 SUFFIXES = (".keras", ".h5")
 _PROGRESS = "headway.json"
@@ -76,8 +77,28 @@ def save(
     curves: Curves,
     best: list[NDArray[Any]] | None,
 ) -> None:
-    """Replace ``path`` by the state of a compiled model; a reader sees the old file or the new one."""
+    """Replace ``path`` by the state of a compiled model; a reader sees the old file or the new one.
+
+    Raises :class:`InvalidCheckpoint` for its name, and :class:`WriteFailed`.
+    """
     check_suffix(path)
+    progress = {
+        "phase": phase,
+        "recipe": recipe,
+        "data_digest": data_digest,
+        "base_digest": base_digest,
+        "curves": asdict(curves),
+    }
+    members = {
+        _PROGRESS: json.dumps(progress).encode(),
+        _WEIGHTS: _packed(model.get_weights()),
+        _OPTIMIZER: _packed([np.asarray(variable) for variable in model.optimizer.variables]),
+    }
+    with writing("the checkpoint stays what it was", path):
+        _replace(path, model, members | ({_BEST: _packed(best)} if best else {}))
+
+
+def _replace(path: Path, model: Any, members: Mapping[str, bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
     os.close(descriptor)
@@ -85,19 +106,7 @@ def save(
     try:
         with _quiet_keras():
             model.save(temporary)
-        progress = {
-            "phase": phase,
-            "recipe": recipe,
-            "data_digest": data_digest,
-            "base_digest": base_digest,
-            "curves": asdict(curves),
-        }
-        members = {
-            _PROGRESS: json.dumps(progress).encode(),
-            _WEIGHTS: _packed(model.get_weights()),
-            _OPTIMIZER: _packed([np.asarray(variable) for variable in model.optimizer.variables]),
-        }
-        _add(temporary, members | ({_BEST: _packed(best)} if best else {}))
+        _add(temporary, members)
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.chmod(0o644)

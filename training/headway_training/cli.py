@@ -153,6 +153,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if root.exists() and not root.is_dir():
         raise TrainingError(f"--repository {root} is a file; name a folder to publish to")
     repository = ModelRepository(root)
+    repository.check_writable(recipe.name for recipe in recipes)
     _look_at_data(recipes, arguments.data_dir)
     console = Console(soft_wrap=True, highlight=False)
     if not console.is_terminal:

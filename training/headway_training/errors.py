@@ -8,6 +8,7 @@
      ├── BadPictures       files of a folder cannot be read as pictures
      ├── InvalidWeights    a weights file cannot be read or does not fit the network
      ├── InvalidCheckpoint a file to continue from cannot be read or belongs to another run
+     ├── WriteFailed       a file cannot be written: a full disk, a limit, a place that is read-only
      └── ExportRefused     the exported model does not answer as the trained one did; nothing was published
 """
 
@@ -34,6 +35,10 @@ class InvalidWeights(TrainingError):
 
 class InvalidCheckpoint(TrainingError):
     """A checkpoint cannot be written under that name, cannot be read, or belongs to another run."""
+
+
+class WriteFailed(TrainingError):
+    """A version or a checkpoint cannot be written; what was there before stays."""
 
 
 class ExportRefused(TrainingError):

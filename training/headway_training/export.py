@@ -21,9 +21,11 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from headway_contract.model_manifest import ModelManifest
 from headway_contract.model_repository import MANIFEST_FILE, ModelRepository
+from headway_contract.plain_paths import plain_path
 from headway_contract.preprocessing import ImageSpec
 from headway_training.errors import ExportRefused
 from headway_training.inference import Inputs, batch_rows, batches, take
+from headway_training.write_failures import writing
 
 FEATURES_FILE = Path("assets.extra/features.keras")
 """A base's feature layers as a Keras archive, for the heads that will be trained on it; model servers ignore it."""
@@ -67,20 +69,31 @@ def export_version(
     """Write, reload, compare and publish one version; return its number.
 
     ``write_extra`` puts more files into the version's directory. Raises :class:`ExportRefused` when the SavedModel
-    answers otherwise than ``expected``, and what publishing raises; then, as after a kill at any moment, nothing is
-    published.
+    answers otherwise than ``expected``, :class:`WriteFailed`, and what publishing raises; then, as after a kill at any
+    moment, nothing is published.
     """
-    with repository.staging(manifest.model) as directory:
-        _write_saved_model(directory, manifest, base, head)
-        (directory / "assets.extra").mkdir(exist_ok=True)
-        (directory / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        if write_extra is not None:
-            write_extra(directory)
-        _write_warm_up(directory, manifest, base)
-        if manifest.kind == "base":
-            base.save(directory / FEATURES_FILE)
-        _reload_and_compare(directory, manifest, expected, repository)
-        return repository.publish(manifest.model, directory)
+    title = f"{manifest.model}: nothing was published in {repository.root}"
+    with repository.staging(manifest.model) as staged:
+        # TensorFlow would take brackets in a repository's name for a pattern, and not find what it has written.
+        with plain_path(staged) as directory:
+            with writing(title, directory):
+                _write_version(directory, manifest, base, head, write_extra)
+            _reload_and_compare(directory, manifest, expected, repository)
+        with writing(title, staged):
+            return repository.publish(manifest.model, staged)
+
+
+def _write_version(
+    directory: Path, manifest: ModelManifest, base: Any, head: Any | None, write_extra: Callable[[Path], None] | None
+) -> None:
+    _write_saved_model(directory, manifest, base, head)
+    (directory / "assets.extra").mkdir(exist_ok=True)
+    (directory / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    if write_extra is not None:
+        write_extra(directory)
+    _write_warm_up(directory, manifest, base)
+    if manifest.kind == "base":
+        base.save(directory / FEATURES_FILE)
 
 
 def _write_saved_model(directory: Path, manifest: ModelManifest, base: Any, head: Any | None) -> None:
@@ -226,7 +239,8 @@ def _reload_and_compare(
             check("serving_default", expected.pictures, expected.scores)
         if manifest.form == "on_base":
             assert manifest.base is not None  # the manifest is checked for it
-            with _reloaded(repository.path(manifest.base.model, manifest.base.version)) as base:
+            path = repository.path(manifest.base.model, manifest.base.version)
+            with plain_path(path) as plain, _reloaded(plain) as base:
                 check("from_features", expected.pictures, expected.scores, base)
         if manifest.form != "on_base":
             some = np.arange(min(_SOME, len(expected.features)))

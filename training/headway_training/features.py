@@ -4,6 +4,7 @@ The cache is keyed by content (the base's weights, the geometry and the pictures
 deleted any time.
 """
 
+import contextlib
 import hashlib
 import io
 import os
@@ -65,5 +66,7 @@ def _write(path: Path, features: NDArray[np.float32]) -> None:
     np.save(buffer, features, allow_pickle=False)
     # Behind the array, where numpy's reader does not look: the file stays an ordinary .npy.
     buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, buffer.getvalue())
+    # A place that cannot be written to, or is full, costs the next run time and this one nothing.
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, buffer.getvalue())

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from headway_contract.model_manifest import BaseReference
 from headway_contract.model_repository import ModelRepository
+from headway_contract.plain_paths import plain_path
 from headway_contract.preprocessing import ImageSpec
 from headway_contract.regular_files import read_regular_file
 from headway_training import backbones, checkpoints, datasets, export, features, fine_tuning, fitting, head, networks
@@ -246,7 +247,8 @@ def _load_base(recipe: Recipe, repository: ModelRepository, console: Console) ->
     else:
         model, version = base_version(recipe, repository)
     repository.verify(model, version)
-    base = keras.models.load_model(repository.path(model, version) / export.FEATURES_FILE, compile=False)
+    with plain_path(repository.path(model, version)) as path:
+        base = keras.models.load_model(path / export.FEATURES_FILE, compile=False)
     base.trainable = False
     reference = BaseReference(model, version, repository.digest(model, version))
     return Foundation(image, base, reference, _epoch_seconds(repository, model, version))

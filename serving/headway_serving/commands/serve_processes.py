@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from headway_contract.errors import ContractError
 from headway_contract.model_manifest import BFLOAT16
+from headway_contract.plain_paths import is_plain
 from headway_contract.processor import bfloat16_obstacle_here
 from headway_serving.adapters.files.routes import read_routes
 from headway_serving.commands.serve_arguments import TFSERVING, CannotServe, Plan
@@ -35,14 +36,20 @@ def model_server_command(plan: Plan) -> list[str] | None:
                 f"--mixed_precision={plan.mixed_precision}"
             )
         return None
+    plain = is_plain(plan.repository.root.resolve())
     if choice == "auto":
-        choice = shutil.which(TFSERVING) or "embedded"
+        choice = (shutil.which(TFSERVING) if plain else None) or "embedded"
     if choice == "embedded":
         binary = [sys.executable, "-m", EMBEDDED, *_EMBEDDED_FLAGS]
         binary.append(f"--mixed_precision={plan.mixed_precision}")
         if (os.cpu_count() or 1) <= _FEW_CPUS:
             binary.append("--tensorflow_intra_op_parallelism=1")
     elif shutil.which(choice):
+        if not plain:
+            raise CannotServe(
+                f"--model-server {choice}: TensorFlow Serving takes one of [ ] * ? \\ in {plan.repository.root} for a "
+                "pattern and would find no variables; rename the folder, or use --model-server embedded"
+            )
         binary = [choice, *_tfserving_precision(plan)]
     else:
         raise CannotServe(

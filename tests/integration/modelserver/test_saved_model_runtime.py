@@ -1,6 +1,7 @@
 """Runs, limits and memory of the TensorFlow session, and the tensor reader against TensorFlow's own."""
 
 import gc
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,14 @@ def test_a_run_ends_with_its_deadline(saved_models: Path, timeout_ms: Any) -> No
         run_default(model, np.array(1_000_000_000, np.int32), timeout_ms)
     assert caught.value.code is Code.DEADLINE_EXCEEDED
     assert run_default(model, np.array(3, np.int32), 60_000) == 3
+    model.close()
+
+
+@pytest.mark.parametrize("name", ["models[2]", "mod]els", "mod\\els", "mod*ls?"])
+def test_a_model_is_loaded_from_a_path_that_looks_like_a_pattern(saved_models: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(saved_models / "half_plus_1", tmp_path / name / "1")
+    model = load(tmp_path / name / "1")
+    assert run_default(model, np.array([2.0], np.float32)) == [2.0]
     model.close()
 
 

@@ -1,6 +1,8 @@
 """An export that does not answer as the trained model did is refused, and nothing is published."""
 
 import dataclasses
+import re
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from headway_contract.model_manifest import Accuracy, BaseReference, ModelManifest, Provenance
 from headway_contract.model_repository import ModelRepository
 from headway_contract.preprocessing import ImageSpec
-from headway_training.errors import ExportRefused
+from headway_training.errors import ExportRefused, WriteFailed
 from headway_training.export import Expected, export_version, weights_digest
 from headway_training.head import build_head, compose
 from headway_training.inference import infer
@@ -65,6 +67,37 @@ def test_scores_that_agree_are_published(untrained: Untrained, tmp_path: Path) -
     assert repository.manifest("untrained", 1) == untrained.manifest
     with loaded(repository.path("untrained", 1)) as model:
         np.testing.assert_allclose(model.run("serving_default", untrained.images), untrained.scores, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["models[2]", "mod]els", "mod\\els", "mod*ls?"])
+def test_a_repository_may_have_a_name_that_looks_like_a_pattern(
+    untrained: Untrained, tmp_path: Path, name: str
+) -> None:
+    repository = ModelRepository(tmp_path / name)
+    assert untrained.export(repository) == 1
+    base = BaseReference("untrained", 1, repository.digest("untrained", 1))
+    head = dataclasses.replace(untrained.manifest, model="head", kind="head", form="on_base", base=base)
+    assert untrained.export(repository, manifest=head) == 1
+
+
+@pytest.mark.parametrize("most", [2_000, 60_000])
+def test_a_limit_on_file_sizes_is_one_line_with_the_file(untrained: Untrained, tmp_path: Path, most: int) -> None:
+    """As on a full disk, the operating system refuses in the middle of a file."""
+    repository = ModelRepository(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        with pytest.raises(WriteFailed) as refused:
+            untrained.export(repository)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert re.fullmatch(
+        rf"untrained: nothing was published in {re.escape(str(tmp_path))}: [a-z/0-9._-]+ cannot be written: "
+        r"File too large; .*raise the limit \(ulimit -f\).*",
+        str(refused.value),
+    ), refused.value
+    assert repository.models() == ()
+    assert list((tmp_path / ".staging").iterdir()) == []
 
 
 @pytest.mark.parametrize("wrong", [1e-3, float("nan")])

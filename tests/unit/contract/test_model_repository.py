@@ -36,6 +36,30 @@ def staging_areas(repository: ModelRepository) -> list[Path]:
     return list(area.iterdir()) if area.exists() else []
 
 
+@pytest.mark.parametrize("place", [".", "models", "models/.staging", "models/digits"])
+def test_where_nothing_can_be_published_is_told_with_what_to_do(
+    repository: ModelRepository, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.check_writable(["digits"])
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    # Root may write everywhere, and tests may be run by root.
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path / place)
+    with pytest.raises(RepositoryError) as refused:
+        repository.check_writable(["digits"])
+    assert str(refused.value) == (
+        f"repository {repository.root} cannot be published to: {tmp_path / place} may not be written to; give this "
+        "user the right to, or name another folder with --repository"
+    )
+
+
+def test_a_file_in_the_place_of_a_folder_is_told_before_publishing(repository: ModelRepository) -> None:
+    repository.root.mkdir()
+    (repository.root / ".staging").write_text("in the way")
+    with pytest.raises(RepositoryError, match=r"\.staging is no folder"):
+        repository.check_writable()
+    assert not (repository.root / "digits").exists()
+
+
 def test_a_root_that_does_not_exist_holds_nothing(repository: ModelRepository) -> None:
     assert repository.models() == ()
     assert repository.versions("letters") == ()

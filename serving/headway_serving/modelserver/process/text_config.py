@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 from google.protobuf.message import Message
 
+from headway_contract.regular_files import read_regular_file
 from headway_serving.modelserver.errors import Code, StatusError, invalid_argument
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def read(path: Path, message: M) -> M:
     says where it is not.
     """
     try:
-        text_format.Parse(path.read_text(encoding="utf-8"), message)
+        text_format.Parse(read_regular_file(path).decode("utf-8"), message)
     except OSError as error:
         raise StatusError(Code.NOT_FOUND, f"{path}; {error.strerror}") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:

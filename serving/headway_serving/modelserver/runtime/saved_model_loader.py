@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from headway_contract.model_repository import MANIFEST_FILE
+from headway_contract.plain_paths import plain_path
 from headway_serving.modelserver.errors import Code, StatusError
 from headway_serving.modelserver.process import text_config
 from headway_serving.modelserver.process.memory import memory_of_process
@@ -72,20 +73,24 @@ class _Graph:
         """Return a session in which ``operations`` can be run, restored unless told otherwise, and initialized."""
         session = GraphSession(self.message.graph_def, operations, self._config)
         try:
-            assets = {
-                asset.tensor_info.name: _scalar(self._directory / "assets" / asset.filename)
-                for asset in _assets(self.message)
-            }
-            variables = self._directory / "variables" / "variables"
-            saver = self.message.saver_def
-            if restore and self.message.HasField("saver_def") and variables.with_suffix(".index").exists():
-                session.run({saver.filename_tensor_name: _scalar(variables), **assets}, targets=[saver.restore_op_name])
-            if self._init:
-                session.run(assets, targets=[self._init])
+            # The operation that restores takes brackets in a path for a pattern, and finds no file.
+            with plain_path(self._directory) as directory:
+                self._make_ready(session, directory, restore=restore)
         except BaseException:
             session.close()
             raise
         return session
+
+    def _make_ready(self, session: GraphSession, directory: Path, *, restore: bool) -> None:
+        assets = {
+            asset.tensor_info.name: _scalar(directory / "assets" / asset.filename) for asset in _assets(self.message)
+        }
+        variables = directory / "variables" / "variables"
+        saver = self.message.saver_def
+        if restore and self.message.HasField("saver_def") and variables.with_suffix(".index").exists():
+            session.run({saver.filename_tensor_name: _scalar(variables), **assets}, targets=[saver.restore_op_name])
+        if self._init:
+            session.run(assets, targets=[self._init])
 
     def freeze(self) -> GraphSession:
         """Return a session whose variables are constants, or one as ``start`` makes it where that cannot be.
