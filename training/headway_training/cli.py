@@ -66,6 +66,11 @@ def train_main(argv: Sequence[str]) -> int:
         help="what to do with a file that cannot be read as a picture: refuse the folder (default), or leave it out",
     )  # fmt: skip
     parser.add_argument(
+        "--on-near-copies", choices=("warn", "drop"), default="warn",
+        help="what to do with pictures that show what one of another split shows, such as one that was saved again: "
+        "name them (default), or leave them out of training and validation; seen by a pretrained backbone's features",
+    )  # fmt: skip
+    parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="write weights and optimizer after each epoch (.keras or .h5)"
     )
     parser.add_argument("--resume", type=Path, metavar="FILE", help="go on exactly where a checkpoint was written")
@@ -163,7 +168,12 @@ def _train(arguments: argparse.Namespace) -> None:
     _check_bases(recipes, repository, backbones.BACKBONES)
     root.mkdir(parents=True, exist_ok=True)
     options = pipeline.Options(
-        features.default_cache(), arguments.data_dir, arguments.on_bad_image, arguments.checkpoint, arguments.resume
+        features.default_cache(),
+        arguments.data_dir,
+        arguments.on_bad_image,
+        arguments.on_near_copies,
+        arguments.checkpoint,
+        arguments.resume,
     )
     published = [pipeline.train(recipe, repository, console, options) for recipe in recipes]
     console.print(_summary(published))

@@ -55,6 +55,15 @@ class Copy:
 
 
 @dataclass(frozen=True)
+class NearCopy:
+    """Two pictures of different splits that show the same and are not equal. ``cosine``: of their features, 0..1."""
+
+    first: Copy
+    second: Copy
+    cosine: float
+
+
+@dataclass(frozen=True)
 class ClassCount:
     """Pictures of one class in each split."""
 
@@ -77,6 +86,7 @@ class DataCheck:
     * ``unused``: files and folders that belong to no class.
     * ``duplicates``: groups of identical pictures within one split.
     * ``leaks``: groups of identical pictures that lie in more than one split.
+    * ``near_copies``: pairs across splits, found by features; ``dropped``: pictures left out for that.
     """
 
     counts: tuple[ClassCount, ...]
@@ -84,6 +94,8 @@ class DataCheck:
     duplicates: tuple[Copies, ...] = ()
     leaks: tuple[Copies, ...] = ()
     unused: tuple[Unused, ...] = ()
+    near_copies: tuple[NearCopy, ...] = ()
+    dropped: int = 0
 
     @property
     def conflicts(self) -> tuple[Copies, ...]:
@@ -111,6 +123,8 @@ class DataCheck:
             "unused": _counted([each._asdict() for each in self.unused]),
             "duplicates": _counted([_group(group) for group in self.duplicates]),
             "leaks": _counted([_group(group) for group in self.leaks]),
+            "near_copies": _counted([asdict(pair) for pair in self.near_copies]),
+            "dropped": self.dropped,
             "conflicts": _counted([_group(group) for group in self.conflicts]),
             "warnings": list(self.warnings()),
         }
@@ -130,6 +144,14 @@ class DataCheck:
                 f"{_number(self.leaks, 'picture')} in more than one split, so the accuracy partly measures memory: "
                 f"{_listed([_equation(group) for group in self.leaks])}"
             )
+        if self.near_copies or self.dropped:
+            done = (
+                f"{self.dropped} left out of training and validation"
+                if self.dropped
+                else "so the accuracy partly measures memory; leave them out with --on-near-copies drop"
+            )
+            listed = [f"{pair.first.name} ~ {pair.second.name} ({pair.cosine:.2f})" for pair in self.near_copies]
+            yield f"{_number(listed, 'pair')} of near copies in different splits, {done}: {_listed(listed)}"
         if self.duplicates:
             surplus = sum(len(group) - 1 for group in self.duplicates)
             yield (

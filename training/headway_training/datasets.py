@@ -6,10 +6,10 @@ A dataset has a train part and perhaps a test and a validation part; what it has
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from headway_training.data_check import SPLITS, BadPicture, ClassCount, DataChec
 from headway_training.errors import BadPictures, DataMissing, InvalidRecipe
 from headway_training.image_folders import FolderPart, Progress, folder_layout, load_folder
 from headway_training.named_datasets import CLASSES, load_arrays
-from headway_training.pictures import ArrayPictures, FilePictures, Indices, Pictures
+from headway_training.pictures import ArrayPictures, FilePictures, Pictures
 from headway_training.recipe import DataRecipe, Recipe
 from headway_training.splitting import TEST, TRAIN, VALIDATION, divide
 
@@ -43,7 +43,10 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Three splits of one dataset. ``classes`` gives the label of each class index, ``image`` the geometry."""
+    """Three splits of one dataset. ``classes`` gives the label of each class index, ``image`` the geometry.
+
+    ``near_copies``: the first near copies that the check names, as encoded pictures.
+    """
 
     train: Split
     validation: Split
@@ -51,6 +54,7 @@ class Splits:
     classes: tuple[str, ...]
     image: ImageSpec
     check: DataCheck
+    near_copies: tuple[tuple[bytes, bytes], ...] = ()
 
     def digest(self) -> str:
         """SHA-256 over classes, geometry, and every split's contents and labels in order: equal data, equal digest."""
@@ -68,8 +72,6 @@ class _Source(Pictures, Protocol):
     """Pictures that can still be divided. ``content``: what copies of one picture have in common."""
 
     def content(self, index: int) -> str: ...
-
-    def take(self, members: Indices) -> Self: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +150,45 @@ def load_splits(
     _require_enough(check, recipe)
     train, validation, test = (Split(splits[name].pictures, splits[name].labels) for name in SPLITS)
     return Splits(train, validation, test, classes, image, check)
+
+
+def without(splits: Splits, gone: Mapping[str, Collection[int]]) -> Splits:
+    """The splits without the pictures at these places of each. Raises :class:`InvalidRecipe` if too few are left."""
+    names = {name: {splits_of(splits, name).pictures.name(place) for place in places} for name, places in gone.items()}
+    left = {name: _left(splits_of(splits, name), gone[name]) for name in SPLITS}
+    before = {count.label: count for count in splits.check.counts}
+    counts = tuple(
+        ClassCount(label, *(int(np.sum(left[name].labels == index)) for name in SPLITS))
+        for index, label in enumerate(splits.classes)
+    )
+    short = [
+        f"{count.label} (training {count.train} of {before[count.label].train}, "
+        f"validation {count.validation} of {before[count.label].validation})"
+        for count in counts
+        if any(getattr(count, name) < least for name, least in _AT_LEAST.items())
+    ]
+    if short:
+        raise InvalidRecipe(
+            f"--on-near-copies drop leaves too few pictures of class {_listed(short, '; ')}; each needs 2, 1 and 1: "
+            "add pictures of other things, or leave the near copies in with --on-near-copies warn"
+        )
+    leaks = tuple(
+        group for group in splits.check.leaks
+        if len({copy.split for copy in group if copy.name not in names[copy.split]}) > 1
+    )  # fmt: skip
+    check = replace(splits.check, counts=counts, leaks=leaks)
+    return replace(splits, train=left["train"], validation=left["validation"], test=left["test"], check=check)
+
+
+def splits_of(splits: Splits, name: str) -> Split:
+    """The split of that name."""
+    split: Split = getattr(splits, name)
+    return split
+
+
+def _left(split: Split, gone: Collection[int]) -> Split:
+    kept = np.array([place for place in range(len(split)) if place not in gone], np.intp)
+    return Split(split.pictures.take(kept), split.labels[kept])
 
 
 def load_test_split(dataset: str, classes: tuple[str, ...] | None, image: ImageSpec, data_dir: Path | None) -> Split:

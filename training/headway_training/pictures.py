@@ -54,6 +54,10 @@ class Pictures(Protocol):
         """Return the picture as a client would post it: the file's bytes, or a PNG of an array's row."""
         ...
 
+    def take(self, members: Indices) -> Self:
+        """Return the pictures at ``members``, in that order, without reading them."""
+        ...
+
 
 class ArrayPictures:
     """Grayscale pictures that lie in memory as ``uint8[N, h, w]``; parts of it share the array."""

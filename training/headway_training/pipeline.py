@@ -4,9 +4,10 @@ recipe -> splits -> base -> fit (a head: on features, then perhaps the base's la
 """
 
 import contextlib
+import copy
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,18 @@ from headway_contract.model_repository import ModelRepository
 from headway_contract.plain_paths import plain_path
 from headway_contract.preprocessing import ImageSpec
 from headway_contract.regular_files import read_regular_file
-from headway_training import backbones, checkpoints, datasets, export, features, fine_tuning, fitting, head, networks
+from headway_training import (
+    backbones,
+    checkpoints,
+    datasets,
+    export,
+    features,
+    fine_tuning,
+    fitting,
+    head,
+    near_copies,
+    networks,
+)
 from headway_training.backbone_base import ensure_backbone
 from headway_training.errors import InvalidRecipe, TrainingError
 from headway_training.inference import infer
@@ -37,12 +49,14 @@ class Options:
     """What a run needs beside its recipe.
 
     ``cache``: a folder for features and scans of folders. ``data_dir``: where named datasets and relative folders are.
-    ``on_bad_image``: ``refuse`` or ``skip``. ``checkpoint`` is written after each epoch, ``resume`` gone on from.
+    ``on_bad_image``: ``refuse`` or ``skip``. ``on_near_copies``: ``warn`` or ``drop``. ``checkpoint`` is written after
+    each epoch, ``resume`` gone on from.
     """
 
     cache: Path
     data_dir: Path | None = None
     on_bad_image: str = "refuse"
+    on_near_copies: str = "warn"
     checkpoint: Path | None = None
     resume: Path | None = None
 
@@ -55,6 +69,7 @@ class Foundation:
     base: Any
     reference: BaseReference | None = None
     epoch_seconds: float | None = None
+    pretrained: bool = False
 
 
 @dataclass
@@ -91,11 +106,16 @@ def train(recipe: Recipe, repository: ModelRepository, console: Console, options
     with stages.stage("base"):
         foundation = _fresh_base(recipe) if recipe.kind == "base" else _load_base(recipe, repository, console)
     base_digest = export.weights_digest(foundation.base) if recipe.kind == "head" else ""
+    found = None
+    if recipe.kind == "head":
+        found = _Features(foundation.base, foundation.image, splits, options.cache, console, stages)
+        if foundation.pretrained:
+            splits, found = _near_copies(splits, found, options, console, stages)
     run = fitting.Run(recipe, splits.digest(), console, options.checkpoint, resumed, base_digest)
-    if recipe.kind == "base":
+    if found is None:
         fitted = train_base(foundation, splits, run, stages)
     else:
-        fitted = train_head(foundation, splits, run, options.cache, stages)
+        fitted = train_head(foundation, splits, run, found, options.cache, stages)
     return publish(recipe, repository, splits, fitted, options.data_dir, console, stages.seconds, started)
 
 
@@ -119,12 +139,11 @@ def train_base(foundation: Foundation, splits: datasets.Splits, run: fitting.Run
 
 
 def train_head(
-    foundation: Foundation, splits: datasets.Splits, run: fitting.Run, cache: Path, stages: Stages
+    foundation: Foundation, splits: datasets.Splits, run: fitting.Run, found: "_Features", cache: Path, stages: Stages
 ) -> Fitted:
-    """Fit a head on a frozen base, then perhaps train the base's last layers too."""
+    """Fit a head on a frozen base, of whose features some are ``found``, then perhaps train its last layers too."""
     recipe, base = run.recipe, foundation.base
     fine_tuning.check_depths(base, recipe)
-    found = _Features(base, foundation.image, splits, cache, run.console, stages)
     # Again: whether the backbone was built just now or found in the repository must not decide how the head starts.
     keras.utils.set_random_seed(recipe.seed)
     top = head.build_head(base.output_shape[-1], len(splits.classes), recipe.head)
@@ -187,6 +206,27 @@ class _Features:
                 pictures = getattr(self._splits, split).pictures
                 self._found[split] = features.extract(self._base, self._digest, self._image, pictures, self._cache)
         return self._found[split]
+
+    def taken(self, splits: datasets.Splits, kept: Mapping[str, NDArray[np.intp]]) -> "_Features":
+        """The features of ``splits``, which have the pictures of the former ones at the places ``kept``."""
+        other = copy.copy(self)
+        other._splits = splits
+        other._found = {name: features[kept[name]] for name, features in self._found.items()}
+        return other
+
+
+def _near_copies(
+    splits: datasets.Splits, found: _Features, options: Options, console: Console, stages: Stages
+) -> tuple[datasets.Splits, _Features]:
+    """Tell of near copies across the splits, and leave them out if that is wished."""
+    features = {name: found.of(name) for name in ("train", "validation", "test")}
+    told = set(splits.check.warnings())
+    with stages.stage("near copies"):
+        splits, kept = near_copies.mark_near_copies(splits, features, drop=options.on_near_copies == "drop")
+    for warning in splits.check.warnings():
+        if warning not in told:
+            console.print(f"  data check: {warning}", markup=False)
+    return splits, found.taken(splits, kept)
 
 
 def _samples(splits: datasets.Splits) -> tuple[fitting.Samples, fitting.Samples]:
@@ -251,7 +291,9 @@ def _load_base(recipe: Recipe, repository: ModelRepository, console: Console) ->
         base = keras.models.load_model(path / export.FEATURES_FILE, compile=False)
     base.trainable = False
     reference = BaseReference(model, version, repository.digest(model, version))
-    return Foundation(image, base, reference, _epoch_seconds(repository, model, version))
+    # Only features that were learnt from many things tell near copies from pictures that are merely alike.
+    pretrained = repository.manifest(model, version).form == "features"
+    return Foundation(image, base, reference, _epoch_seconds(repository, model, version), pretrained)
 
 
 def _epoch_seconds(repository: ModelRepository, model: str, version: int) -> float | None:

@@ -46,12 +46,13 @@ class Galleries:
     """The pictures that a report shows.
 
     ``top_losses`` and ``first_misclassified``: one for each entry of that name in the evaluation, in its order; the
-    true and the predicted class come from there. ``per_class``: examples, a group per class.
+    true and the predicted class come from there. ``per_class``: examples, a group per class. ``near_copies``: pairs.
     """
 
     top_losses: tuple[Picture, ...] = ()
     first_misclassified: tuple[Picture, ...] = ()
     per_class: tuple[ClassPictures, ...] = ()
+    near_copies: tuple[tuple[Picture, Picture], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def render_report(record: RunRecord, galleries: Galleries) -> str:
         top_losses=_paired(evaluation.top_losses, galleries.top_losses),
         first_misclassified=_paired(evaluation.first_misclassified, galleries.first_misclassified),
         per_class=_thinned(galleries.per_class),
+        near_copies=galleries.near_copies,
         recipe=_fields(record.recipe),
     )
 

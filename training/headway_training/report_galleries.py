@@ -12,7 +12,7 @@ _PER_CLASS = 10
 
 
 def make_galleries(splits: Splits, evaluation: Evaluation) -> Galleries:
-    """The mistakes that the evaluation of the test split names, and the first test pictures of each class."""
+    """The mistakes that the evaluation of the test split names, first test pictures of each class, and near copies."""
     pictures = splits.test.pictures
 
     def picture(index: int) -> Picture:
@@ -28,5 +28,9 @@ def make_galleries(splits: Splits, evaluation: Evaluation) -> Galleries:
         per_class=tuple(
             ClassPictures(label, tuple(picture(int(index)) for index in group))
             for label, group in zip(splits.classes, groups, strict=True)
+        ),
+        near_copies=tuple(
+            (Picture(first, pair.first.name), Picture(second, f"{pair.second.name} ({pair.cosine:.2f})"))
+            for pair, (first, second) in zip(splits.check.near_copies, splits.near_copies, strict=False)
         ),
     )

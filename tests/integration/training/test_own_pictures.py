@@ -5,12 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from headway_contract.model_repository import ModelRepository
 from headway_training.cli import train_main
-from headway_training.run_record import RUN_FILE, RunRecord
+from headway_training.run_record import REPORT_FILE, RUN_FILE, RunRecord
 from tests.integration.training.runs_here import Workshop
 from tests.integration.training.tiny_recipes import headway_train, write_colours
+from tests.support.training_data_dir import data_dir, needs_data
 
 
 @pytest.fixture
@@ -86,6 +88,54 @@ def test_a_folder_that_is_not_there_is_refused(
     images = "--images", str(tmp_path / "absent"), "--name", "mine", "--base", "coloured-base"
     assert train_main([*images, "--repository", str(repository.root)]) == 2
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_a_class_of_40_with_ten_copies_is_trained_in_a_repository_of_any_name(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADWAY_CACHE_DIR", str(tmp_path / "cache"))
+    pictures = write_colours(tmp_path / "pictures", each=31)
+    for copy in range(9):
+        shutil.copy(pictures / "red" / "007.png", pictures / "red" / f"copy-{copy}.png")
+    repository = ModelRepository(tmp_path / "mo[d]els\\1")
+    shutil.copytree(workshop.repository.path("coloured-base", 1), repository.root / "coloured-base" / "1")
+    images = "--images", str(pictures), "--name", "mine", "--base", "coloured-base", "--set", "fitting.epochs=1"
+    assert train_main([*images, "--repository", str(repository.root)]) == 0
+    (warning,) = (line for line in record(repository, "mine").data_warnings if "more than once" in line)
+    assert warning.startswith("1 picture more than once in a split (9 surplus): red/")
+
+
+@needs_data
+def test_near_copies_across_splits_are_named_shown_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A real pair of stl10 among honest pictures, and a test picture that is a training picture saved again."""
+    monkeypatch.setenv("HEADWAY_CACHE_DIR", str(tmp_path / "cache"))
+    near = {"train/car/4969.png", "test/car/6199.png"}
+    for part, count in (("train", 30), ("test", 10)):
+        for label in ("car", "cat"):
+            folder = data_dir() / "stl10" / part / label
+            few = {path.name for path in sorted(folder.iterdir())[:count]}
+            names = few | {Path(name).name for name in near if name.startswith(f"{part}/{label}/")}
+            (tmp_path / part / label).mkdir(parents=True)
+            for name in names:
+                shutil.copy(folder / name, tmp_path / part / label / name)
+    first = sorted((tmp_path / "train" / "cat").iterdir())[0]
+    Image.open(first).save(tmp_path / "test" / "cat" / "again.jpg", quality=75)
+    for part in ("train", "test"):
+        shutil.move(tmp_path / part, tmp_path / "pictures" / part)
+    arguments = ["--images", str(tmp_path / "pictures"), "--name", "mine", "--set", "fitting.epochs=1"]
+    assert train_main([*arguments, "--repository", str(tmp_path / "models"), "--on-near-copies", "drop"]) == 0
+    left = record(ModelRepository(tmp_path / "models"), "mine")
+    (warning,) = (line for line in left.data_warnings if "near copies" in line)
+    assert warning in capsys.readouterr().out.replace("\n", " ")
+    for pair in (f"train/cat/{first.name} ~ test/cat/again.jpg", "train/car/4969.png ~ test/car/6199.png"):
+        assert pair in warning
+    assert warning.startswith("2 pairs of near copies in different splits, 2 left out of training and")
+    page = (ModelRepository(tmp_path / "models").path("mine", 1) / REPORT_FILE).read_text(encoding="utf-8")
+    assert "Near copies in different splits" in page
+    assert page.count('alt="its near copy in another split"') == 2
+    assert left.counts["train"] + left.counts["validation"] == 61 - 2
 
 
 def test_two_classes_are_the_least_for_sigmoid_and_for_training(

@@ -6,6 +6,7 @@ import os
 import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -70,9 +71,9 @@ def test_every_library_gives_the_same_line(tmp_path: Path, write: Callable[[Path
 def test_a_checkpoint_that_cannot_be_written_is_told_and_the_old_one_stays(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"fit{suffix}"
     path.write_bytes(b"old")
-    state = {"phase": "head", "recipe": {}, "data_digest": "", "base_digest": "", "curves": Curves(), "best": None}
+    state: dict[str, Any] = {"phase": "head", "recipe": {}, "data_digest": "", "base_digest": "", "best": None}
     with files_of_at_most(50_000), pytest.raises(WriteFailed, match=rf"fit\{suffix} cannot be written: File too large"):
-        save(path, model(), **state)
+        save(path, model(), curves=Curves(), **state)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
