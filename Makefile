@@ -92,6 +92,7 @@ image:           ## Build the three container images: gateway, model-server, tra
 lock: $(STAMP)   ## Choose new versions for locks/ from pyproject.toml
 	@for extra in dev gateway training bench; do \
 	  constraint=""; [ $$extra = dev ] || constraint="-c locks/dev.lock"; \
+	  case $$extra in gateway|training) constraint="$$constraint --extra heif";; esac; \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	    --extra $$extra $$constraint pyproject.toml -o locks/$$extra.lock || exit 1; \
 	done

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -23,19 +22,26 @@ from PIL import (
     features,
 )
 
+from headway_contract import heif, jpeg_segments, webp_chunks
+from headway_contract.decode_cost import decode_bytes
+from headway_contract.eight_bits import BACKGROUND, on_canvas, to_eight_bits, without_opacity
 from headway_contract.errors import ContractError, ImageTooLarge, InvalidImage, UnsupportedImage
 from headway_contract.exif import orientation
+from headway_contract.gif_blocks import first_frame
 from headway_contract.image_spec import ImageSpec
-from headway_contract.jpeg_segments import pixel_segments
-from headway_contract.png_chunks import PngPixels, pixel_chunks
-from headway_contract.strokes import working_side
-from headway_contract.tiff_directory import check_directory
+from headway_contract.jpeg_scaling import denominator, draft
+from headway_contract.picture_header import PNG_SIGNATURE, read_header, refusal, sniff
+from headway_contract.png_chunks import check_all_rows, pixel_chunks
+from headway_contract.tiff_directory import pixel_tags
 
-ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF") + (("AVIF",) if features.check("avif") else ())
+__all__ = ["ACCEPTED_FORMATS", "BACKGROUND", "DecodeLimits", "decode_cost", "decode_image", "is_small"]
+
+ACCEPTED_FORMATS = (
+    *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"),
+    *(("AVIF",) if features.check("avif") else ()),
+    *(("HEIC",) if heif.INSTALLED else ()),
+)
 """Picture formats that are read, by Pillow's names. The content decides, never a header or a file name."""
-
-BACKGROUND = (255, 255, 255)
-"""What transparent pixels are composited on: white, as paper and web pages are."""
 
 # Pillow warns of damaged metadata, once per place in its code, on the stderr of whoever imports this: log lines that a
 # sender of pictures could make. What it means is in the error, if it means anything. ``warnings.catch_warnings`` around
@@ -50,24 +56,25 @@ _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "TIFF": TiffImagePlugin.TiffImageFile,
     "AVIF": AvifImagePlugin.AvifImageFile,
 }
-_PNG_MODES = {
-    (1, 0): ("1", "1"),
-    (2, 0): ("L", "L;2"),
-    (4, 0): ("L", "L;4"),
-    (8, 0): ("L", "L"),
-    (16, 0): ("I;16", "I;16B"),
-    (8, 2): ("RGB", "RGB"),
-    (16, 2): ("RGB", "RGB;16B"),
-    (1, 3): ("P", "P;1"),
-    (2, 3): ("P", "P;2"),
-    (4, 3): ("P", "P;4"),
-    (8, 3): ("P", "P"),
-    (8, 4): ("LA", "LA"),
-    (16, 4): ("RGBA", "LA;16B"),
-    (8, 6): ("RGBA", "RGBA"),
-    (16, 6): ("RGBA", "RGBA;16B"),
+_PNG_MODES: dict[tuple[int, int], tuple[str, str, int | tuple[int, ...]]] = {
+    (1, 0): ("1", "1", 255),
+    (2, 0): ("L", "L;2", 0x5A),
+    (4, 0): ("L", "L;4", 0x5A),
+    (8, 0): ("L", "L", 0x5A),
+    (16, 0): ("I;16", "I;16B", 0x5A5A),
+    (8, 2): ("RGB", "RGB", (0x5A,) * 3),
+    (16, 2): ("RGB", "RGB;16B", (0x5A,) * 3),
+    (1, 3): ("P", "P;1", 0x5A),
+    (2, 3): ("P", "P;2", 0x5A),
+    (4, 3): ("P", "P;4", 0x5A),
+    (8, 3): ("P", "P", 0x5A),
+    (8, 4): ("LA", "LA", (0x5A,) * 2),
+    (16, 4): ("RGBA", "LA;16B", (0x5A,) * 4),
+    (8, 6): ("RGBA", "RGBA", (0x5A,) * 4),
+    (16, 6): ("RGBA", "RGBA;16B", (0x5A,) * 4),
 }
-"""Of each bit depth and colour type that PNG has, Pillow's names of the picture and of how it is packed."""
+"""Of each bit depth and colour type that PNG has, Pillow's names of the picture and of how it is packed, and a pixel
+that few pictures end with."""
 
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -80,16 +87,8 @@ _TRANSPOSE = {
 }
 """What turns a picture of each EXIF orientation upright."""
 
-_LEAST_OF_FRAME = {2: 2.0, 3: 1.4}
-"""By revision, how large, in frames, a picture scaled by its DCT must be on each side that counts.
-
-With 2 what the DCT leaves out is finer than the resize that follows would show: real photos differ from their full
-decoding by less than one level of 255 on average (the small golden ones by up to 3.3), and by twice that with 1. With
-1.4 networks do not mind (docs/benchmarks.md), and a 640x427 photo padded to 224x224 takes half the time.
-"""
-
 _MOST_RUN_LENGTH_BYTES = 1_000_000  # Pillow decodes run-length BMPs in Python: 3 s for 20 MB
-_STRIP_PIXELS = 1_000_000
+_COLOUR_MAP = 320
 _SMALL_BYTES = 16 * 1024
 _SMALL_PIXELS = 64 * 64
 
@@ -98,11 +97,13 @@ _SMALL_PIXELS = 64 * 64
 class DecodeLimits:
     """What a picture may cost before it is read; the single place of limits, for all formats.
 
-    ``max_bytes``: encoded size in bytes. ``max_pixels``: width x height, checked from the header before decoding.
+    ``max_bytes``: encoded size in bytes. ``max_pixels``: width x height, and ``max_side``: the longer of them, checked
+    from the header before decoding. Rows of millions of pixels cost more than their number says.
     """
 
     max_bytes: int = 20 * 1024 * 1024
     max_pixels: int = 50_000_000
+    max_side: int = 65_535
 
 
 def decode_image(data: bytes, limits: DecodeLimits | None = None, spec: ImageSpec | None = None) -> Image.Image:
@@ -123,11 +124,7 @@ def decode_image(data: bytes, limits: DecodeLimits | None = None, spec: ImageSpe
     header, before any pixel is decoded) or :class:`InvalidImage` (truncated or corrupt).
     """
     limits = limits or DecodeLimits()
-    if not data:
-        raise InvalidImage("the picture is empty: 0 bytes were sent")
-    if len(data) > limits.max_bytes:
-        raise ImageTooLarge(f"the picture has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted")
-    kind = _sniff(data)
+    kind = _accepted_kind(data, limits)
     # Pillow's readers raise many kinds of errors on damaged files (OSError, SyntaxError, ValueError, struct.error,
     # EOFError, ...); each of them means the same to the sender.
     try:
@@ -139,34 +136,38 @@ def decode_image(data: bytes, limits: DecodeLimits | None = None, spec: ImageSpe
         raise InvalidImage(f"the {kind} picture is damaged or incomplete: {error}") from error
 
 
+def decode_cost(data: bytes, limits: DecodeLimits | None = None, spec: ImageSpec | None = None) -> int:
+    """Bytes of memory that :func:`decode_image` takes at the most, from the header alone. Raises as it does."""
+    limits = limits or DecodeLimits()
+    kind = _accepted_kind(data, limits)
+    header = read_header(kind, data)
+    size = header.width, header.height
+    _check_size(size, limits)
+    scaled = kind == "JPEG" and spec is not None and spec.revision >= 2
+    # Which way up it will be is not known yet.
+    divisor = min(denominator(size, spec), denominator(size[::-1], spec)) if scaled and spec is not None else 1
+    return decode_bytes(header, len(data), divisor)
+
+
 def is_small(data: bytes) -> bool:
     """Whether decoding takes well under a millisecond: a PNG of few bytes and, by its header, few pixels."""
-    if len(data) > _SMALL_BYTES or not data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if len(data) > _SMALL_BYTES or not data.startswith(PNG_SIGNATURE):
         return False
     width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     return width * height <= _SMALL_PIXELS
 
 
-def _sniff(data: bytes) -> str:
-    """The format by the file's first bytes. Raises :class:`UnsupportedImage` for what is not accepted."""
-    kind = None
-    if data.startswith(b"\xff\xd8\xff"):
-        kind = "JPEG"
-    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
-        kind = "PNG"
-    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        kind = "WEBP"
-    elif data.startswith((b"GIF87a", b"GIF89a")):
-        kind = "GIF"
-    elif data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        kind = "TIFF"
-    elif data[4:8] == b"ftyp" and b"avi" in data[8 : int.from_bytes(data[:4]) & 0xFF]:  # brands avif and avis
-        kind = "AVIF"
-    elif data.startswith(b"BM"):
-        kind = "BMP"
-    if kind not in ACCEPTED_FORMATS:
-        accepted = ", ".join(ACCEPTED_FORMATS)
-        raise UnsupportedImage(f"the bytes are not a picture in an accepted format ({accepted})")
+def _accepted_kind(data: bytes, limits: DecodeLimits) -> str:
+    """The format. Raises :class:`InvalidImage` for nothing, too much, or a format that is not accepted."""
+    if not data:
+        raise InvalidImage("the picture is empty: 0 bytes were sent")
+    if len(data) > limits.max_bytes:
+        raise ImageTooLarge(f"the picture has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted")
+    if data.startswith(PNG_SIGNATURE):
+        return "PNG"  # the most frequent one
+    kind = sniff(data)
+    if kind is None or kind not in ACCEPTED_FORMATS:
+        raise refusal(data, ACCEPTED_FORMATS)
     return kind
 
 
@@ -175,40 +176,96 @@ def _decode_png(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
     png = pixel_chunks(data)
     _check_size(png.size, limits)
     try:
-        mode, packing = _PNG_MODES[png.depth, png.colour]
+        mode, packing, unlikely = _PNG_MODES[png.depth, png.colour]
     except KeyError:
         raise InvalidImage(
             f"the PNG picture's header cannot be read: colour type {png.colour} with {png.depth} bits does not exist"
         ) from None
     image = Image.new(mode, png.size, None)  # None: zeroed memory need not be filled
+    last = png.size[0] - 1, png.size[1] - 1
+    image.im.putpixel(last, unlikely)  # Pillow's own object, in a quarter of the time of the picture's method
     image.frombytes(png.packed, "zip", (packing, png.interlaced))
+    # Pillow takes a stream that ends early, between two rows, for a whole one.
+    if png.interlaced or image.im.getpixel(last) == unlikely:
+        check_all_rows(png)
     if mode == "P":
         if not png.palette:
             raise InvalidImage("the PNG picture is damaged: its palette is missing")
         image.putpalette(png.palette)
         if png.opacities is not None:
             image.info["transparency"] = png.opacities
-    return _to_eight_bits(image, png), png.orientation
+    return to_eight_bits(image, png), png.orientation
 
 
 def _decode_other(kind: str, data: bytes, limits: DecodeLimits, spec: ImageSpec | None) -> tuple[Image.Image, int]:
     """The picture in 8 bits, and its EXIF orientation."""
+    header = read_header(kind, data)
+    _check_size((header.width, header.height), limits)
+    if kind == "JPEG":
+        data, turned = jpeg_segments.pixel_segments(data)
+        return to_eight_bits(_jpeg(data, limits, spec, sideways=turned >= 5)), turned
+    if kind == "TIFF":
+        return _tiff(data, limits), 1
+    if kind == "HEIC":
+        heic = heif.HeicPicture(data)
+        _check_size(heic.size, limits)
+        return to_eight_bits(heic.decoded()), 1
+    if kind == "GIF":
+        data, place = first_frame(data)
+        image = _open(kind, data, limits)
+        image.load()
+        return on_canvas(to_eight_bits(image), place), 1
+    if kind == "BMP":
+        if len(data) > _MOST_RUN_LENGTH_BYTES and data[30:31] in (b"\1", b"\2"):
+            raise UnsupportedImage("the picture is a large run-length encoded BMP; save it as PNG")
+        image = _open(kind, data, limits)
+        image.load()
+        return to_eight_bits(without_opacity(image)), 1
     turned = 1
-    if kind == "JPEG":
-        data, turned = pixel_segments(data)
-    elif kind == "TIFF":
-        check_directory(data, limits.max_pixels)
-    elif kind == "BMP" and len(data) > _MOST_RUN_LENGTH_BYTES and data[30:31] in (b"\1", b"\2"):
-        raise UnsupportedImage("the picture is a large run-length encoded BMP; save it as PNG")
+    if kind == "WEBP":
+        data, turned = webp_chunks.pixel_chunks(data)
     image = _open(kind, data, limits)
-    if kind in ("WEBP", "AVIF"):
+    if kind == "AVIF":
         turned = orientation(image.info.get("exif", b""))
-    if kind == "JPEG":
-        image.decodermaxblock = len(data)  # in one piece: in many, a camera's takes 2 % longer
-        if spec is not None and spec.revision >= 2:
-            _draft(image, spec, sideways=turned >= 5)
     image.load()
-    return _to_eight_bits(image), turned
+    return to_eight_bits(image), turned
+
+
+def _jpeg(data: bytes, limits: DecodeLimits, spec: ImageSpec | None, *, sideways: bool) -> Image.Image:
+    """The decoded JPEG, which may lack its end marker and nothing else: viewers show such a file."""
+
+    def decoded(file: bytes) -> Image.Image:
+        image = _open("JPEG", file, limits)
+        image.decodermaxblock = len(file)  # in one piece: in many, a camera's takes 2 % longer
+        if spec is not None and spec.revision >= 2:
+            draft(image, spec, sideways=sideways)
+        image.load()
+        return image
+
+    try:
+        return decoded(data)
+    except OSError:
+        if jpeg_segments.is_ended(data) or not jpeg_segments.has_all_scans(data):
+            raise
+        whole, others = jpeg_segments.ended(data)
+        image = decoded(whole)
+        if any(decoded(other).tobytes() != image.tobytes() for other in others):
+            raise
+        return image
+
+
+def _tiff(data: bytes, limits: DecodeLimits) -> Image.Image:
+    """The TIFF's first picture in 8 bits, upright: Pillow turns it."""
+    tiff = pixel_tags(data, limits.max_pixels)
+    image = _open("TIFF", tiff.data, limits)
+    colours = getattr(image, "tag_v2", {}).get(_COLOUR_MAP) if image.mode in ("P", "PA") else None
+    image.load()
+    if colours and max(colours) < 256:
+        # Of 8 bits, though the format says 16: viewers see it by the same sign.
+        count = len(colours) // 3  # of reds, which come first, then of greens and of blues
+        image.putpalette(bytes(colours[index % 3 * count + index // 3] for index in range(3 * count)))
+    shown = image if tiff.opacity_stated else without_opacity(image)
+    return to_eight_bits(shown, bits=tiff.bits, inverted=tiff.inverted)
 
 
 def _open(kind: str, data: bytes, limits: DecodeLimits) -> ImageFile.ImageFile:
@@ -218,7 +275,7 @@ def _open(kind: str, data: bytes, limits: DecodeLimits) -> ImageFile.ImageFile:
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(f"the picture has more than the {limits.max_pixels:,} pixels that are accepted") from error
     except Exception as error:
-        if str(error) in ("unknown pixel mode", "unknown data organization"):
+        if str(error).startswith(("unknown pixel mode", "unknown data organization", "Unsupported BMP")):
             raise UnsupportedImage(
                 f"the {kind} picture stores its samples in a way that is not read; save it as PNG"
             ) from error
@@ -230,69 +287,13 @@ def _open(kind: str, data: bytes, limits: DecodeLimits) -> ImageFile.ImageFile:
 def _check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
     """Raise :class:`ImageTooLarge` over the limit, :class:`InvalidImage` where there is nothing."""
     width, height = size
+    if max(size) > limits.max_side:
+        raise ImageTooLarge(
+            f"the picture is {width} x {height}; at most {limits.max_side:,} pixels a side are accepted"
+        )
     if width * height > limits.max_pixels:
         raise ImageTooLarge(
             f"the picture is {width} x {height} = {width * height:,} pixels; at most {limits.max_pixels:,} are accepted"
         )
     if width * height == 0:
         raise InvalidImage(f"the picture is {width} x {height}: it has no pixels")
-
-
-def _draft(image: Image.Image, spec: ImageSpec, *, sideways: bool) -> None:
-    """Have a JPEG decoded in luma for one channel, and at the smallest size that is still clearly larger."""
-    width, height = image.size
-    denominator = _denominator((height, width) if sideways else (width, height), spec)
-    image.draft("L" if spec.channels == 1 else None, (width // denominator, height // denominator))
-
-
-def _denominator(size: tuple[int, int], spec: ImageSpec) -> int:
-    """8, 4, 2 or 1: what the sides of an upright picture may be divided by. See :func:`decode_image`."""
-    if spec.resample == "nearest":
-        return 1
-    if spec.centre == "mass" or spec.polarity == "auto":
-        side, frame = max(size), working_side(spec.height, spec.width)
-        return next(divisor for divisor in (8, 4, 2, 1) if divisor == 1 or side >= divisor * frame)
-    factor = _LEAST_OF_FRAME[spec.revision]
-    least = factor * spec.width, factor * spec.height
-    enough = max if spec.fit == "pad" else min
-    for divisor in (8, 4, 2):
-        if enough(side / (divisor * wanted) for side, wanted in zip(size, least, strict=True)) >= 1:
-            return divisor
-    return 1
-
-
-def _to_eight_bits(image: Image.Image, png: PngPixels | None = None) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        samples = np.asarray(image, dtype=np.uint16)
-        # Pillow's own conversion clips at 255 instead of scaling.
-        eight = Image.fromarray((samples >> 8).astype(np.uint8))
-        return _keyed(eight, samples == png.transparent[0]) if png and png.transparent else eight
-    if image.mode in ("I", "F"):
-        raise UnsupportedImage("the picture has 32-bit samples; save it with 8 or 16 bits a channel")
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        return _on_background(image)
-    eight = image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
-    if png and png.transparent:
-        # At 16 bits the low bytes of colours are gone: what differs only there is taken for transparent too.
-        key = [sample >> 8 if png.depth == 16 else sample * (255 // (2**png.depth - 1)) for sample in png.transparent]
-        if len(key) == len(eight.getbands()):
-            pixels = np.asarray(eight)
-            return _keyed(eight, pixels == key[0] if eight.mode == "L" else (pixels == key).all(axis=-1))
-    return eight
-
-
-def _keyed(image: Image.Image, transparent: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> Image.Image:
-    image.paste(BACKGROUND if image.mode == "RGB" else BACKGROUND[0], (0, 0), Image.fromarray(transparent).convert("L"))
-    return image
-
-
-def _on_background(image: Image.Image) -> Image.Image:
-    """Composite strip by strip: whole copies with opacity would take 12 bytes a pixel more."""
-    width, height = image.size
-    rows = max(1, _STRIP_PIXELS // width)
-    composed = Image.new("RGB", image.size)
-    for top in range(0, height, rows):
-        strip = image.crop((0, top, width, min(top + rows, height))).convert("RGBA")
-        canvas = Image.new("RGBA", strip.size, (*BACKGROUND, 255))
-        composed.paste(Image.alpha_composite(canvas, strip).convert("RGB"), (0, top))
-    return composed

@@ -8,6 +8,7 @@ import struct
 _ORIENTATION = 0x0112
 _TYPES = {1: "B", 3: "H", 4: "I"}  # what writers store the orientation as: BYTE, SHORT, LONG
 _MOST_TAGS = 1000
+_PREFIX = b"Exif\0\0"
 
 
 def orientation(exif: bytes) -> int:
@@ -15,7 +16,8 @@ def orientation(exif: bytes) -> int:
 
     Source: CIPA DC-008 (Exif 2.32), section 4.6. Never raises: damaged EXIF does not make a picture unreadable.
     """
-    exif = exif.removeprefix(b"Exif\0\0")
+    while exif.startswith(_PREFIX):  # some programs write it twice
+        exif = exif[len(_PREFIX) :]
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None:
         return 1

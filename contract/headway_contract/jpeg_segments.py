@@ -6,6 +6,7 @@ each scan of a progressive JPEG walks over the whole picture: 200 kB can hold th
 
 import re
 import struct
+from dataclasses import dataclass
 
 from headway_contract.errors import InvalidImage
 from headway_contract.exif import orientation
@@ -15,7 +16,12 @@ MOST_SCANS = 50  # encoders write some ten; at 50 megapixels each takes about 20
 _SOS, _EOI, _APP0, _APP1, _APP14, _APP15, _COM = 0xDA, 0xD9, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 _SEQUENTIAL = (0xC0, 0xC1)  # baseline and extended, of Huffman codes
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length: TEM, RST0 to RST7, SOI
+_END = b"\xff\xd9"
+_RUBBISH = (b"\x6d\xb6\xdb" * 100, b"\x92\x49\x24" * 100)
+"""Entropy-coded data. Zeros alone may mean the end of a block, which is what a decoder takes where data are missing."""
+
 _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
 
 
@@ -50,6 +56,75 @@ def pixel_segments(data: bytes) -> tuple[bytes, int]:
     if dropped:
         data = b"".join([*kept, data[position:]])
     return data, turned or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the head of a JPEG says: size in pixels, components, and whether its scans are more than one."""
+
+    width: int
+    height: int
+    components: int
+    is_progressive: bool
+    has_many_scans: bool
+
+
+def frame_of(data: bytes) -> Frame | None:
+    """The frame; None where none comes before the first scan."""
+    frame, position = None, 2
+    for _ in range(_MOST_SEGMENTS):
+        found = _next_segment(data, position)
+        if found is None or found[1] == _EOI:
+            return None
+        start, marker, position = found
+        if marker == _SOS:
+            if frame is None:
+                return None
+            height, width, components = struct.unpack_from(">HHB", data, frame + 5)
+            progressive = data[frame + 1] in _PROGRESSIVE
+            return Frame(width, height, components, progressive, progressive or data[start + 4] != components)
+        if marker in _FRAMES:
+            frame = start
+    return None
+
+
+def is_ended(data: bytes) -> bool:
+    """Whether the end of the picture is marked somewhere behind the beginning of its last scan."""
+    return data.endswith(_END) or data.find(_END, data.rfind(b"\xff\xda")) >= 0
+
+
+def has_all_scans(data: bytes) -> bool:
+    """Whether every component has been sent to its last bit, if each scan is whole. Source: ITU-T T.81, G.1.1."""
+    frame, sent, position = frame_of(data), set[tuple[int, int]](), 2
+    if frame is None:
+        return False
+    for _ in range(_MOST_SEGMENTS):
+        found = _next_segment(data, position)
+        if found is None:
+            break
+        start, marker, position = found
+        if marker == _SOS:
+            count = data[start + 4]
+            numbers = data[start + 5 : start + 5 + 2 * count : 2]
+            first, last, bits = data[start + 5 + 2 * count : start + 8 + 2 * count]
+            if not frame.is_progressive:
+                first, last, bits = 0, 63, 0
+            sent |= {(each, place) for each in numbers for place in (first, last) if bits & 0x0F == 0}
+    return sum(place in (0, 63) for _, place in sent) == 2 * frame.components
+
+
+def ended(data: bytes) -> tuple[bytes, list[bytes]]:
+    """A file that lacks its end marker, with one; and with rubbish of several kinds before it.
+
+    If all of the picture is there, what follows makes no difference to it. If its last scan is cut short, a decoder
+    fills up with gray in the one case and takes the rubbish in the others, behind restart markers too.
+    """
+    data = data.rstrip(b"\xff")  # half of a marker, which would make one of what follows
+    others = []
+    for kind in _RUBBISH:
+        restarts = b"".join(b"\xff" + bytes([0xD0 + number]) + kind for number in range(8))
+        others.append(data + kind + restarts * 2 + _END)
+    return data + _END, others
 
 
 def _is_one_scan(data: bytes, frames: list[int], first: tuple[int, int, int] | None) -> bool:

@@ -14,6 +14,11 @@ from headway_contract.exif import orientation
 
 _MOST_CHUNKS = 50_000
 _GRAY, _RGB, _PALETTE = 0, 2, 3
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour type
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Of each pass: first column and row, and the steps between columns and rows."""
+
+_PIECE = 1_000_000
 _FIRST_CHUNK = b"\0\0\0\x0dIHDR"
 _HEADER = struct.Struct(">IIBBxBB")
 _CHUNK = struct.Struct(">I4s")
@@ -85,3 +90,17 @@ def _check_sum(data: bytes, position: int, length: int) -> None:
     if zlib.crc32(data[position + 4 : end]) != int.from_bytes(data[end : end + 4]):
         name = data[position + 4 : position + 8].decode("ascii")
         raise InvalidImage(f"the PNG picture is damaged: the checksum of its chunk {name} does not match")
+
+
+def check_all_rows(png: PngPixels) -> None:
+    """Raise :class:`InvalidImage` if the pixels unpack to fewer rows than the header states; as long as decoding."""
+    bits = png.depth * _SAMPLES[png.colour]
+    passes = _ADAM7 if png.interlaced else ((0, 0, 1, 1),)
+    sizes = [(-((left - png.size[0]) // right), -((top - png.size[1]) // down)) for left, top, right, down in passes]
+    missing = sum(height * (1 + (width * bits + 7) // 8) for width, height in sizes if width > 0 and height > 0)
+    stream, rest = zlib.decompressobj(), bytes(png.packed)
+    while missing > 0:
+        piece = stream.decompress(rest, _PIECE)
+        rest, missing = stream.unconsumed_tail, missing - len(piece)
+        if not piece:
+            raise InvalidImage("the PNG picture is damaged or incomplete: its last rows are missing")

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps
 
 from headway_contract import strokes
-from headway_contract.decoding import ACCEPTED_FORMATS, BACKGROUND, DecodeLimits, decode_image, is_small
+from headway_contract.decoding import (
+    ACCEPTED_FORMATS,
+    BACKGROUND,
+    DecodeLimits,
+    decode_cost,
+    decode_image,
+    is_small,
+)
 from headway_contract.image_spec import SPEC_REVISION, ImageSpec
 
 __all__ = [
@@ -22,6 +29,7 @@ __all__ = [
     "SPEC_REVISION",
     "DecodeLimits",
     "ImageSpec",
+    "decode_cost",
     "decode_image",
     "encode_png",
     "is_small",

@@ -100,6 +100,21 @@ def _animation(kind: str) -> bytes:
     return buffer.getvalue()
 
 
+def _gif_with(blocks: bytes) -> bytes:
+    data = encoded(GRAY.resize((10, 10)), "GIF")
+    at = data.index(b",", 13)
+    return data[:at] + blocks + data[at:]
+
+
+def _webp_canvas(side: int, chunks: bytes = b"") -> bytes:
+    canvas = b"VP8X" + struct.pack("<I", 10) + bytes(4) + 2 * (side - 1).to_bytes(3, "little")
+    return b"RIFF" + struct.pack("<I", 4 + len(canvas) + len(chunks)) + b"WEBP" + canvas + chunks
+
+
+def _webp_with_profile(size: int) -> bytes:
+    return encoded(GRAY.convert("RGB"), "WEBP", icc_profile=bytes(size), exif=b"Exif\0\0II*\0")
+
+
 ZEROS = zlib.compress(bytes(50_000_000), 9)
 
 BOMBS: dict[str, Callable[[], bytes]] = {
@@ -116,6 +131,11 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "tiff of strips": _tiff_of_strips,
     "tiff of one tile": _tiff_of_one_tile,
     "large run-length bmp": _run_length_bmp,
+    "png of one column": lambda: png_header(1, 50_000_000),
+    "gif of comments": lambda: _gif_with(b"!\xfe" + (b"\xff" + b"c" * 255) * 75_000 + b"\0"),
+    "gif of small comments": lambda: _gif_with(b"!\xfe\1c\0" * 3_000_000),
+    "webp of a canvas alone": lambda: _webp_canvas(16_383),
+    "webp of empty chunks": lambda: _webp_canvas(64, b"none\0\0\0\0" * 2_000_000),
 }
 """Refused."""
 
@@ -129,6 +149,8 @@ HARMLESS: dict[str, Callable[[], bytes]] = {
     "jpeg with exif tags over the same bytes": _exif_of_tags,
     "jpeg with bytes that belong to nothing": lambda: jpeg_with(b"\xff\xfe\0\2" + bytes(3_000_000)),
     "tiff with tags over the same bytes": _tiff_of_tags,
+    "gif with long comments": lambda: _gif_with(b"!\xfe" + (b"\xff" + b"c" * 255) * 60_000 + b"\0"),
+    "webp with a large profile": lambda: _webp_with_profile(15_000_000),
     "gif of many frames": lambda: _animation("GIF"),
     "tiff of many frames": lambda: _animation("TIFF"),
 }

@@ -85,6 +85,18 @@ def test_the_opacities_of_a_palette_are_those_that_pillows_reader_finds(opacitie
     np.testing.assert_array_equal(np.asarray(decode_image(data)), np.asarray(as_pillow_reads_it(data)))
 
 
+@pytest.mark.parametrize("interlaced", [False, True], ids=["", "interlaced"])
+@pytest.mark.parametrize(("depth", "colour"), FORMS)
+def test_a_stream_that_ends_at_a_rows_border_is_incomplete(depth: int, colour: int, interlaced: bool) -> None:
+    parts = chunks(depth, colour, interlaced=interlaced)
+    rows = zlib.decompress(dict(parts)[b"IDAT"])
+    line = 1 + ((7 if interlaced else 13) * depth * SAMPLES[colour] + 7) // 8
+    for missing in (1, 3, 5):
+        short = [(name, zlib.compress(rows[: -missing * line]) if name == b"IDAT" else each) for name, each in parts]
+        with pytest.raises(InvalidImage, match="damaged or incomplete"):
+            decode_image(png(short))
+
+
 def test_what_lies_between_the_pixels_makes_no_difference() -> None:
     whole = chunks(8, 2, pieces=5)
     between = [part for chunk in whole[1:] for part in ((b"tEXt", b"a\0b"), chunk, (b"prVt", bytes(9)))]
