@@ -13,6 +13,7 @@ from typing import Any
 PREFIX = "HEADWAY_"
 
 _HTTP_ORIGIN = re.compile(r"http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+_WEB_ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
 
 class InvalidSettings(Exception):
@@ -55,12 +56,22 @@ class GatewaySettings:
     max_held_bytes: int = _setting(256 * 1024 * 1024, "most bytes of request bodies held at the same time", 1024, 2**40)
     max_image_bytes: int = _setting(20 * 1024 * 1024, "largest encoded picture, bytes", 64, 2**31 - 1)
     max_image_pixels: int = _setting(50_000_000, "largest picture, width x height, checked before decoding", 1, 10**9)
+    max_decode_bytes: int = _setting(
+        512 * 1024 * 1024, "most bytes of memory for the pictures that are decoded at the same time", 2**24, 2**40
+    )
     max_images: int = _setting(64, "most pictures in one request", 1, 4096)
+    max_rows: int = _setting(4096, "most rows of one :predict", 1, 2**31 - 1)
+    max_answer_bytes: int = _setting(
+        32 * 1024 * 1024, "largest answer to one :predict or infer, bytes", 1024, 2**31 - 1
+    )
     request_timeout_ms: int = _setting(10_000, "time for a request that asks for none, milliseconds", 1, 600_000)
     max_request_timeout_ms: int = _setting(60_000, "most that X-Request-Timeout-Ms may ask for", 1, 600_000)
     tokens_file: Path | None = _setting(None, "the file of the tokens that callers must show; unset: everyone may call")
     admin_port: int = _setting(
         0, "TCP port for /metrics and the admin routes alone; 0: they are on HEADWAY_PORT", 0, 65535
+    )
+    cors_origins: str = _setting(
+        "", "origins whose pages may call, as in https://a.example,https://b.example; *: all; empty: none"
     )
     drain_seconds: int = _setting(20, "how long requests in flight may finish after SIGTERM, seconds", 1, 600)
     log_level: str = _setting("info", "debug, info, warning or error")
@@ -85,11 +96,22 @@ class GatewaySettings:
         rest = settings.model_server_rest
         if rest and not _is_origin(rest):
             problems.append(f"{PREFIX}MODEL_SERVER_REST={rest!r}: must be http://HOST:PORT, or empty for none")
+        for origin in settings.origins - {"*"}:
+            if not _WEB_ORIGIN.fullmatch(origin):
+                problems.append(
+                    f"{PREFIX}CORS_ORIGINS={settings.cors_origins!r}: {origin!r} is not an origin; write scheme, host "
+                    "and port alone, as in https://a.example,https://b.example:8443, or * for all"
+                )
         if settings.admin_port == settings.port:
             problems.append(f"{PREFIX}ADMIN_PORT='{settings.admin_port}': is HEADWAY_PORT too; choose another, or 0")
         if problems:
             raise InvalidSettings("\n".join(problems))
         return settings
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins whose pages may call; ``*``: all."""
+        return frozenset(each.strip() for each in self.cors_origins.split(",") if each.strip())
 
 
 def _is_origin(text: str) -> bool:

@@ -79,6 +79,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "unit/serving/gateway/requests/test_problems.py",
         "integration/gateway/test_memory_of_refusals.py",
     ),
+    "serving/gateway/requests/cross_origin.py": ("integration/gateway/test_cross_origin.py",),
     "serving/core/pictures.py": ("unit/serving/core/test_classification.py",),
     "serving/core/requests.py": ("unit/serving/core/test_classification.py",),
     "serving/core/rollout/criteria.py": ("unit/serving/core/rollout/test_decision.py",),

@@ -11,6 +11,7 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
+from headway_serving.settings import GatewaySettings
 from tests.k8s import manifests
 from tests.k8s.manifests import BUILDS, DEPLOYMENTS, Document, container, find, of_kind, pod_specs
 from tests.k8s.tfserving_flags import flag_values
@@ -245,3 +246,19 @@ def _config_files(documents: list[Document], deployment: str) -> set[str]:
         if "configMap" in source
         for key in find(documents, "ConfigMap", source["configMap"]["name"])["data"]
     }
+
+
+_PROCESS_BYTES = 150_000_000
+"""Of a gateway beside the bodies it holds and the pictures it decodes."""
+
+
+@every_deployment
+def test_a_gateways_memory_limit_holds_what_its_settings_allow(folder: str) -> None:
+    gateway = container(built(folder), "headway-gateway")
+    settings = GatewaySettings.from_environment({each["name"]: each["value"] for each in gateway["env"]})
+    number, unit = re.fullmatch(r"(\d+)(Mi|Gi)", gateway["resources"]["limits"]["memory"]).groups()
+    limit = int(number) * {"Mi": 2**20, "Gi": 2**30}[unit]
+    needed = settings.max_decode_bytes + settings.max_held_bytes + _PROCESS_BYTES
+    assert needed <= limit
+    # And not far more, which would be memory that no setting lets it use.
+    assert limit < 1.3 * needed

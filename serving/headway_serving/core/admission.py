@@ -180,10 +180,17 @@ class _Admitted:
         self._admission, self._priority, self._model = admission, priority, model
         self._pictures, self._time_left = pictures, time_left
         self.wanted: int | None = None
+        self._ticket: Ticket | None = None
 
     def __enter__(self) -> "_Admitted":
         self._ticket = self._admission.enter(self._priority, self._model, self._pictures, self._time_left)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._admission.leave(self._priority, self._model, self._ticket, self.wanted)
+        self.leave()
+
+    def leave(self) -> None:
+        """Let others have its turn before the block ends: what takes its time is bounded elsewhere."""
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            self._admission.leave(self._priority, self._model, ticket, self.wanted)

@@ -4,7 +4,7 @@ Routing comes before preprocessing, because size, colour and crop belong to the 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,11 +15,14 @@ from headway_contract.model_manifest import ModelManifest
 from headway_contract.preprocessing import DecodeLimits, ImageSpec
 from headway_serving.core.admission import Admission, priority_of
 from headway_serving.core.catalog import Catalog
+from headway_serving.core.decode_budget import DecodeBudget
 from headway_serving.core.errors import IncompatibleModel, InvalidRequest, PredictionFailed
 from headway_serving.core.pictures import PreparedPictures, RunLongWork, in_place, of_pixels, prepare
 from headway_serving.core.ranking import Prediction, rank
 from headway_serving.core.requests import ClassifyRequest, Deadline, Progress, SharedWork, answer_within
 from headway_serving.core.routing import Route, RouteTable
+
+_ANY_BYTES = 2**40
 
 
 class Predictor(Protocol):
@@ -58,8 +61,8 @@ class Classifier:
     """Composes the line from its parts.
 
     ``routes`` gives the route table of this moment; ``mirror`` is shown every answer, for shadow traffic; pictures that
-    are not small are decoded by ``run_long_work``; ``rows_wanted`` says of a version and signature how many rows keep
-    its calls filled, or None.
+    are not small are decoded by ``run_long_work``, within ``decode_budget``; ``rows_wanted`` says of a version and
+    signature how many rows keep its calls filled, or None.
     """
 
     routes: Callable[[], RouteTable]
@@ -69,6 +72,7 @@ class Classifier:
     admission: Admission
     mirror: Callable[[ClassifyRequest, Classification, SharedWork, RouteTable], None] = lambda *_: None
     run_long_work: RunLongWork = in_place
+    decode_budget: DecodeBudget = field(default_factory=lambda: DecodeBudget(_ANY_BYTES, most_large=1))
     rows_wanted: Callable[[Route, str], int | None] = lambda *_: None
 
     def classify(
@@ -88,6 +92,7 @@ class Classifier:
 
         priority, time_left = priority_of(route, request.count), request.deadline.remaining
         with self.admission.admitted(priority, request.model, request.count, time_left) as admitted:
+            progress.leave_queue = admitted.leave
             answer = answer_within(request.deadline, route, table, progress, ask)
             admitted.wanted = progress.wanted
         self.mirror(request, answer, shared, table)
@@ -123,7 +128,16 @@ class Classifier:
         if pictures is None:
             if request.pixels is None:
                 timed = progress.stages.timed
-                pictures = prepare(request.images, spec, self.limits, timed, deadline.remaining, self.run_long_work)
+                pictures = prepare(
+                    request.images,
+                    spec,
+                    self.limits,
+                    timed,
+                    deadline.remaining,
+                    self.decode_budget,
+                    progress.leave_queue,
+                    self.run_long_work,
+                )
             elif request.pixels.shape[1:] == spec.shape:
                 pictures = of_pixels(request.pixels)
             else:

@@ -2,13 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headway_contract.errors import InvalidImage
-from headway_contract.preprocessing import DecodeLimits, ImageSpec, decode_image, is_small, to_model_input
+from headway_contract.errors import ImageTooLarge, InvalidImage
+from headway_contract.preprocessing import (
+    DecodeLimits,
+    ImageSpec,
+    decode_cost,
+    decode_image,
+    is_small,
+    to_model_input,
+)
+from headway_serving.core.decode_budget import DecodeBudget
 from headway_serving.core.errors import without_frames
 
 T = TypeVar("T")
@@ -44,34 +53,80 @@ def prepare(
     spec: ImageSpec,
     limits: DecodeLimits,
     timed: Callable[[str], Any],
-    check_time: Callable[[], object],
+    time_left: Callable[[], float],
+    budget: DecodeBudget,
+    leave_queue: Callable[[], None],
     run_long_work: RunLongWork = in_place,
 ) -> PreparedPictures:
     """Decode N pictures into the geometry of ``spec``, one after the other, so that only one is ever held decoded.
 
-    ``timed`` measures a stage by name, ``check_time`` raises when the request has no time left. Of the pictures, none
-    raises. A single small one is decoded at once, all else by ``run_long_work``.
+    ``timed`` measures a stage by name; ``time_left``: the request's seconds, raises when there are none. A single small
+    picture is decoded at once, all else by ``run_long_work``, within ``budget``. Large ones wait in the budget's own
+    line, so that the request gives up its turn in its model's (``leave_queue``). Raises ``Overloaded`` where there is
+    no room in time; of the pictures, none raises.
     """
+    work = _Work(images, spec, limits, timed, time_left)
+    if len(images) == 1 and is_small(images[0]):
+        work.decode([0])
+        return work.result()
+    costs = work.costs()
+    together = [index for index, cost in costs.items() if not budget.is_large(cost)]
+    for indexes in (together, *([index] for index in costs if index not in set(together))):
+        if not indexes:
+            continue
+        if budget.is_large(costs[indexes[0]]):
+            leave_queue()
+        try:
+            with budget.reserved(max(costs[index] for index in indexes), time_left):
+                run_long_work(partial(work.decode, indexes))
+        except ImageTooLarge as error:
+            work.problems[indexes[0]] = without_frames(error)
+    return work.result()
 
-    def decoded() -> PreparedPictures:
-        rows: list[NDArray[np.uint8]] = []
-        indexes: list[int] = []
-        problems: dict[int, InvalidImage] = {}
-        for index, data in enumerate(images):
-            check_time()
+
+class _Work:
+    """The pictures of one request: what became of each so far."""
+
+    def __init__(
+        self,
+        images: Sequence[bytes],
+        spec: ImageSpec,
+        limits: DecodeLimits,
+        timed: Callable[[str], Any],
+        time_left: Callable[[], float],
+    ) -> None:
+        self._images, self._spec, self._limits = images, spec, limits
+        self._timed, self._time_left = timed, time_left
+        self._rows: dict[int, NDArray[np.uint8]] = {}
+        self.problems: dict[int, InvalidImage] = {}
+
+    def costs(self) -> dict[int, int]:
+        """What each picture takes to decode, bytes; those that are no pictures are left out, as problems."""
+        costs = {}
+        for index, data in enumerate(self._images):
             try:
-                with timed("decode"):
-                    picture = decode_image(data, limits, spec)
-                with timed("preprocess"):
-                    rows.append(to_model_input(picture, spec))
+                costs[index] = decode_cost(data, self._limits, self._spec)
+            except InvalidImage as error:
+                self.problems[index] = without_frames(error)
+        return costs
+
+    def decode(self, indexes: Sequence[int]) -> None:
+        """Decode those; the request's time may end between two of them."""
+        for index in indexes:
+            self._time_left()
+            try:
+                with self._timed("decode"):
+                    picture = decode_image(self._images[index], self._limits, self._spec)
+                with self._timed("preprocess"):
+                    self._rows[index] = to_model_input(picture, self._spec)
             except InvalidImage as error:
                 # Its frames lead back here, and so to the error: a cycle with the pictures in it.
-                problems[index] = without_frames(error)
-            else:
-                indexes.append(index)
-        return PreparedPictures(_together(rows, spec), indexes, problems)
+                self.problems[index] = without_frames(error)
 
-    return decoded() if len(images) == 1 and is_small(images[0]) else run_long_work(decoded)
+    def result(self) -> PreparedPictures:
+        """All of them, in their order."""
+        indexes = sorted(self._rows)
+        return PreparedPictures(_together([self._rows[index] for index in indexes], self._spec), indexes, self.problems)
 
 
 def _together(rows: Sequence[NDArray[np.uint8]], spec: ImageSpec) -> NDArray[np.uint8]:

@@ -118,7 +118,8 @@ class Progress:
     """How far a request came: filled on the way, so that a failure can be counted for the version it happened on.
 
     ``wanted``: pictures of its model that should be worked on at the same time, as its calls have shown. ``best``:
-    label and score of the first picture, where the split chose the version.
+    label and score of the first picture, where the split chose the version. ``leave_queue``: gives the request's turn
+    to others.
     """
 
     stages: Stages = field(default_factory=Stages)
@@ -127,6 +128,7 @@ class Progress:
     bad_pictures: tuple[Exception, ...] = ()
     wanted: int | None = None
     best: tuple[str, float] | None = None
+    leave_queue: Callable[[], None] = lambda: None
 
 
 @dataclass

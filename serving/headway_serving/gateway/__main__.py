@@ -1,5 +1,6 @@
 """``headway-gateway``: the gateway behind its HTTP server, configured by ``HEADWAY_*`` variables."""
 
+import ctypes
 import gc
 import os
 import socket
@@ -9,6 +10,8 @@ from headway_serving.adapters.files.routes import InvalidRoutes
 from headway_serving.adapters.files.tokens import InvalidTokens
 from headway_serving.gateway.composition import compose_server
 from headway_serving.settings import GatewaySettings, InvalidSettings
+
+_M_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 4 * 1024 * 1024
 
 
 def main() -> int:
@@ -21,6 +24,7 @@ def main() -> int:
         sys.stderr.write(f"headway-gateway: {error}\n")
         return 2
     _spare_the_collector()
+    _return_large_blocks()
     server.run()
     return 0
 
@@ -33,6 +37,17 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+def _return_large_blocks() -> None:
+    """Have the C library give memory of decoded pictures back to the system as soon as it is free.
+
+    By itself glibc keeps blocks of up to 32 MB for each thread once it has seen a larger one: 160 MB after large
+    pictures. Other C libraries have no such function and no such habit. Source: mallopt(3).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 def _check_ports(settings: GatewaySettings) -> None:

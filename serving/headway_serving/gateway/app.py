@@ -19,6 +19,7 @@ from headway_serving.concurrency.signal import Signal
 from headway_serving.core.admission import Admission
 from headway_serving.core.catalog import Catalog, ManifestSource, VersionStates
 from headway_serving.core.classification import Classifier, Predictor
+from headway_serving.core.decode_budget import DecodeBudget
 from headway_serving.core.feedback import FeedbackDesk
 from headway_serving.core.readiness import Readiness
 from headway_serving.core.request_queue import QueueLimits
@@ -31,7 +32,8 @@ from headway_serving.gateway.inference import metadata_endpoints as inference_me
 from headway_serving.gateway.openapi import endpoints as docs_endpoints
 from headway_serving.gateway.operators import health_endpoints, model_endpoints
 from headway_serving.gateway.operators import metrics_endpoint as admin_endpoints
-from headway_serving.gateway.requests import identity, problems
+from headway_serving.gateway.requests import cross_origin, identity, problems
+from headway_serving.gateway.requests.cross_origin import CrossOrigin
 from headway_serving.gateway.requests.grammar import RequestLimits
 from headway_serving.gateway.requests.identity import Authentication
 from headway_serving.gateway.requests.observation import Observer
@@ -82,7 +84,8 @@ class Gateway:
 
 def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     """Compose the gateway."""
-    app = _app(parts)
+    allowed = CrossOrigin(settings.origins)
+    app = _app(parts, allowed)
     limits = RequestLimits(
         settings.max_body_bytes, settings.max_images, settings.request_timeout_ms, settings.max_request_timeout_ms
     )
@@ -106,8 +109,8 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     if not settings.admin_port:
         app.register_blueprint(_admin(parts))
     app.register_blueprint(docs_endpoints.blueprint(app, tokens_needed=parts.tokens is not None))
-    intake = GatewayIntake(limits, settings.max_held_bytes, admission, observer)
-    return Gateway(app, PicturePosts(classify, _authentication(parts)), intake)
+    intake = GatewayIntake(limits, settings.max_held_bytes, admission, observer, allowed)
+    return Gateway(app, PicturePosts(classify, _authentication(parts), allowed), intake)
 
 
 def queue_limits(settings: GatewaySettings, most: int) -> QueueLimits:
@@ -133,8 +136,10 @@ def _classifier(
 ) -> Classifier:
     # Threads are made when they are needed: as many as calls may ever wait for the model server.
     callers = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="call")
-    # No more pictures at the same time than there are cores: more would take as long, and all their memory at once.
-    decoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+    # No more large pictures at the same time than there are cores: more would take as long. Small ones find threads
+    # beside them.
+    cores = os.cpu_count() or 1
+    decoders = ThreadPoolExecutor(2 * cores, thread_name_prefix="decode")
     batch_limits = BatchLimits(settings.max_batch_rows, settings.target_batch_ms / 1000, settings.max_batches_in_flight)
     predictor = BatchingPredictor(parts.server, callers, batch_limits, parts.metrics.observe_batch)
     classifier = Classifier(
@@ -144,6 +149,7 @@ def _classifier(
         limits=DecodeLimits(settings.max_image_bytes, settings.max_image_pixels),
         admission=admission,
         run_long_work=partial(in_thread, decoders),
+        decode_budget=DecodeBudget(settings.max_decode_bytes, cores, Signal),
         rows_wanted=predictor.rows_wanted,
     )
     shadow = ShadowMirror(classifier.classify_by, admission, parts.metrics)
@@ -165,13 +171,14 @@ def _admin(parts: Parts) -> Blueprint:
     return admin_endpoints.blueprint(parts.metrics)
 
 
-def _app(parts: Parts) -> Flask:
-    """What every port has: request ids, tokens, and errors as problems."""
+def _app(parts: Parts, allowed: CrossOrigin | None = None) -> Flask:
+    """What every port has: request ids, tokens, and errors as problems; and pages of other origins, where allowed."""
     # No folder of static files: every route is one of ours.
     app = Flask("headway", static_folder=None)
     # A path with // is a wrong path: it gets a problem, not a redirect to a page of HTML.
     app.url_map.merge_slashes = False
     identity.install(app)
+    cross_origin.install(app, allowed or CrossOrigin())
     identity.install_authentication(app, _authentication(parts))
     problems.install(app)
     return app

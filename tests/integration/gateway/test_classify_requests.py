@@ -1,5 +1,6 @@
 """Good requests: every form of body, every query and header of the HTTP contract, and the exact answer."""
 
+import base64
 import json
 import re
 from collections.abc import Callable
@@ -51,8 +52,17 @@ def test_the_answer_is_exactly_the_documented_one(gateway: GatewayUnderTest) -> 
         as_parts(picture(2)),
         as_json(picture(2)),
         {"data": json.dumps(as_json(picture(2))["json"]), "content_type": "application/json; charset=utf-8"},
+        {"json": {"images": [{"b64": f"data:image/png;base64,{base64.b64encode(picture(2)).decode()}"}]}},
+        {"json": {"images": [{"b64": base64.encodebytes(picture(2) * 2).decode()}]}},
+        {"data": picture(2)},
+        as_body(picture(2), "application/x-www-form-urlencoded"),
+        as_body(picture(2), "text/plain"),
+        {"data": json.dumps(as_json(picture(2))["json"]), "content_type": "application/x-www-form-urlencoded"},
     ],
-    ids=["image", "octets", "wrong image type", "parts", "json", "json with charset"],
+    ids=[
+        *("image", "octets", "wrong image type", "parts", "json", "json with charset", "data URL", "base64 in lines"),
+        *("no type", "curl --data-binary", "text", "json by curl --data"),
+    ],
 )
 def test_every_form_of_body_is_read(gateway: GatewayUnderTest, form: dict[str, Any]) -> None:
     assert top_labels(gateway.post(**form)) == ["2"]

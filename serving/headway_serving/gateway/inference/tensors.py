@@ -3,8 +3,6 @@
 Binary data is little-endian, row-major, without padding; an element of ``BYTES`` follows its length in four bytes.
 """
 
-import base64
-import binascii
 import itertools
 import math
 import struct
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway_serving.core.errors import InvalidRequest
+from headway_serving.gateway.requests.base64_text import decoded
 from headway_serving.gateway.requests.errors import EmptyBody, TooManyImages
 
 _LENGTH = struct.Struct("<I")
@@ -175,7 +174,7 @@ def _from_base64(items: Sequence[Any]) -> list[bytes]:
         if not isinstance(item, str | bytes):
             raise InvalidRequest(f"data[{index}]: a text is needed, the picture in base64")
         try:
-            pictures.append(base64.b64decode(item, validate=True))
-        except (binascii.Error, ValueError) as error:
+            pictures.append(decoded(item))
+        except ValueError as error:
             raise InvalidRequest(f"data[{index}] is not base64: {error}") from error
     return pictures

@@ -1,14 +1,14 @@
 """The three forms in which pictures are posted -> their encoded bytes."""
 
-import base64
-import binascii
 from collections.abc import Iterator
 
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder
 from werkzeug.wrappers import Request
 
+from headway_contract.picture_header import sniff
 from headway_serving.core.errors import InvalidRequest
+from headway_serving.gateway.requests.base64_text import decoded
 from headway_serving.gateway.requests.errors import EmptyBody, PayloadTooLarge, TooManyImages, UnsupportedMediaType
 from headway_serving.gateway.requests.grammar import RequestLimits
 from headway_serving.gateway.requests.json_bodies import parse_json
@@ -21,6 +21,9 @@ MOST_OTHER_PARTS = 16
 
 _MOST_VALUES = 100_000
 """In one JSON body, of which each picture is two."""
+
+_UNDECIDED = ("", "application/x-www-form-urlencoded", "text/plain", "binary/octet-stream")
+"""What clients send that were told no type (curl's --data-binary): the content decides."""
 
 EMPTY_PICTURE = "image 0 (counted from 0) is empty: 0 bytes were sent"
 """What is said of a request's only picture; among several, an empty one has a problem of its own."""
@@ -38,6 +41,8 @@ def read_images(request: Request, limits: RequestLimits) -> list[bytes]:
     ``InvalidRequest``, or werkzeug's ``RequestEntityTooLarge`` when the body is over the application's limit.
     """
     kind = request.mimetype
+    if kind in _UNDECIDED:
+        kind = _by_content(request.get_data(), kind)
     if kind.startswith("image/") or kind == "application/octet-stream":
         images = [request.get_data(cache=False)]
     elif kind == "multipart/form-data":
@@ -57,6 +62,13 @@ def read_images(request: Request, limits: RequestLimits) -> list[bytes]:
     if images == [b""]:
         raise EmptyBody(EMPTY_PICTURE)
     return images
+
+
+def _by_content(body: bytes, kind: str) -> str:
+    """The type of a body whose header says nothing: a picture, JSON, or the header's own type."""
+    if sniff(body) is not None:
+        return "application/octet-stream"
+    return "application/json" if body[:64].lstrip().startswith(b"{") else kind
 
 
 def _from_form(request: Request, limits: RequestLimits) -> list[bytes]:
@@ -127,6 +139,6 @@ def _from_base64(index: int, item: object) -> bytes:
         fetched = "; pictures are never fetched from an address" if isinstance(item, dict) and "url" in item else ""
         raise InvalidRequest(f'images[{index}]: {{"b64": "..."}} is needed, the picture in base64{fetched}')
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
+        return decoded(text)
+    except ValueError as error:
         raise InvalidRequest(f"images[{index}].b64 is not base64: {error}") from error

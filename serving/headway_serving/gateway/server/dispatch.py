@@ -24,6 +24,7 @@ from headway_serving.concurrency import event_loop
 from headway_serving.core.access import Scope
 from headway_serving.core.request_queue import QueueLimits, RequestQueue
 from headway_serving.gateway.classify.endpoints import Classify
+from headway_serving.gateway.requests.cross_origin import CrossOrigin
 from headway_serving.gateway.requests.errors import EmptyBody
 from headway_serving.gateway.requests.exchange import Answer
 from headway_serving.gateway.requests.identity import Authentication, begin, standard_headers
@@ -94,6 +95,7 @@ class PicturePosts:
 
     endpoint: Classify
     authentication: Authentication
+    cross_origin: CrossOrigin = CrossOrigin()  # noqa: RUF009  # frozen
 
     def recognized(self, request: Request) -> PicturePost | None:
         """The request as a picture post; None: it is left to Flask."""
@@ -129,7 +131,8 @@ class PicturePosts:
             answer = self.endpoint.by_one(post, post.model, post.version, post.label, post.pictures)
         except Exception as error:
             answer = problem_answer(error)
-        return Answer(answer.status, [*answer.headers, *standard_headers()], answer.body)
+        said = self.cross_origin.headers(headers.get("origin"))
+        return Answer(answer.status, [*answer.headers, *standard_headers(), *said], answer.body)
 
 
 class Dispatcher:

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from headway_serving.core.admission import Admission
 from headway_serving.core.errors import Overloaded
+from headway_serving.gateway.requests.cross_origin import CrossOrigin
 from headway_serving.gateway.requests.exchange import Answer
 from headway_serving.gateway.requests.grammar import RequestLimits, timeout_ms
 from headway_serving.gateway.requests.identity import begin, standard_headers
@@ -29,9 +30,17 @@ _PREFIX, _VERB = b"/v1/models/", b":classify"
 class GatewayIntake:
     """The :class:`~.reading.Intake` of the gateway. For one event loop, whose thread alone may use it."""
 
-    def __init__(self, limits: RequestLimits, max_held_bytes: int, admission: Admission, observer: Observer) -> None:
+    def __init__(
+        self,
+        limits: RequestLimits,
+        max_held_bytes: int,
+        admission: Admission,
+        observer: Observer,
+        cross_origin: CrossOrigin | None = None,
+    ) -> None:
         """``max_held_bytes``: of all bodies that are here at the same time."""
         self._limits, self._max_held_bytes = limits, max_held_bytes
+        self._cross_origin = cross_origin or CrossOrigin()
         self._admission, self._observer = admission, observer
         self._held = 0
 
@@ -51,6 +60,12 @@ class GatewayIntake:
 
     def refused(self, request: Request, error: Overloaded) -> Answer:
         """The answer to a request for which there is no room; a classification is counted."""
+        answer = self._refused(request, error)
+        origin = request.values.get(b"origin")
+        said = self._cross_origin.headers(None if origin is None else origin.decode("latin-1"))
+        return Answer(answer.status, [*answer.headers, *said], answer.body)
+
+    def _refused(self, request: Request, error: Overloaded) -> Answer:
         _identify(request)
         if not is_classification(request):
             return _complete(answer_to_error(error, request.target.split(b"?", 1)[0].decode("latin-1")))
