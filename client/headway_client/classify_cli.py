@@ -15,6 +15,7 @@ from pathlib import Path
 from headway_client.client import DEFAULT_TIMEOUT, Client
 from headway_client.environment import gateway_url, token_header
 from headway_client.errors import ConnectionFailed, HeadwayError, UnsupportedInput
+from headway_client.printable import printable
 from headway_client.results import Classification, ModelInfo, Prediction
 
 EXIT_FAILED = 1
@@ -108,7 +109,7 @@ def _fault(path: str) -> str | None:
 
 def _json_line(path: str, answer: Classification) -> str:
     record = {
-        "path": _shown(path),
+        "path": _text(path),  # JSON escapes what it must
         "model": answer.model,
         "version": answer.version,
         "arm": answer.arm,
@@ -122,7 +123,7 @@ def _json_line(path: str, answer: Classification) -> str:
 def _table(images: list[str], model: ModelInfo) -> Render:
     """Lines whose columns fit every path and class that may come, so that each can be printed at once."""
     path_width = max(len(_shown(path)) for path in images)
-    label_width = min(_WIDEST_LABEL, max((len(name) for name in model.classes), default=0))
+    label_width = min(_WIDEST_LABEL, max((len(printable(name)) for name in model.classes), default=0))
     dim, plain = ("\x1b[2m", "\x1b[0m") if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "")
 
     def line(path: str, answer: Classification) -> str:
@@ -130,9 +131,9 @@ def _table(images: list[str], model: ModelInfo) -> Render:
         start = f"{_shown(path):<{path_width}}  "
         if best is None:
             return f"{start}{dim}no class reached the minimum confidence{plain}"
-        runners_up = ", ".join(f"{each.label} {_per_cent(each)}" for each in others if each)
+        runners_up = ", ".join(f"{printable(each.label)} {_per_cent(each)}" for each in others if each)
         tail = f"   {dim}{runners_up}{plain}" if runners_up else ""
-        return f"{start}{best.label:<{label_width}}  {_per_cent(best):>8}{tail}"
+        return f"{start}{printable(best.label):<{label_width}}  {_per_cent(best):>8}{tail}"
 
     return line
 
@@ -143,11 +144,15 @@ def _per_cent(prediction: Prediction) -> str:
 
 def _shown(path: str) -> str:
     # File names are bytes; those that are no UTF-8 could not be printed as they are.
+    return printable(_text(path))
+
+
+def _text(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _complain(message: str) -> None:
-    sys.stderr.write(f"headway classify: {message}\n")
+    sys.stderr.write(f"headway classify: {printable(message)}\n")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ import httpx
 from headway_client import protocol
 from headway_client.errors import TRANSLATIONS, ModelRequired, UnsupportedInput, translate
 from headway_client.images import ImageInput, encoded_image
+from headway_client.pieces import classify_in_pieces
 from headway_client.protocol import Options
 from headway_client.results import Classification, Feedback, FeedbackTally, ModelInfo
 
@@ -87,16 +88,18 @@ class Client:
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> Classification:
-        """Classify several images in one request; `results[i]` is the i-th's. Arguments as for `classify`.
+        """Classify several images; `results[i]` is the i-th's. Arguments as for `classify`, timeout for each request.
 
-        One version answers for all of them. An image that cannot be read has its problem in its place; the others are
-        answered.
+        Many go in several requests, of at most 64 images and 24 MB. One version answers for all of them. An image that
+        cannot be read has its problem in its place; the others are answered.
         """
         if isinstance(images, str | bytes | bytearray | memoryview):
             raise UnsupportedInput("classify_many takes several images, such as a list; use classify for one")
         options = Options(version, label, top_k, min_confidence, routing_key, request_id)
         encoded = [encoded_image(image) for image in images]
-        return self._classify(encoded, model, options, timeout, multipart=True)
+        return classify_in_pieces(
+            encoded, options, lambda piece, asked: self._classify(piece, model, asked, timeout, multipart=True)
+        )
 
     def feedback(self, items: Feedback | Iterable[Feedback], *, timeout: float | None = None) -> FeedbackTally:
         """Tell the truth about answers of one model, 1 to 1,000 at once: `client.feedback(answer.feedback("7"))`.

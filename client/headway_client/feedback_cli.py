@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from headway_client.client import DEFAULT_TIMEOUT, Client
 from headway_client.environment import gateway_url, token_header
 from headway_client.errors import HeadwayError, UnsupportedInput
+from headway_client.printable import printable
 from headway_client.protocol import MOST_FEEDBACK
 from headway_client.results import Feedback, FeedbackTally
 
@@ -139,7 +140,7 @@ def _share(value: Any, name: str) -> float | None:
 
 
 def _complain(message: str) -> None:
-    sys.stderr.write(f"headway feedback: {message}\n")
+    sys.stderr.write(f"headway feedback: {printable(message)}\n")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -25,6 +25,9 @@ class PillowImage(Protocol):
     def convert(self, mode: str) -> Any:
         """A copy in another mode."""
 
+    def getextrema(self) -> Any:
+        """The least and the greatest value, of an image of one band."""
+
     def getexif(self) -> Any:
         """The EXIF tags, which hold the orientation."""
 
@@ -44,6 +47,8 @@ class ArrayLike(Protocol):
 ImageInput = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | PillowImage | ArrayLike
 
 _PNG_MODES = {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"}
+_OPACITY = {"PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
+_LEVELS, _MOST_LEVELS = 255, 65535
 _ACCEPTED = "a path, bytes, a file opened in binary mode, a Pillow image or a numpy array"
 # Level 1 of 9: the bytes travel once, so time spent on packing them tighter is lost.
 _FAST = 1
@@ -80,8 +85,7 @@ def _encode_pillow(image: PillowImage) -> bytes:
     if image.mode == "F":
         raise UnsupportedInput("a Pillow image of mode F has no agreed range; scale it to 0..255 and convert it to L")
     try:
-        # Mode I is how Pillow long gave 16-bit greyscale; converting it to RGB would clip it to white.
-        encodable = image if image.mode in _PNG_MODES else image.convert("I;16" if image.mode == "I" else "RGB")
+        encodable = image if image.mode in _PNG_MODES else image.convert(_png_mode(image))
         file = io.BytesIO()
         # The gateway applies the EXIF orientation; without it a turned photograph would be judged lying down.
         encodable.save(file, format="PNG", compress_level=_FAST, exif=image.getexif())
@@ -90,6 +94,22 @@ def _encode_pillow(image: PillowImage) -> bytes:
             f"Pillow cannot save this image of mode {image.mode} as PNG ({error}); convert it to RGB"
         ) from error
     return file.getvalue()
+
+
+def _png_mode(image: PillowImage) -> str:
+    """The mode in which an image of a mode that PNG does not have keeps all it shows."""
+    if image.mode in _OPACITY:
+        return _OPACITY[image.mode]
+    if image.mode != "I":
+        return "RGB"
+    # Mode I is how Pillow long gave 16-bit greyscale; others keep 8 bits in it, which would be black as 16.
+    low, high = image.getextrema()
+    if low < 0 or high > _MOST_LEVELS:
+        raise UnsupportedInput(
+            f"a Pillow image of mode I with values from {low} to {high} has no agreed range; scale it to 0..255 or "
+            "0..65535, and convert it to L or I;16"
+        )
+    return "L" if high <= _LEVELS else "I;16"
 
 
 def _encode_array(array: ArrayLike) -> bytes:

@@ -198,3 +198,15 @@ def test_runners_up_are_dim_on_a_terminal_only(
         os.close(theirs)
     assert ("\x1b[2mcat 1.00 %, elephant 0.25 %\x1b[0m" in line) is dimmed
     assert line.startswith("a.png  28x28")
+
+
+def test_file_names_are_printed_with_control_characters_escaped(
+    gateway: FakeGateway, pictures: Path, capsys: Out
+) -> None:
+    evil = "a\x1b[2J\u202e.png"
+    (pictures / "a.png").rename(pictures / evil)
+    assert main([evil, "mis\x1bsing.png", "--url", gateway.url]) == 2
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err
+    assert r"a\x1b[2J\u202e.png" in out
+    assert r"mis\x1bsing.png" in err

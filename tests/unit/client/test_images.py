@@ -143,3 +143,29 @@ def test_a_file_opened_as_text_is_refused_with_advice() -> None:
     file: Any = io.StringIO("text")
     with pytest.raises(UnsupportedInput, match="binary mode"):
         encoded_image(file)
+
+
+@pytest.mark.parametrize(("mode", "sent"), [("PA", "RGBA"), ("La", "LA"), ("RGBa", "RGBA")])
+def test_a_pillow_image_in_another_mode_with_opacity_keeps_it(mode: str, sent: str) -> None:
+    opaque = Image.fromarray(NOISE).convert({"PA": "RGBA", "La": "LA", "RGBa": "RGBA"}[mode])
+    opaque.putalpha(Image.fromarray(NOISE[:, :, 0]))
+    image = opaque.convert("P").convert("PA") if mode == "PA" else opaque.convert(mode)
+    if mode == "PA":
+        image.putalpha(Image.fromarray(NOISE[:, :, 0]))
+    picture = decoded(image)
+    assert picture.mode == sent
+    np.testing.assert_array_equal(np.asarray(picture.getchannel("A")), NOISE[:, :, 0])
+
+
+def test_mode_i_is_sent_with_the_bits_that_its_values_need() -> None:
+    levels = NOISE[:, :, 0].astype(np.int32)
+    eight, sixteen = decoded(Image.fromarray(levels)), decoded(Image.fromarray(levels * 257))
+    assert (eight.mode, sixteen.mode) == ("L", "I;16")
+    np.testing.assert_array_equal(np.asarray(eight), NOISE[:, :, 0])
+    np.testing.assert_array_equal(np.asarray(sixteen) >> 8, NOISE[:, :, 0])
+
+
+@pytest.mark.parametrize("value", [-1, 65_536])
+def test_mode_i_of_another_range_is_refused(value: int) -> None:
+    with pytest.raises(UnsupportedInput, match="no agreed range"):
+        encoded_image(Image.new("I", (2, 2), value))
