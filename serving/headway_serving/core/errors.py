@@ -11,6 +11,7 @@
      ├── DeadlineExceeded          deadline_exceeded    the answer did not come in time
      ├── ModelUnavailable          model_unavailable    the model server is away, starting or restarting
      ├── PredictionFailed          prediction_failed    the model server refused or failed to run the model
+     ├── AnswerTooLarge            answer_too_large     what the model server answers is more than is passed on
      └── Overloaded                overloaded           more work is under way than can be answered in good time
 """
 
@@ -93,6 +94,12 @@ class PredictionFailed(ServingError):
     """The model server refused or failed to run the model."""
 
     code = "prediction_failed"
+
+
+class AnswerTooLarge(ServingError):
+    """What the model server answers is more than is passed on; fewer rows would be less."""
+
+    code = "answer_too_large"
 
 
 class Overloaded(ServingError):

@@ -87,7 +87,13 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     allowed = CrossOrigin(settings.origins)
     app = _app(parts, allowed)
     limits = RequestLimits(
-        settings.max_body_bytes, settings.max_images, settings.request_timeout_ms, settings.max_request_timeout_ms
+        settings.max_body_bytes,
+        settings.max_images,
+        settings.request_timeout_ms,
+        settings.max_request_timeout_ms,
+        settings.max_rows,
+        settings.max_batch_rows,
+        settings.max_answer_bytes,
     )
     app.config["MAX_CONTENT_LENGTH"] = limits.max_body_bytes
     app.url_map.converters["name"] = NameConverter
@@ -103,7 +109,11 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     app.register_blueprint(feedback_endpoints.blueprint(FeedbackDesk(routes.table, catalog, parts.metrics)))
     app.register_blueprint(inference_endpoints.blueprint(classifier, observer, limits))
     app.register_blueprint(tfserving_rest_endpoints.blueprint(parts.rest, classifier, observer, limits))
-    app.register_blueprint(inference_metadata_endpoints.blueprint(routes, catalog, parts.server, readiness))
+    app.register_blueprint(
+        inference_metadata_endpoints.blueprint(
+            routes, catalog, parts.server, readiness, parts.metrics.totals, limits.max_images
+        )
+    )
     app.register_blueprint(model_endpoints.blueprint(routes, catalog, parts.server))
     app.register_blueprint(health_endpoints.blueprint(parts.routes.problem, routes, readiness))
     if not settings.admin_port:

@@ -54,7 +54,9 @@ def _compose(settings: GatewaySettings) -> tuple[Gateway, TfServingPredictor]:
     routes = RouteFile(settings.routes_file, settings.routes_poll_seconds)
     metrics = PrometheusMetrics(process_registry())
     metrics.watch_routes(routes.problem)
-    rest = TfServingRest(settings.model_server_rest, settings.threads) if settings.model_server_rest else None
+    rest = None
+    if settings.model_server_rest:
+        rest = TfServingRest(settings.model_server_rest, settings.threads, settings.max_answer_bytes)
     tokens = None
     if settings.tokens_file is not None:
         tokens = TokenFile(settings.tokens_file, settings.routes_poll_seconds)

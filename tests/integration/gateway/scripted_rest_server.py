@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,13 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class ScriptedRest:
     """What every request is answered: ``status``, ``content_type`` and ``body``; with ``hangs``, nothing.
 
-    ``status_of``: another status for a path. ``asked``: path and body of each request.
-    ``connections``: how many were opened.
+    ``answer`` makes the body of the request's. ``status_of``: another status for a path. ``asked``: path and body of
+    each request. ``connections``: how many were opened.
     """
 
     status: int = 200
     content_type: str = "application/json"
     body: bytes = b'{\n    "predictions": [[0.25, 0.75]]\n}'
+    answer: Callable[[bytes], bytes] | None = None
     hangs: bool = False
     status_of: dict[str, int] = field(default_factory=dict)
     asked: list[tuple[str, bytes]] = field(default_factory=list)
@@ -41,17 +42,22 @@ def rest_server() -> Iterator[ScriptedRest]:
             sockets.append(self.request)
             super().setup()
 
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             script.asked.append((self.path, body))
             if script.hangs:
                 script.released.wait(30)
                 return
             self.send_response(script.status_of.get(self.path, script.status))
             self.send_header("Content-Type", script.content_type)
-            self.send_header("Content-Length", str(len(script.body)))
+            answer = script.body if script.answer is None else script.answer(body)
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(script.body)
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
             """Nothing."""

@@ -378,3 +378,20 @@ def test_mutated_bodies_are_answered_or_refused(tmp_path_factory: pytest.TempPat
             check_error_object(response, response.status_code)
 
     check()
+
+
+def test_an_answer_larger_than_is_passed_on_is_refused(start: Start) -> None:
+    gateway = start(GatewaySettings(max_answer_bytes=1024))
+    assert infer(gateway, digits_input(3)).status_code == 200
+    response = infer(gateway, digits_input(*[3] * 20))
+    check_error_object(response, 413)
+    assert "more than 1,024 bytes; send fewer pictures" in response.text
+
+
+def test_pictures_may_be_data_urls_and_wrapped_in_lines(gateway: Gateway) -> None:
+    tensor = pictures_input(picture(3), picture(3))
+    tensor["data"][0] = f"data:image/png;base64,{tensor['data'][0]}"
+    tensor["data"][1] = base64.encodebytes(picture(3)).decode()
+    response = infer(gateway, tensor)
+    assert response.status_code == 200, response.text
+    assert json.loads(response.data)["outputs"][0]["data"] == scores_of(3, 3)

@@ -10,7 +10,7 @@ from headway_serving.adapters.model_server.rest import TfServingRest
 from headway_serving.core.routing import Arm, Candidate, ModelRoutes, Route
 from headway_serving.settings import GatewaySettings
 from tests.fakes.scripted_models import ScriptedVersion, scripted_manifest
-from tests.integration.gateway.gateway_under_test import GatewayUnderTest, check_error_object
+from tests.integration.gateway.gateway_under_test import GatewayUnderTest, check_error_object, check_problem
 from tests.integration.gateway.scripted_rest_server import ScriptedRest, rest_server
 
 PREDICT = "/v1/models/digits:predict"
@@ -214,3 +214,90 @@ def test_each_request_leaves_one_line(start: Start, rest: TfServingRest, caplog:
     assert (line["request_id"], line["model"], line["version"], line["code"], line["status"]) == (
         "abc-1", "digits", 1, "ok", 200,
     )  # fmt: skip
+
+
+def _each_row(body: bytes) -> bytes:
+    """As a model would that answers each row with itself."""
+    document = json.loads(body)
+    if "instances" in document:
+        return json.dumps({"predictions": document["instances"]}).encode()
+    return json.dumps({"outputs": document["inputs"]}).encode()
+
+
+MANY: dict[str, tuple[dict[str, object], str]] = {
+    "numbers": ({"instances": list(range(100))}, "predictions"),
+    "pictures": ({"instances": [[[number, 1], [2, 3]] for number in range(100)]}, "predictions"),
+    "by name": ({"instances": [{"a": [number], "b": "]},"} for number in range(100)]}, "predictions"),
+    "columns": ({"inputs": {"a": list(range(100)), "b": [[number] for number in range(100)]}}, "outputs"),
+    "one column": ({"inputs": [[number] for number in range(100)]}, "outputs"),
+}
+
+
+@pytest.mark.parametrize(("sent", "key"), MANY.values(), ids=MANY)
+def test_many_rows_are_sent_on_in_batches_and_their_answers_joined(
+    passing: GatewayUnderTest, script: ScriptedRest, sent: dict[str, object], key: str
+) -> None:
+    script.answer = _each_row
+    response = passing.post(PREDICT, json={"signature_name": "x", **sent})
+    assert response.status_code == 200, response.text
+    assert response.json == {key: next(iter(sent.values()))}
+    bodies = [json.loads(body) for _, body in script.asked]
+    assert len(bodies) == 4
+    assert {body["signature_name"] for body in bodies} == {"x"}
+
+
+def test_rows_are_bounded(start: Start, rest: TfServingRest, script: ScriptedRest) -> None:
+    gateway = start(GatewaySettings(max_rows=99), rest=rest)
+    response = gateway.post(PREDICT, json={"instances": [""] * 100})
+    check_error_object(response, 413)
+    assert "100 rows; at most 99" in response.text
+    assert script.asked == []
+
+
+def test_answers_that_multiply_are_bounded(start: Start, script: ScriptedRest) -> None:
+    """40,000 empty texts to a signature that answers each with kilobytes: 350 MB."""
+    script.answer = lambda body: json.dumps({"predictions": ["x" * 9000] * len(json.loads(body)["instances"])}).encode()
+    adapter = TfServingRest(script.url, connections=4, max_answer_bytes=1_000_000)
+    gateway = start(GatewaySettings(max_answer_bytes=1_000_000), rest=adapter)
+    response = gateway.post(PREDICT, json={"instances": [""] * 4000})
+    check_error_object(response, 413)
+    assert "more than 1,000,000 bytes; send fewer rows" in response.text
+    # Not even the model server makes all of it.
+    assert len(script.asked) == 4
+    response = gateway.post(PREDICT, data=b'{"instances": [' + b'""' + b"]}")
+    assert response.status_code == 200
+    script.answer = lambda _: b"x" * 1_000_001
+    check_error_object(gateway.post(PREDICT, data=BODY), 413)
+    adapter.close()
+
+
+def test_a_part_that_fails_is_the_answer(passing: GatewayUnderTest, script: ScriptedRest) -> None:
+    script.status, script.body = 400, b'{"error": "no"}'
+    response = passing.post(PREDICT, json={"instances": list(range(100))})
+    assert (response.status_code, response.data) == (400, script.body)
+    assert len(script.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/models/digits/metadata", "/v1/models/digits/versions/1/metadata"),
+        ("/v1/models/digits/versions/2/metadata", "/v1/models/digits/versions/2/metadata"),
+        ("/v1/models/digits/labels/old/metadata", "/v1/models/digits/versions/3/metadata"),
+        ("/v1/models/digits/versions/2", "/v1/models/digits/versions/2"),
+        ("/v1/models/digits/labels/old", "/v1/models/digits/versions/3"),
+    ],
+)
+def test_metadata_and_version_status_are_the_model_servers(
+    passing: GatewayUnderTest, script: ScriptedRest, path: str, asked: str
+) -> None:
+    script.body = b'{"model_spec": {}}'
+    response = passing.get(path)
+    assert (response.status_code, response.data) == (200, script.body)
+    assert script.asked == [(asked, b"")]
+    script.status = 404
+    assert passing.get(path).status_code == 404
+
+
+def test_metadata_without_a_rest_port_says_so(start: Start) -> None:
+    check_problem(start().get("/v1/models/digits/metadata"), 501, "pass_through_off")

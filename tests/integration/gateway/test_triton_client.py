@@ -96,3 +96,26 @@ def test_errors_are_understood(client: InferenceServerClient) -> None:
 def test_a_compressed_request_is_refused_in_words(client: InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException, match="Content-Encoding 'gzip' is not read"):
         client.infer("digits", [pixels_input(1)], request_compression_algorithm="gzip")
+
+
+def test_what_tritons_image_client_asks_before_it_sends_pictures(client: InferenceServerClient) -> None:
+    """As its parse_model: one input of three sides beside the batch, in a known format, and one output of classes."""
+    metadata, config = client.get_model_metadata("digits"), client.get_model_config("digits", "2")
+    (tensor,), (described,) = metadata["inputs"], config["input"]
+    assert (config["name"], config["max_batch_size"]) == ("digits", 3)
+    assert len(tensor["shape"]) == len(described["dims"]) + 1 == 4
+    assert (described["format"], described["data_type"]) == ("FORMAT_NHWC", f"TYPE_{tensor['datatype']}")
+    (output,) = config["output"]
+    assert output == {"name": "scores", "data_type": "TYPE_FP32", "dims": [5]}
+    with pytest.raises(InferenceServerException, match="letters"):
+        client.get_model_config("letters")
+
+
+def test_statistics_are_those_of_the_version(client: InferenceServerClient) -> None:
+    client.infer("digits", [pictures_input(4, 0)])
+    with pytest.raises(InferenceServerException):
+        client.infer("digits", [InferInput("images", [0], "BYTES").set_data_from_numpy(np.array([], np.object_))])
+    (found,) = client.get_inference_statistics("digits")["model_stats"]
+    assert (found["name"], found["version"], found["inference_count"]) == ("digits", "1", 2)
+    assert found["inference_stats"]["success"]["count"] == 1
+    assert found["inference_stats"]["success"]["ns"] > 0

@@ -86,6 +86,16 @@ class Observation:
     bad_picture_codes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class VersionTotals:
+    """Of a version since this process began: requests that were answered and not, the seconds of both, and pictures."""
+
+    answered: int
+    failed: int
+    seconds: float
+    pictures: int
+
+
 class PrometheusMetrics:
     """Counts what requests did. The registry is an argument, so that tests read their own."""
 
@@ -227,6 +237,26 @@ class PrometheusMetrics:
     def observe_key(self, request: KeyedRequest) -> None:
         """Count a request whose version the split chose, if it is its key's first in this stage."""
         self._keys.observe(request)
+
+    def totals(self, model: str, version: int) -> VersionTotals:
+        """What was counted for a version, whatever its arm was."""
+
+        def summed(metric: Collector, name: str, *codes: bool) -> float:
+            return sum(
+                sample.value
+                for family in metric.collect()
+                for sample in family.samples
+                if sample.name == name
+                and (sample.labels["model"], sample.labels["version"]) == (model, str(version))
+                and (not codes or (sample.labels["code"] == "ok") in codes)
+            )
+
+        return VersionTotals(
+            answered=int(summed(self._requests, "headway_requests_total", True)),
+            failed=int(summed(self._requests, "headway_requests_total", False)),
+            seconds=summed(self._seconds, "headway_request_seconds_sum"),
+            pictures=int(summed(self._images, "headway_images_total")),
+        )
 
     def exposition(self) -> bytes:
         """The page that Prometheus scrapes, of type :data:`CONTENT_TYPE`."""

@@ -5,6 +5,7 @@ from flask import Blueprint, Request, Response, request
 
 from headway_contract.errors import InvalidImage
 from headway_serving.core.classification import Classification, Classifier
+from headway_serving.core.errors import AnswerTooLarge
 from headway_serving.core.requests import ClassifyRequest, Progress
 from headway_serving.core.routing import Pin
 from headway_serving.gateway.inference.operations import JSON_LENGTH, inference
@@ -49,6 +50,11 @@ def blueprint(classifier: Classifier, observer: Observer, limits: RequestLimits)
             _check_every_picture(found, seen.progress)
             seen.images = len(found.scores)
             answer = _answer(sent, found, seen.progress)
+            if len(answer.body) > limits.max_answer_bytes:
+                raise AnswerTooLarge(
+                    f"the answer has more than {limits.max_answer_bytes:,} bytes; send fewer pictures, or ask for "
+                    "fewer classes"
+                )
         return to_flask(answer)
 
     return routes

@@ -45,7 +45,7 @@ def inference(max_images: int, max_timeout_ms: int) -> Operation:
                 {**ROUTE_HEADERS, JSON_LENGTH: "bytes of the JSON, where the output's bytes follow it"},
             )
         },
-        problems=(*PICTURE_PROBLEMS, *_NO_LABELS),
+        problems=(*PICTURE_PROBLEMS, *_NO_LABELS, "answer_too_large"),
         parameters=(ROUTING_KEY, timeout_header(max_timeout_ms), _JSON_LENGTH, VERSION),
         body=infer_bodies(max_images),
         errors=ERROR_OBJECT_FORM,
@@ -95,3 +95,20 @@ MODEL_METADATA = Operation(
     parameters=(VERSION,),
     errors=ERROR_OBJECT_FORM,
 )  # fmt: skip
+
+
+def _of_version(summary: str, schema: str) -> Operation:
+    return Operation(
+        tag=_TAG,
+        summary=summary,
+        description="One of Triton's extensions, as its clients read it.",
+        scope=Scope.CLASSIFY,
+        answers={200: Answer("They are these", {"application/json": ref(schema)})},
+        problems=MODEL_METADATA.problems,
+        parameters=(VERSION,),
+        errors=ERROR_OBJECT_FORM,
+    )
+
+
+MODEL_CONFIG = _of_version("Geometry, classes and largest batch of a version", "TritonConfig")
+MODEL_STATS = _of_version("What was asked of a version since this process began", "TritonStatistics")

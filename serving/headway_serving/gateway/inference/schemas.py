@@ -113,6 +113,39 @@ INFERENCE_DOCUMENTS: dict[str, JsonSchema] = {
         inputs=_metadata(INPUT_NAME, "UINT8"),
         outputs=_metadata(OUTPUT_NAME, "FP32"),
     ),
+    "TritonConfig": record(
+        name=TEXT,
+        platform=TEXT,
+        backend=TEXT,
+        max_batch_size=COUNT,
+        input=listing(
+            record(
+                name={"const": INPUT_NAME},
+                data_type={"const": "TYPE_UINT8"},
+                format={"const": "FORMAT_NHWC"},
+                dims=listing(COUNT, description="height, width and channels"),
+            )
+        ),
+        output=listing(
+            record(
+                name={"const": OUTPUT_NAME},
+                data_type={"const": "TYPE_FP32"},
+                dims=listing(COUNT, description="the number of classes"),
+            )
+        ),
+    ),
+    "TritonStatistics": record(
+        model_stats=listing(
+            record(
+                name=TEXT,
+                version=_VERSION,
+                inference_count={**COUNT, "description": "pictures"},
+                execution_count={**COUNT, "description": "requests that were answered"},
+                inference_stats=record(success=record(count=COUNT, ns=COUNT), fail=record(count=COUNT, ns=COUNT)),
+                batch_stats=listing({}),
+            )
+        )
+    ),
     "InferenceServer": record(
         name={"const": "headway"}, version=TEXT, extensions=listing({"type": "string", "enum": list(EXTENSIONS)})
     ),

@@ -38,13 +38,17 @@ class RequestLimits:
     """What one request may ask for.
 
     ``max_body_bytes``: of its body; ``max_images``: pictures in it; ``timeout_ms``: milliseconds that it gets if it
-    names none, ``max_timeout_ms`` the most that it may name.
+    names none, ``max_timeout_ms`` the most that it may name. ``max_rows``: rows of a ``:predict``, of which
+    ``max_batch_rows`` are sent to the model server at a time; ``max_answer_bytes``: of what is answered to it.
     """
 
     max_body_bytes: int
     max_images: int
     timeout_ms: int
     max_timeout_ms: int
+    max_rows: int = 4096
+    max_batch_rows: int = 32
+    max_answer_bytes: int = 32 * 1024 * 1024
 
 
 def whole_number(text: str) -> int | None:

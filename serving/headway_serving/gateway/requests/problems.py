@@ -46,6 +46,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     request_errors.RequestTimeout: Problem(408, "request_timeout", "Request did not arrive in time"),
     request_errors.Unauthorized: Problem(401, "unauthorized", "A known token is needed"),
     request_errors.Forbidden: Problem(403, "forbidden", "The token does not allow this"),
+    errors.AnswerTooLarge: Problem(413, "answer_too_large", "Answer too large"),
     errors.InvalidRequest: Problem(400, "invalid_request", "Request cannot be answered as it stands"),
     errors.ModelNotFound: Problem(404, "model_not_found", "No such model"),
     errors.VersionNotFound: Problem(404, "version_not_found", "No such version"),

@@ -19,7 +19,7 @@ def prediction(max_timeout_ms: int) -> Operation:
         summary="Run a signature of a version at the model server",
         description=(
             "The version is chosen here; body and answer pass unchanged between the client and the model server, "
-            "whose own errors keep their status too."
+            "whose own errors keep their status too. Many rows are sent on in batches, and their answers joined."
         ),
         scope=Scope.CLASSIFY,
         answers={
@@ -28,6 +28,7 @@ def prediction(max_timeout_ms: int) -> Operation:
         },
         problems=(
             "invalid_request", "request_timeout", "payload_too_large", "unsupported_media_type", "pass_through_off",
+            "answer_too_large",
             *MODEL_PROBLEMS,
         ),
         parameters=(ROUTING_KEY, timeout_header(max_timeout_ms), VERSION),
@@ -35,6 +36,21 @@ def prediction(max_timeout_ms: int) -> Operation:
         errors=ERROR_OBJECT_FORM,
     )  # fmt: skip
 
+
+def _description(summary: str) -> Operation:
+    return Operation(
+        tag="TensorFlow Serving REST",
+        summary=summary,
+        description="As the model server says it; the stable version where none is named.",
+        scope=Scope.CLASSIFY,
+        answers={200: Answer("TensorFlow Serving's own document", {"application/json": {"type": "object"}})},
+        problems=("invalid_request", "pass_through_off", "answer_too_large", *MODEL_PROBLEMS),
+        parameters=(VERSION,),
+    )
+
+
+VERSION_METADATA = _description("The signatures of a version")
+VERSION_STATUS = _description("The state of a version")
 
 _BODY: JsonSchema = {
     "description": '{"signature_name": "serving_bytes", "instances": [{"b64": "the picture\'s file in base64"}]}; '
