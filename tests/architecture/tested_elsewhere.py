@@ -99,6 +99,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
     ),
     "serving/gateway/inference/endpoints.py": ("integration/gateway/test_inference_protocol.py",),
     "serving/gateway/inference/metadata_endpoints.py": ("integration/gateway/test_inference_protocol.py",),
+    "serving/gateway/inference/triton_endpoints.py": ("integration/gateway/test_triton_client.py",),
     "serving/gateway/inference/operations.py": ("integration/gateway/test_openapi_conformance.py",),
     "serving/gateway/inference/protocol.py": ("integration/gateway/test_inference_protocol.py",),
     "serving/gateway/inference/schemas.py": ("integration/gateway/test_openapi_conformance.py",),

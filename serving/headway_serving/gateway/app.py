@@ -29,6 +29,7 @@ from headway_serving.gateway.classify import endpoints as classify_endpoints
 from headway_serving.gateway.classify import feedback as feedback_endpoints
 from headway_serving.gateway.inference import endpoints as inference_endpoints
 from headway_serving.gateway.inference import metadata_endpoints as inference_metadata_endpoints
+from headway_serving.gateway.inference import triton_endpoints
 from headway_serving.gateway.openapi import endpoints as docs_endpoints
 from headway_serving.gateway.operators import health_endpoints, model_endpoints
 from headway_serving.gateway.operators import metrics_endpoint as admin_endpoints
@@ -109,11 +110,8 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     app.register_blueprint(feedback_endpoints.blueprint(FeedbackDesk(routes.table, catalog, parts.metrics)))
     app.register_blueprint(inference_endpoints.blueprint(classifier, observer, limits))
     app.register_blueprint(tfserving_rest_endpoints.blueprint(parts.rest, classifier, observer, limits))
-    app.register_blueprint(
-        inference_metadata_endpoints.blueprint(
-            routes, catalog, parts.server, readiness, parts.metrics.totals, limits.max_images
-        )
-    )
+    app.register_blueprint(inference_metadata_endpoints.blueprint(routes, catalog, parts.server, readiness))
+    app.register_blueprint(triton_endpoints.blueprint(routes, catalog, parts.metrics.totals, limits.max_images))
     app.register_blueprint(model_endpoints.blueprint(routes, catalog, parts.server))
     app.register_blueprint(health_endpoints.blueprint(parts.routes.problem, routes, readiness))
     if not settings.admin_port:

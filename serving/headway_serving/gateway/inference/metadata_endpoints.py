@@ -1,26 +1,22 @@
 """The Open Inference Protocol's health and metadata: what is there, in its words. None of it counts as traffic."""
 
 import importlib.metadata
-from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response
 
-from headway_serving.adapters.metrics.prometheus import VersionTotals
 from headway_serving.core.catalog import Catalog, VersionStates
 from headway_serving.core.readiness import Readiness
 from headway_serving.core.routes_in_force import RoutesInForce
-from headway_serving.core.routing import Pin, Route
 from headway_serving.gateway.inference.operations import (
-    MODEL_CONFIG,
     MODEL_METADATA,
     MODEL_READY,
-    MODEL_STATS,
     SERVER_LIVE,
     SERVER_METADATA,
     SERVER_READY,
 )
 from headway_serving.gateway.inference.protocol import EXTENSIONS, INPUT_NAME, OUTPUT_NAME
+from headway_serving.gateway.inference.triton_endpoints import described_version
 from headway_serving.gateway.requests.grammar import version_number
 from headway_serving.gateway.requests.json_responses import json_response
 from headway_serving.gateway.requests.operations import describes
@@ -33,8 +29,6 @@ def blueprint(
     catalog: Catalog,
     server: VersionStates,
     readiness: Readiness,
-    totals: Callable[[str, int], VersionTotals],
-    max_images: int,
 ) -> Blueprint:
     """The server's and the models' routes; a model without a version in the path is its stable version."""
     endpoints = Blueprint("inference_metadata", __name__)
@@ -71,7 +65,7 @@ def blueprint(
     @endpoints.get("/v2/models/<name:model>/versions/<name:version>")
     @describes(MODEL_METADATA)
     def model_metadata(model: str, version: str | None = None) -> Response:
-        manifest = catalog.manifest(_chosen(routes, model, version), _TIMEOUT_SECONDS)
+        manifest = catalog.manifest(described_version(routes, model, version), _TIMEOUT_SECONDS)
         states = server.version_states(model, _TIMEOUT_SECONDS)
         body = {
             "name": model,
@@ -82,49 +76,7 @@ def blueprint(
         }
         return json_response(body)
 
-    @endpoints.get("/v2/models/<name:model>/config")
-    @endpoints.get("/v2/models/<name:model>/versions/<name:version>/config")
-    @describes(MODEL_CONFIG)
-    def config(model: str, version: str | None = None) -> Response:
-        manifest = catalog.manifest(_chosen(routes, model, version), _TIMEOUT_SECONDS)
-        pixels = {"name": INPUT_NAME, "data_type": "TYPE_UINT8", "format": "FORMAT_NHWC"}
-        scores = {"name": OUTPUT_NAME, "data_type": "TYPE_FP32", "dims": [len(manifest.labels)]}
-        body = {
-            "name": model,
-            "platform": "tensorflow_savedmodel",
-            "backend": "tensorflow",
-            "max_batch_size": max_images,
-            "input": [{**pixels, "dims": list(manifest.image.shape)}],
-            "output": [scores],
-        }
-        return json_response(body)
-
-    @endpoints.get("/v2/models/<name:model>/stats")
-    @endpoints.get("/v2/models/<name:model>/versions/<name:version>/stats")
-    @describes(MODEL_STATS)
-    def stats(model: str, version: str | None = None) -> Response:
-        route = _chosen(routes, model, version)
-        found = totals(model, route.version)
-        one = {
-            "name": model,
-            "version": str(route.version),
-            "inference_count": found.pictures,
-            "execution_count": found.answered,
-            "inference_stats": {
-                # Seconds are counted whatever became of a request: they stand where most of them belong.
-                "success": {"count": found.answered, "ns": int(found.seconds * 1e9)},
-                "fail": {"count": found.failed, "ns": 0},
-            },
-            "batch_stats": [],
-        }
-        return json_response({"model_stats": [one]})
-
     return endpoints
-
-
-def _chosen(routes: RoutesInForce, model: str, version: str | None) -> Route:
-    number = version_number(version)
-    return routes.table().choose(model, Pin(label="stable") if number is None else Pin(number), "")
 
 
 def _readiness(body: dict[str, Any], reason: str | None) -> Response:
