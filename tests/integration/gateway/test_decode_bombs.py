@@ -71,7 +71,7 @@ class HonestClient:
         return self
 
     def __exit__(self, *_: object) -> None:
-        said, _ = self._process.communicate()
+        said = self._process.communicate()[0]
         gap, answers, *self.refused = said.decode().split()
         self.gap, self.answers = float(gap), int(answers)
 
