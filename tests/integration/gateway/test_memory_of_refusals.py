@@ -74,8 +74,8 @@ def body(data: bytes) -> dict[str, Any]:
     return {"content": data, "headers": {"Content-Type": "image/png"}}
 
 
-def hurried(data: bytes) -> dict[str, Any]:
-    return {"content": data, "headers": {"Content-Type": "image/png", "X-Request-Timeout-Ms": "30"}}
+def hurried(data: bytes, milliseconds: int = 30) -> dict[str, Any]:
+    return {"content": data, "headers": {"Content-Type": "image/png", "X-Request-Timeout-Ms": f"{milliseconds}"}}
 
 
 NOISE = np.random.default_rng(0).bytes(15_000_000)
@@ -117,18 +117,18 @@ def test_memory_returns_without_the_collector(
 
 
 def test_memory_of_pictures_that_are_turned_away_returns(gateway: LiveGateway) -> None:
-    """Overload: with four at a time and no patience, many of sixteen are refused, at their heads or while they wait."""
-    good = photo("PNG")
+    """Overload: four fit into the memory for decoding, and of sixteen many wait longer than they have."""
+    good = hurried(photo("PNG"), 1000)
 
     def send(_: int) -> int:
         with httpx.Client(base_url=gateway.url, timeout=60) as client:
-            return client.post(CLASSIFY, **body(good)).status_code
+            return client.post(CLASSIFY, **good).status_code
 
     with ThreadPoolExecutor(16) as clients:
         list(clients.map(send, range(32)))
         before = gateway.memory()
         statuses = list(clients.map(send, range(96)))
-    assert set(statuses) == {200, 503}
+    assert {200, 503} <= set(statuses) <= {200, 503, 504}
     assert gateway.memory() < before + 2 * ALLOWED
 
 
