@@ -69,9 +69,7 @@ class Splits:
 
 
 class _Source(Pictures, Protocol):
-    """Pictures that can still be divided. ``content``: what copies of one picture have in common."""
-
-    def content(self, index: int) -> str: ...
+    """Pictures that can still be divided."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,22 +32,31 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headway"
 
 
-def extract(base: Any, base_digest: str, image: ImageSpec, pictures: Pictures, cache: Path) -> NDArray[np.float32]:
+def extract(
+    base: Any, base_digest: str, image: ImageSpec, pictures: Pictures, cache: Path, *, mirrored: bool = False
+) -> NDArray[np.float32]:
     """Features of N pictures under a frozen base, in inference mode: ``float32[N, D]``.
 
-    ``base_digest`` names the base's weights, ``image`` its geometry. A damaged cache file is noticed by its checksum
-    and computed again.
+    ``base_digest`` names the base's weights, ``image`` its geometry; ``mirrored``: of the pictures' mirror images, left
+    to right. A damaged cache file is noticed by its checksum and computed again.
     """
     key = hashlib.sha256(f"{base_digest} {sorted(image.to_mapping().items())}".encode())
+    key.update(b"mirrored" if mirrored else b"")
     for index in range(len(pictures)):
         key.update(pictures.identity(index).encode())
     path = cache / "features" / f"{key.hexdigest()}.npy"
     cached = _read(path)
     if cached is not None:
         return cached
-    features = infer(base, pictures)
+    features = infer(_mirroring(base) if mirrored else base, pictures)
     _write(path, features)
     return features
+
+
+def _mirroring(base: Any) -> Any:
+    """The base, given each picture mirrored left to right."""
+    images = keras.Input(base.input_shape[1:], dtype="uint8", name="images")
+    return keras.Model(images, base(images[:, :, ::-1]), name="mirrored")
 
 
 def _read(path: Path) -> NDArray[np.float32] | None:

@@ -46,6 +46,10 @@ class Pictures(Protocol):
         """Return the SHA-256 (64 hex digits) of the content before geometry: equal content, equal identity."""
         ...
 
+    def content(self, index: int) -> str:
+        """Return what copies of one picture have in common, also copies in other formats."""
+        ...
+
     def name(self, index: int) -> str:
         """Return a name for people: ``train/cat/17.png`` or ``mnist test 4711``."""
         ...

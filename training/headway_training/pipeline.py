@@ -32,13 +32,14 @@ from headway_training import (
     fine_tuning,
     fitting,
     head,
+    linear_head,
     near_copies,
     networks,
 )
 from headway_training.backbone_base import ensure_backbone
-from headway_training.errors import InvalidRecipe, TrainingError
+from headway_training.errors import InvalidCheckpoint, InvalidRecipe, TrainingError
 from headway_training.inference import infer
-from headway_training.publication import Fitted, Published, publish
+from headway_training.publication import Fitted, HeldOut, Published, publish
 from headway_training.recipe import Recipe
 from headway_training.recipe_files import base_version
 from headway_training.run_record import RUN_FILE, FittingPhase, RunRecord
@@ -99,6 +100,8 @@ def train(recipe: Recipe, repository: ModelRepository, console: Console, options
     console.print(f"[bold]{recipe.name}[/bold]: {recipe.description}")
     if options.checkpoint is not None:
         checkpoints.check_suffix(options.checkpoint)
+    if recipe.fitting.solver == "convex":
+        _explain_checkpoints(recipe, options, console)
     resumed = None if options.resume is None else checkpoints.load(options.resume)
     # The pictures first: what is wrong with them must be told before a backbone is built and published.
     with stages.stage("data"):
@@ -117,6 +120,19 @@ def train(recipe: Recipe, repository: ModelRepository, console: Console, options
     else:
         fitted = train_head(foundation, splits, run, found, options.cache, stages)
     return publish(recipe, repository, splits, fitted, options.data_dir, console, stages.seconds, started)
+
+
+def _explain_checkpoints(recipe: Recipe, options: Options, console: Console) -> None:
+    """Say what a fit of seconds leaves out. Raises :class:`InvalidCheckpoint` where there is nothing to resume."""
+    tuned = bool(recipe.fine_tuning.depths)
+    if options.resume is not None and not tuned:
+        raise InvalidCheckpoint(
+            f'checkpoint {options.resume}: a head fitted by fitting.solver = "convex" takes seconds and writes none; '
+            "run the same command without --resume"
+        )
+    if options.checkpoint is not None:
+        when = "before fine-tuning" if tuned else "of this run"
+        console.print(f"  no checkpoint {when}: the head is fitted to its optimum within seconds")
 
 
 def train_base(foundation: Foundation, splits: datasets.Splits, run: fitting.Run, stages: Stages) -> Fitted:
@@ -147,7 +163,10 @@ def train_head(
     # Again: whether the backbone was built just now or found in the repository must not decide how the head starts.
     keras.utils.set_random_seed(recipe.seed)
     top = head.build_head(base.output_shape[-1], len(splits.classes), recipe.head)
-    phase = _fit_head(base, top, splits, found, run, stages)
+    if recipe.fitting.solver == "convex":
+        phase, held_out = _fit_linear_head(top, splits, found, run, stages)
+    else:
+        phase, held_out = _fit_head(base, top, splits, found, run, stages), None
     fitted = Fitted(
         image=foundation.image,
         base=base,
@@ -158,6 +177,7 @@ def train_head(
         reference=foundation.reference,
         base_epoch_seconds=foundation.epoch_seconds,
         frozen_features=(found.of("train"), found.of("test")),
+        held_out=held_out,
     )
     if not recipe.fine_tuning.depths:
         return fitted
@@ -169,6 +189,7 @@ def train_head(
         fitted,
         phases=(phase, *tuned.phases),
         sweep=tuned.sweep,
+        held_out=None,
         validation_features=after.of("validation"),
         test_features=after.of("test"),
     )
@@ -189,6 +210,42 @@ def _fit_head(
         return fitting.fit(model, train, validation, recipe.fitting, run, phase="head")
 
 
+def _fit_linear_head(
+    top: Any, splits: datasets.Splits, found: "_Features", run: fitting.Run, stages: Stages
+) -> tuple[FittingPhase, HeldOut | None]:
+    """Fit a head without hidden layers to its optimum, on training and validation pictures.
+
+    Where the base's last layers are trained behind it, on training pictures alone: validation pictures judge that.
+    """
+    recipe, names = run.recipe, ("train",) if run.recipe.fine_tuning.depths else ("train", "validation")
+    used = [getattr(splits, name) for name in names]
+    rows = linear_head.Rows(
+        np.concatenate([found.of(name) for name in names]),
+        np.concatenate([split.labels for split in used]),
+        tuple(split.pictures.content(index) for split in used for index in range(len(split))),
+        np.concatenate([found.of(name, mirrored=True) for name in names]) if recipe.augmentation.flip else None,
+    )
+    started = time.perf_counter()
+    with stages.stage("fitting"), run.console.status("fitting the head ..."):
+        settings = recipe.fitting
+        fit = linear_head.fit_linear_head(
+            rows, len(splits.classes), recipe.seed, settings.epochs, settings.label_smoothing, settings.class_weights
+        )
+    top.get_layer("scores").set_weights([fit.kernel, fit.bias])
+    run.console.print(f"  {linear_head.sentence(fit)}", markup=False)
+    phase = FittingPhase(
+        name="head",
+        loss=(fit.loss,),
+        accuracy=(fit.accuracy,),
+        validation_loss=(fit.held_out_loss,),
+        validation_accuracy=(fit.held_out_accuracy,),
+        epoch_seconds=(fit.seconds / max(fit.iterations, 1),),
+        seconds=time.perf_counter() - started,
+        trainable_parameters=fit.kernel.size + fit.bias.size,
+    )
+    return phase, None if recipe.fine_tuning.depths else HeldOut(fit.held_out, fit.held_out_labels)
+
+
 class _Features:
     """The features of each split under a base as it is now, extracted when they are first asked for."""
 
@@ -197,21 +254,24 @@ class _Features:
     ) -> None:
         self._base, self._digest = base, export.weights_digest(base)
         self._image, self._splits, self._cache, self._console, self._stages = image, splits, cache, console, stages
-        self._found: dict[str, NDArray[np.float32]] = {}
+        self._found: dict[tuple[str, bool], NDArray[np.float32]] = {}
 
-    def of(self, split: str) -> NDArray[np.float32]:
-        """Features of ``train``, ``validation`` or ``test``: ``float32[N, D]``."""
-        if split not in self._found:
-            with self._stages.stage("features"), self._console.status(f"features of the {split} split ..."):
+    def of(self, split: str, *, mirrored: bool = False) -> NDArray[np.float32]:
+        """Features of ``train``, ``validation`` or ``test``, or of its pictures' mirror images: ``float32[N, D]``."""
+        if (split, mirrored) not in self._found:
+            what = "mirrored pictures of the" if mirrored else "the"
+            with self._stages.stage("features"), self._console.status(f"features of {what} {split} split ..."):
                 pictures = getattr(self._splits, split).pictures
-                self._found[split] = features.extract(self._base, self._digest, self._image, pictures, self._cache)
-        return self._found[split]
+                self._found[split, mirrored] = features.extract(
+                    self._base, self._digest, self._image, pictures, self._cache, mirrored=mirrored
+                )
+        return self._found[split, mirrored]
 
     def taken(self, splits: datasets.Splits, kept: Mapping[str, NDArray[np.intp]]) -> "_Features":
         """The features of ``splits``, which have the pictures of the former ones at the places ``kept``."""
         other = copy.copy(self)
         other._splits = splits
-        other._found = {name: features[kept[name]] for name, features in self._found.items()}
+        other._found = {(name, mirrored): found[kept[name]] for (name, mirrored), found in self._found.items()}
         return other
 
 

@@ -68,11 +68,20 @@ Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """Scores ``float32[M, K]``, not calibrated, of pictures by heads that had not seen them, and their labels."""
+
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
 class Fitted:
     """What a straight line hands over: the two halves of the model, and what they showed while they were fitted.
 
     ``validation_features``, ``test_features``: ``float32[N, D]`` under the base as it is now. ``frozen_features``: of
-    training and test pictures under the base as the head first saw it; None for a base.
+    training and test pictures under the base as the head first saw it; None for a base. ``held_out``: what stands for
+    the validation split where the head was fitted on that, too.
     """
 
     image: ImageSpec
@@ -85,6 +94,7 @@ class Fitted:
     base_epoch_seconds: float | None = None
     frozen_features: tuple[Features, Features] | None = None
     sweep: tuple[SweepPoint, ...] = ()
+    held_out: HeldOut | None = None
 
 
 @dataclass(frozen=True)
@@ -99,8 +109,13 @@ class Published:
 
 @dataclass(frozen=True)
 class _Measured:
-    """Scores of the calibrated model on validation and test, and its calibration."""
+    """Scores of the calibrated model on validation and test, and its calibration.
 
+    ``held_out``: calibrated scores of pictures that it, or heads like it, had not seen, with ``held_out_labels``.
+    """
+
+    held_out: NDArray[np.float32]
+    held_out_labels: NDArray[np.int32]
     validation: NDArray[np.float32]
     test: NDArray[np.float32]
     temperature: float
@@ -151,7 +166,7 @@ def publish(
 
 
 def _calibrate(recipe: Recipe, splits: datasets.Splits, fitted: Fitted) -> _Measured:
-    """Fit the temperature on the validation split and put it into the head."""
+    """Fit the temperature on the validation split, or what stands for it, and put it into the head."""
     validation, test = infer(fitted.head, fitted.validation_features), infer(fitted.head, fitted.test_features)
     if not (np.isfinite(test).all() and np.isfinite(validation).all()):
         raise TrainingError(
@@ -159,9 +174,12 @@ def _calibrate(recipe: Recipe, splits: datasets.Splits, fitted: Fitted) -> _Meas
             f"lower fitting.learning_rate ({recipe.fitting.learning_rate}); nothing was published"
         )
     before = evaluation.evaluate(test, splits.test.labels, splits.classes)
-    temperature = calibration.fit_temperature(validation, splits.validation.labels)
+    held_out = fitted.held_out or HeldOut(validation, splits.validation.labels)
+    temperature = calibration.fit_temperature(held_out.scores, held_out.labels)
     head.divide_logits(fitted.head, temperature)
     return _Measured(
+        calibration.apply_temperature(held_out.scores, temperature),
+        held_out.labels,
         infer(fitted.head, fitted.validation_features),
         infer(fitted.head, fitted.test_features),
         temperature,
@@ -195,8 +213,8 @@ def _record(
         uncalibrated_ece=measured.before.ece,
         uncalibrated_reliability=measured.before.reliability,
         temperature=measured.temperature,
-        validation_accuracy=evaluation.accuracy(measured.validation, splits.validation.labels).value,
-        abstention=calibration.abstain_threshold(measured.validation, splits.validation.labels, measured.test, labels),
+        validation_accuracy=evaluation.accuracy(measured.held_out, measured.held_out_labels).value,
+        abstention=calibration.abstain_threshold(measured.held_out, measured.held_out_labels, measured.test, labels),
         baselines=_baselines(recipe, splits, fitted),
         phases=fitted.phases,
         sweep=fitted.sweep,

@@ -79,7 +79,10 @@ class HeadRecipe(_Section):
 class AugmentationRecipe(_Section):
     """Random changes of training pictures, made inside the training graph; 0 switches one off."""
 
-    flip: bool = Field(False, description="mirror half of the pictures left to right")
+    flip: bool = Field(
+        False,
+        description="mirror half of the pictures left to right; with the convex solver: try mirror images beside them",
+    )
     rotation: float = Field(0.0, ge=0, le=0.5, description="largest rotation, as a share of a full turn")
     translation: float = Field(0.0, ge=0, lt=1, description="largest shift, as a share of height and width")
     zoom: float = Field(0.0, ge=0, lt=1, description="largest change of size, as a share")
@@ -88,6 +91,17 @@ class AugmentationRecipe(_Section):
 class FittingRecipe(_Section):
     """How the weights are fitted."""
 
+    solver: Literal["gradient", "convex"] = Field(
+        "gradient",
+        description="gradient: by the optimizer below; convex: a head without hidden layers is fitted to its optimum "
+        "on all training and validation pictures, with the penalty that cross-validation over them finds, and on "
+        "mirror images too if augmentation.flip allows it and that helps there",
+    )
+    class_weights: Literal["none", "balanced", "auto"] = Field(
+        "auto",
+        description="convex only: balanced lets all classes weigh the same; auto does where the largest has five times "
+        "the pictures of the smallest",
+    )
     optimizer: Literal["adam", "adadelta", "sgd"] = Field("adam", description="optimizer, Keras' defaults otherwise")
     learning_rate: float = Field(0.001, gt=0, description="learning rate at the start")
     momentum: float = Field(0.0, ge=0, lt=1, description="sgd only: momentum")
@@ -97,7 +111,7 @@ class FittingRecipe(_Section):
         None, description="none: the one that belongs to the output; binary_crossentropy is for one sigmoid unit"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of a label spread over all classes")
-    epochs: int = Field(ge=1, le=10_000, description="passes over the training pictures")
+    epochs: int = Field(ge=1, le=10_000, description="passes over the training pictures; convex: at most")
     batch_size: int = Field(64, ge=1, le=65_536, description="pictures per step")
     patience: int = Field(
         0,
@@ -243,7 +257,8 @@ class Recipe(_Section):
             raise ValueError("a head has its base's network: remove network and [[layers]]")
         if len(self.base.split("/")) > 2 or ("/" in self.base and not self.base.split("/")[1].isdecimal()):
             raise ValueError(f"base: {self.base!r} is neither MODEL nor MODEL/VERSION")
-        if self.augmentation != AugmentationRecipe() and self.head.cache_features:
+        allowed = AugmentationRecipe(flip=self.augmentation.flip and self.fitting.solver == "convex")
+        if self.augmentation != allowed and self.head.cache_features:
             raise ValueError(
                 "augmentation: cached features are of unchanged pictures; set head.cache_features = false (slower), "
                 "or remove [augmentation]"
@@ -257,6 +272,10 @@ class Recipe(_Section):
             self.image_spec()
 
     def _check_fitting(self) -> None:
+        if self.fitting.solver == "convex":
+            self._check_convex()
+        elif self.fitting.class_weights != "auto":
+            raise ValueError('fitting.class_weights: only solver = "convex" weighs classes; remove class_weights')
         if self.fitting.momentum and self.fitting.optimizer != "sgd":
             raise ValueError(f"fitting.momentum: {self.fitting.optimizer} has its own; momentum is for sgd")
         if self.head.output in ("tanh", "relu", "linear"):
@@ -266,6 +285,25 @@ class Recipe(_Section):
             )
         if self.reproduces_mistake is not None and (self.head.output, self.head.units) != ("softmax", 1):
             raise ValueError('reproduces_mistake: a one-unit softmax is head.output = "softmax" with head.units = 1')
+
+    def _check_convex(self) -> None:
+        head = self.head
+        one_layer = not head.hidden and head.output == "softmax" and self.reproduces_mistake is None
+        if self.kind == "base" or not one_layer or not head.cache_features:
+            raise ValueError(
+                "fitting.solver: convex is for a head of one softmax layer on cached features; set head.hidden = [], "
+                'head.output = "softmax" and head.cache_features = true, or solver = "gradient" (and with cached '
+                "features augmentation.flip = false)"
+            )
+        unused = ["learning_rate", "weight_decay", "patience"]
+        if not self.fine_tuning.depths:
+            unused += ["optimizer", "momentum", "schedule", "batch_size"]
+        changed = [name for name in unused if getattr(self.fitting, name) != FittingRecipe.model_fields[name].default]
+        if changed:
+            raise ValueError(
+                f"fitting.solver: convex ends at the optimum and has no use for {', '.join(changed)}; remove that, or "
+                'set solver = "gradient"'
+            )
 
     def check_output(self, classes: int) -> None:
         """Whether the scores fit that many classes. Raises ValueError with the reason and the fix."""

@@ -31,17 +31,21 @@ def test_a_head_on_a_base_of_ones_own_needs_no_recipe(
     workshop: Workshop, repository: ModelRepository, tmp_path: Path
 ) -> None:
     images = "--images", str(workshop.pictures), "--name", "mine", "--base", "coloured-base/1"
-    faster = "--set", "fitting.learning_rate=0.05", "--set", "fitting.batch_size=8"
-    run = headway_train(tmp_path / "cache", *images, *faster, "--repository", str(repository.root))
+    run = headway_train(tmp_path / "cache", *images, "--repository", str(repository.root))
     assert (run.returncode, run.stderr) == (0, "")
     manifest = repository.manifest("mine", 1)
     assert manifest.labels == ("blue", "green", "red")
     assert (manifest.base.model, manifest.base.version) == ("coloured-base", 1)
     assert manifest.test_accuracy.value > 0.7
     assert str(workshop.pictures) in manifest.provenance.recipe["data"]["folder"]
-    phase = record(repository, "mine").phases[0]
-    # Sixty epochs, unless the validation loss does not fall for ten.
-    assert len(phase.loss) == 60 or phase.validation_loss.index(min(phase.validation_loss)) == len(phase.loss) - 11
+    mine = record(repository, "mine")
+    fitted = sum(mine.counts[split] for split in ("train", "validation"))
+    assert f"head: logistic regression on {fitted} pictures, at its optimum after " in run.stdout
+    # What stands for the validation split are the folds' answers about all pictures that are not the test's.
+    assert f"; accuracy {mine.validation_accuracy:.4f} in 5-fold cross-validation, which chose penalty " in run.stdout
+    assert mine.phases[0].validation_accuracy[0] == pytest.approx(mine.validation_accuracy)
+    assert mine.validation_accuracy * fitted == pytest.approx(round(mine.validation_accuracy * fitted))
+    assert mine.temperature != 1
 
 
 def test_a_relative_folder_is_the_one_of_the_working_directory(
@@ -56,10 +60,10 @@ def test_a_relative_folder_is_the_one_of_the_working_directory(
     monkeypatch.chdir(workshop.pictures.parent)
     (tmp_path / "data" / workshop.pictures.name).mkdir(parents=True)
     assert train_main([
-        "--images", workshop.pictures.name, "--name", name, "--base", "coloured-base", "--set", "fitting.epochs=2",
+        "--images", workshop.pictures.name, "--name", name, "--base", "coloured-base", "--set", "data.test=0.4",
         "--data-dir", str(tmp_path / "data"), "--repository", str(repository.root),
     ]) == 0  # fmt: skip
-    assert len(record(repository, name).phases[0].loss) == 2
+    assert record(repository, name).counts["test"] == 72
     # In a pipe the table is as wide as its names need.
     assert f"{name}/1 " in capsys.readouterr().out
 
@@ -143,7 +147,9 @@ def test_two_classes_are_the_least_for_sigmoid_and_for_training(
 ) -> None:
     """How many classes a folder has is known only when it is looked at; still nothing is trained before."""
     options = "--name", "mine", "--base", "coloured-base", "--repository", str(repository.root)
-    assert train_main(["--images", str(workshop.pictures), *options, "--set", "head.output=sigmoid"]) == 2
+    sigmoid = ["fitting.solver=gradient", "augmentation.flip=false", "head.output=sigmoid"]
+    changes = [part for each in sigmoid for part in ("--set", each)]
+    assert train_main(["--images", str(workshop.pictures), *options, *changes]) == 2
     shown = capsys.readouterr()
     assert "one sigmoid unit tells two classes apart, not 3" in shown.err
     shutil.copytree(workshop.pictures / "red", tmp_path / "one" / "red")
@@ -158,12 +164,12 @@ def test_a_corrupt_picture_is_named_and_refused_or_left_out(
     pictures = write_colours(tmp_path / "pictures", each=12)
     broken = pictures / "red" / "003.png"
     broken.write_bytes(broken.read_bytes()[:200])
-    options = "--images", str(pictures), "--name", "mine", "--base", "coloured-base", "--set", "fitting.epochs=1"
+    options = "--images", str(pictures), "--name", "mine", "--base", "coloured-base"
     assert train_main([*options, "--repository", str(repository.root)]) == 2
     refused = capsys.readouterr()
     assert "1 file cannot be read as pictures" in refused.err
     assert "red/003.png: " in refused.err
-    assert "epoch" not in refused.out
+    assert "head:" not in refused.out
     assert repository.models() == ("coloured-base",)
     assert train_main([*options, "--repository", str(repository.root), "--on-bad-image", "skip"]) == 0
     assert "red/003.png" in capsys.readouterr().out
@@ -175,7 +181,7 @@ def test_a_corrupt_picture_is_named_and_refused_or_left_out(
 def test_a_pretrained_backbone_is_published_once_and_its_features_are_kept(tmp_path: Path) -> None:
     """Whether the backbone had to be built first makes no difference to the head."""
     pictures = write_colours(tmp_path / "pictures", each=10)
-    arguments = ["--images", str(pictures), "--name", "mine", "--set", "fitting.epochs=3"]
+    arguments = ["--images", str(pictures), "--name", "mine"]
     arguments += ["--repository", str(tmp_path / "models")]
     cold = headway_train(tmp_path / "cache", *arguments)
     assert (cold.returncode, cold.stderr) == (0, "")
@@ -184,7 +190,8 @@ def test_a_pretrained_backbone_is_published_once_and_its_features_are_kept(tmp_p
     assert (backbone.kind, backbone.form, backbone.labels, backbone.test_accuracy) == ("base", "features", (), None)
     assert repository.manifest("mine", 1).base.digest == repository.digest("efficientnet-lite0", 1)
     features = sorted((tmp_path / "cache" / "features").iterdir())
-    assert len(features) == 3
+    # Of three splits, and of the mirror images of those that the head is fitted on.
+    assert len(features) == 5
     warm = headway_train(tmp_path / "cache", *arguments)
     assert (warm.returncode, warm.stderr) == (0, "")
     assert "the pretrained backbone that heads stand on" in cold.stdout

@@ -86,6 +86,20 @@ def test_another_geometry_of_the_same_pictures_is_another_entry(
     assert np.abs(second - first).max() > 0
 
 
+def test_features_of_mirror_images_are_those_of_mirrored_pictures_and_entries_of_their_own(
+    base: Any, rows: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    digest, pictures = weights_digest(base), ArrayPictures(rows[:20], "test", SPEC)
+    plain = extract(base, digest, SPEC, pictures, tmp_path)
+    mirrored = extract(base, digest, SPEC, pictures, tmp_path, mirrored=True)
+    expected = features_of(base, digest, np.ascontiguousarray(rows[:20, :, ::-1]), tmp_path / "other")
+    np.testing.assert_allclose(mirrored, expected, atol=1e-6)
+    assert len(list((tmp_path / "features").iterdir())) == 2
+    for kept, is_mirrored in ((plain, False), (mirrored, True)):
+        again = extract(None, digest, SPEC, pictures, tmp_path, mirrored=is_mirrored)
+        np.testing.assert_array_equal(again, kept)
+
+
 def damages(sound: bytes) -> dict[str, bytes]:
     middle = len(sound) // 2
     return {

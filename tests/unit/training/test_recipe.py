@@ -150,6 +150,51 @@ def test_augmentation_of_a_head_needs_features_that_are_not_cached() -> None:
     assert recipe.augmentation == AugmentationRecipe(zoom=0.1)
 
 
+OWN = "own-pictures"
+
+
+def test_people_s_own_pictures_get_a_head_at_its_optimum() -> None:
+    recipe = load_recipe(OWN)
+    assert (recipe.fitting.solver, recipe.fitting.class_weights, recipe.head.hidden) == ("convex", "auto", ())
+    assert recipe.augmentation == AugmentationRecipe(flip=True)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["augmentation.flip=false"],
+        ["fitting.class_weights=none"],
+        ["fitting.epochs=50", "fitting.label_smoothing=0"],
+        ["fine_tuning.depths=[1]", "fitting.batch_size=16", "fitting.optimizer=sgd", "fitting.momentum=0.9"],
+        ["fitting.solver=gradient", "augmentation.flip=false", "fitting.patience=10", "head.hidden=[32]"],
+    ],
+)
+def test_what_a_convex_head_can_be_told(overrides: list[str]) -> None:
+    assert load_recipe(OWN, overrides).name == OWN
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "message"),
+    [
+        (OWN, ["head.hidden=[32]"], "convex is for a head of one softmax layer on cached features; set head.hidden"),
+        (OWN, ["head.output=sigmoid"], 'set head.hidden = [], head.output = "softmax" and head.cache_features = true'),
+        (OWN, ["head.cache_features=false"], 'or solver = "gradient" (and with cached features augmentation.flip'),
+        (OWN, ["reproduces_mistake=one-unit-softmax", "head.units=1"], "convex is for a head of one softmax layer"),
+        (BASE, ["fitting.solver=convex"], "convex is for a head of one softmax layer on cached features"),
+        (OWN, ["fitting.learning_rate=0.1"], "convex ends at the optimum and has no use for learning_rate; remove"),
+        (OWN, ["fitting.weight_decay=0.1", "fitting.patience=3"], "has no use for weight_decay, patience; remove"),
+        (OWN, ["fitting.batch_size=8"], "has no use for batch_size; remove that, or set solver"),
+        (OWN, ["augmentation.zoom=0.1"], "augmentation: cached features are of unchanged pictures"),
+        (OWN, ["fitting.solver=gradient"], "augmentation: cached features are of unchanged pictures"),
+        (HEAD, ["fitting.class_weights=balanced"], 'only solver = "convex" weighs classes; remove class_weights'),
+        (OWN, ["fitting.solver=newton"], "fitting.solver: Input should be 'gradient' or 'convex'"),
+        (OWN, ["fitting.class_weights=some"], "fitting.class_weights: Input should be 'none', 'balanced' or 'auto'"),
+    ],
+)
+def test_a_convex_solver_that_cannot_be_meant_is_refused(recipe: str, overrides: list[str], message: str) -> None:
+    assert message in refusal(recipe, *overrides)
+
+
 def test_every_problem_is_told_at_once() -> None:
     message = refusal(BASE, "fitting.epochs=0", "fitting.batchsize=3", "seed=x")
     assert message.startswith("recipe digits-5to9 is refused:\n")
