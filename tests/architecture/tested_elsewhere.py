@@ -164,6 +164,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
     "serving/modelserver/rest/server.py": ("integration/modelserver/test_rest_connections.py",),
     "serving/modelserver/rest/tensors.py": ("unit/serving/modelserver/rest/test_json_text.py",),
     "serving/modelserver/local/server.py": ("integration/modelserver/test_local_socket.py",),
+    "serving/modelserver/runtime/large_constants.py": ("integration/modelserver/test_large_constants.py",),
     "serving/modelserver/runtime/model_loader.py": ("integration/modelserver/test_loader_conformance.py",),
     "serving/modelserver/runtime/saved_model.py": ("integration/modelserver/test_saved_model_runtime.py",),
     "serving/modelserver/runtime/saved_model_loader.py": ("integration/modelserver/test_saved_model_runtime.py",),

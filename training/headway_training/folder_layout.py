@@ -20,9 +20,10 @@ from pathlib import Path
 from headway_training.data_check import Unused
 from headway_training.errors import DataMissing
 
-_READ = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif"}
+_READ = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif",
+         ".heic", ".heif"}  # fmt: skip
 # Pictures in formats that are not accepted: better named as unreadable than missed without a word.
-_REFUSED = {".heic", ".heif", ".jxl", ".jp2", ".ico", ".psd", ".svg", ".tga", ".pgm", ".ppm", ".cr2", ".dng"}
+_REFUSED = {".jxl", ".jp2", ".ico", ".psd", ".svg", ".tga", ".pgm", ".ppm", ".cr2", ".dng"}
 
 PICTURE_SUFFIXES = frozenset(_READ | _REFUSED)
 """Suffixes, in lower case, of the files that are taken for pictures."""

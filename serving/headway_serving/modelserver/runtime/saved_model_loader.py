@@ -22,7 +22,7 @@ from headway_contract.plain_paths import plain_path
 from headway_serving.modelserver.errors import Code, StatusError
 from headway_serving.modelserver.process import text_config
 from headway_serving.modelserver.process.memory import memory_of_process
-from headway_serving.modelserver.runtime import frozen_graph, rank_guards
+from headway_serving.modelserver.runtime import frozen_graph, large_constants, rank_guards
 from headway_serving.modelserver.runtime.row_bounds import RowBounds
 from headway_serving.modelserver.runtime.saved_model import GraphSession, SavedModel, SessionConfig
 
@@ -64,6 +64,10 @@ class _Graph:
         self._config = config
         self._init = _init_operation(message, directory)
         self.served = {name.partition(":")[0] for name in _tensor_names(message)}
+        self._assignments = large_constants.take_out(message.graph_def)
+        if self._assignments:
+            # A message keeps the memory of what was taken out of it for as long as it is there.
+            self.message = message = type(message).FromString(message.SerializeToString())
         rank_guards.add_guards(message.graph_def, self.served)
         self.counts_runs = _changes_variables(message.graph_def)
         saver = message.saver_def
@@ -71,8 +75,13 @@ class _Graph:
 
     def start(self, operations: Collection[str], *, restore: bool = True) -> GraphSession:
         """Return a session in which ``operations`` can be run, restored unless told otherwise, and initialized."""
-        session = GraphSession(self.message.graph_def, operations, self._config)
+        assigning = {*self._assignments, *(fed for fed, _ in self._assignments.values())}
+        session = GraphSession(self.message.graph_def, {*operations, *assigning}, self._config)
         try:
+            while self._assignments:
+                assign, (fed, value) = self._assignments.popitem()
+                session.run({f"{fed}:0": value}, targets=[assign])
+                del value
             # The operation that restores takes brackets in a path for a pattern, and finds no file.
             with plain_path(self._directory) as directory:
                 self._make_ready(session, directory, restore=restore)
