@@ -128,9 +128,12 @@ def test_a_candidate_that_is_three_times_slower_is_rolled_back(line: Line) -> No
         line.faults.delays = {1: 0.3, 2: 0.9}
         users.seconds.clear()
         out, _ = controller.communicate(timeout=200)
-    check_rolled_back(line, "latency p50", code=controller.returncode, out=out)
+    # Of few answers p90 may be proof before p50 is.
+    check_rolled_back(line, "latency p", code=controller.returncode, out=out)
     users.check_unharmed()
-    assert 2 < median(users.seconds[2]) / median(users.seconds[1]) < 4
+    # A busy machine may add as much to both.
+    assert median(users.seconds[1]) >= 0.3
+    assert median(users.seconds[2]) >= 0.9
 
 
 def best_label(line: Line, picture: bytes, version: int) -> str:

@@ -179,7 +179,7 @@ def write_bad_files(folder: Path) -> dict[str, str]:
         "empty.png": "is empty",
         "gone.png": "No such file",
         "huge.png": "22,020,096 bytes; at most 20,971,520",
-        "phone.heic": "not a picture in an accepted format",
+        "phone.heic": "HEIC",
         "pipe.png": "not a regular file",
         "text.png": "not a picture in an accepted format",
     }
