@@ -6,6 +6,7 @@ each scan of a progressive JPEG walks over the whole picture: 200 kB can hold th
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from headway_contract.errors import InvalidImage
@@ -71,14 +72,10 @@ class Frame:
 
 def frame_of(data: bytes) -> Frame | None:
     """The frame; None where none comes before the first scan."""
-    frame, position = None, 2
-    for _ in range(_MOST_SEGMENTS):
-        found = _next_segment(data, position)
-        if found is None or found[1] == _EOI:
-            return None
-        start, marker, position = found
-        if marker == _SOS:
-            if frame is None:
+    frame = None
+    for start, marker in _segments(data):
+        if marker in (_SOS, _EOI):
+            if marker == _EOI or frame is None:
                 return None
             height, width, components = struct.unpack_from(">HHB", data, frame + 5)
             progressive = data[frame + 1] in _PROGRESSIVE
@@ -88,6 +85,17 @@ def frame_of(data: bytes) -> Frame | None:
     return None
 
 
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where each segment begins, and its marker; of more than any program writes, the first ones."""
+    position = 2
+    for _ in range(_MOST_SEGMENTS):
+        found = _next_segment(data, position)
+        if found is None:
+            return
+        start, marker, position = found
+        yield start, marker
+
+
 def is_ended(data: bytes) -> bool:
     """Whether the end of the picture is marked somewhere behind the beginning of its last scan."""
     return data.endswith(_END) or data.find(_END, data.rfind(b"\xff\xda")) >= 0
@@ -95,14 +103,10 @@ def is_ended(data: bytes) -> bool:
 
 def has_all_scans(data: bytes) -> bool:
     """Whether every component has been sent to its last bit, if each scan is whole. Source: ITU-T T.81, G.1.1."""
-    frame, sent, position = frame_of(data), set[tuple[int, int]](), 2
+    frame, sent = frame_of(data), set[tuple[int, int]]()
     if frame is None:
         return False
-    for _ in range(_MOST_SEGMENTS):
-        found = _next_segment(data, position)
-        if found is None:
-            break
-        start, marker, position = found
+    for start, marker in _segments(data):
         if marker == _SOS:
             count = data[start + 4]
             numbers = data[start + 5 : start + 5 + 2 * count : 2]

@@ -60,6 +60,7 @@ def read_labelled_pictures(path: Path) -> tuple[LabelledPicture, ...]:
             return _read(archive)
     except FileNotFoundError:
         raise
+    # What zipfile and json raise for archives that are damaged, encrypted, or compressed in a way that is not read.
     except (OSError, ValueError, KeyError, RecursionError, NotImplementedError, RuntimeError, zipfile.BadZipFile,
             EOFError) as error:  # fmt: skip
         raise InvalidTestPictures(f"{path} holds no test pictures that can be read: {error}") from error

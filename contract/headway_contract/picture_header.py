@@ -25,7 +25,7 @@ _BASE64_PICTURE = re.compile(
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_\s-]{64,}={0,2}\s*")
 _SVG = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!--|!doctype svg|svg)[^\0]*", re.I)
 _HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)\b", re.I)
-_SEEN = 1024  # bytes from which a foreign format is told
+_SEEN = 1024  # bytes by which a foreign format is recognized
 
 _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"\xff\x0a", "a JPEG XL picture"),

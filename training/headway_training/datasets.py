@@ -90,9 +90,11 @@ def dataset_classes(recipe: DataRecipe, data_dir: Path | None) -> tuple[str, ...
     :class:`DataMissing` for a folder that is not there.
     """
     if recipe.dataset == "folder":
-        title, there = f"folder {recipe.folder}", folder_layout(_folder(recipe, data_dir)).classes
-    else:
-        title, there = f"dataset {recipe.dataset}", CLASSES[recipe.dataset]
+        return _chosen_classes(recipe, f"folder {recipe.folder}", folder_layout(_folder(recipe, data_dir)).classes)
+    return _chosen_classes(recipe, f"dataset {recipe.dataset}", CLASSES[recipe.dataset])
+
+
+def _chosen_classes(recipe: DataRecipe, title: str, there: tuple[str, ...]) -> tuple[str, ...]:
     if len(there) < 2:
         raise InvalidRecipe(f"data: {title} has one class, {there[0]}; a classifier needs two or more")
     # As the names of folders are read: what looks the same is the same, in whatever form of Unicode.
@@ -130,16 +132,16 @@ def load_splits(
     Raises :class:`InvalidRecipe` for a class that the dataset has not or that has too few pictures,
     :class:`DataMissing` for a dataset that is not there, and :class:`BadPictures`.
     """
-    classes = dataset_classes(recipe, data_dir)
     unreadable: tuple[BadPicture, ...] = ()
     unused: tuple[Unused, ...] = ()
     if recipe.dataset == "folder":
         folder = _folder(recipe, data_dir)
         layout = folder_layout(folder)
-        unused = layout.unused
+        classes, unused = _chosen_classes(recipe, f"folder {recipe.folder}", layout.classes), layout.unused
         found, unreadable = load_folder(layout, folder, classes, cache, progress)
         parts = _folder_parts(found, classes, image)
     else:
+        classes = dataset_classes(recipe, data_dir)
         parts = _named_parts(recipe.dataset, classes, image, data_dir)
     if unreadable and on_bad_image != "skip":
         raise _bad_pictures(recipe, unreadable)

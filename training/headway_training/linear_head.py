@@ -183,13 +183,14 @@ def _best_penalty(
 ) -> tuple[float, NDArray[np.float32]]:
     """Go from a usual penalty to where the folds' loss is least; it has one minimum but for noise."""
     best, scores = _FIRST_PENALTY, held_out(_FIRST_PENALTY)
+    least = loss(scores)
     for step in (_STEP, 1 / _STEP):
         moved = False
         while _PENALTIES[0] <= best * step <= _PENALTIES[1]:
             others = held_out(best * step)
-            if loss(others) >= loss(scores):
+            if (reached := loss(others)) >= least:
                 break
-            best, scores, moved = best * step, others, True
+            best, scores, least, moved = best * step, others, reached, True
         if moved:
             break
     return best, scores

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from headway_training.data_check import SPLITS, Copy, NearCopy
 from headway_training.datasets import Splits, splits_of, without
-from headway_training.pictures import Pictures
+from headway_training.pictures import Pictures, block_means
 
 ALIKE = 0.88
 CANDIDATE = 0.55
@@ -114,10 +114,8 @@ def _small(pictures: Pictures, places: Sequence[int]) -> dict[int, NDArray[np.fl
     for start in range(0, len(places), _BATCH):
         chosen = places[start : start + _BATCH]
         batch = pictures.read(chosen)
-        rows, columns = (min(_SIDE, size) for size in batch.shape[1:3])
-        height, width = batch.shape[1] // rows, batch.shape[2] // columns
-        whole = batch[:, : height * rows, : width * columns].astype(np.float32)
-        means = whole.reshape(len(batch), rows, height, columns, width, -1).mean(axis=(2, 4)).reshape(len(batch), -1)
+        height, width = (size // min(_SIDE, size) for size in batch.shape[1:3])
+        means = block_means(batch[:, : height * _SIDE, : width * _SIDE], height, width)
         small |= dict(zip(chosen, _directions(means - means.mean(axis=1, keepdims=True)), strict=True))
     return small
 

@@ -63,6 +63,15 @@ class Pictures(Protocol):
         ...
 
 
+def block_means(batch: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
+    """The means of whole blocks of ``height`` x ``width`` pixels: ``uint8[N, H, W, C]`` -> ``float32[N, D]``."""
+    count, rows, columns = len(batch), batch.shape[1] // height, batch.shape[2] // width
+    whole = batch[:, : rows * height, : columns * width].astype(np.float32)
+    blocks = whole.reshape(count, rows, height, columns, width, batch.shape[3])
+    means: NDArray[np.float32] = blocks.mean(axis=(2, 4)).reshape(count, -1)
+    return means
+
+
 class ArrayPictures:
     """Grayscale pictures that lie in memory as ``uint8[N, h, w]``; parts of it share the array."""
 

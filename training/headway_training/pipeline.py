@@ -105,9 +105,12 @@ def train(recipe: Recipe, repository: ModelRepository, console: Console, options
     resumed = None if options.resume is None else checkpoints.load(options.resume)
     # The pictures first: what is wrong with them must be told before a backbone is built and published.
     with stages.stage("data"):
-        splits = _load_splits(recipe, _geometry(recipe, repository), options, console)
+        image = _geometry(recipe, repository)
+        splits = _load_splits(recipe, image, options, console)
     with stages.stage("base"):
-        foundation = _fresh_base(recipe) if recipe.kind == "base" else _load_base(recipe, repository, console)
+        foundation = (
+            _fresh_base(recipe, image) if recipe.kind == "base" else _load_base(recipe, image, repository, console)
+        )
     base_digest = export.weights_digest(foundation.base) if recipe.kind == "head" else ""
     found = None
     if recipe.kind == "head":
@@ -189,7 +192,6 @@ def train_head(
         fitted,
         phases=(phase, *tuned.phases),
         sweep=tuned.sweep,
-        held_out=None,
         validation_features=after.of("validation"),
         test_features=after.of("test"),
     )
@@ -218,7 +220,7 @@ def _fit_linear_head(
     Where the base's last layers are trained behind it, on training pictures alone: validation pictures judge that.
     """
     recipe, names = run.recipe, ("train",) if run.recipe.fine_tuning.depths else ("train", "validation")
-    used = [getattr(splits, name) for name in names]
+    used = [datasets.splits_of(splits, name) for name in names]
     rows = linear_head.Rows(
         np.concatenate([found.of(name) for name in names]),
         np.concatenate([split.labels for split in used]),
@@ -261,7 +263,7 @@ class _Features:
         if (split, mirrored) not in self._found:
             what = "mirrored pictures of the" if mirrored else "the"
             with self._stages.stage("features"), self._console.status(f"features of {what} {split} split ..."):
-                pictures = getattr(self._splits, split).pictures
+                pictures = datasets.splits_of(self._splits, split).pictures
                 self._found[split, mirrored] = features.extract(
                     self._base, self._digest, self._image, pictures, self._cache, mirrored=mirrored
                 )
@@ -317,8 +319,7 @@ def _load_splits(recipe: Recipe, image: ImageSpec, options: Options, console: Co
     return splits
 
 
-def _fresh_base(recipe: Recipe) -> Foundation:
-    image = recipe.image_spec()
+def _fresh_base(recipe: Recipe, image: ImageSpec) -> Foundation:
     return Foundation(image, networks.build_network(recipe.network_layers, image))
 
 
@@ -340,8 +341,7 @@ def _geometry(recipe: Recipe, repository: ModelRepository) -> ImageSpec:
     return manifest.image
 
 
-def _load_base(recipe: Recipe, repository: ModelRepository, console: Console) -> Foundation:
-    image = _geometry(recipe, repository)
+def _load_base(recipe: Recipe, image: ImageSpec, repository: ModelRepository, console: Console) -> Foundation:
     if recipe.base in backbones.BACKBONES:
         model, version = recipe.base, ensure_backbone(recipe.base, recipe.weights, image, repository, console)
     else:

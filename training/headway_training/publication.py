@@ -38,7 +38,7 @@ from headway_contract.processor import bfloat16_obstacle_here
 from headway_training import baselines, calibration, datasets, evaluation, export, head, precision
 from headway_training.errors import TrainingError
 from headway_training.inference import batches, infer
-from headway_training.pictures import Pictures
+from headway_training.pictures import Pictures, block_means
 from headway_training.recipe import Recipe, recipe_mapping
 from headway_training.report import render_report
 from headway_training.report_galleries import make_galleries
@@ -316,11 +316,8 @@ def _small(pictures: Pictures) -> NDArray[np.float32]:
     """Pixels from 0 to 1 of pictures shrunk to at most 32x32 by block means: ``float32[N, D]``."""
 
     def shrunk(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        count, height, width, channels = batch.shape
-        rows, columns = -(-height // _BASELINE_SIDE), -(-width // _BASELINE_SIDE)
-        whole = batch[:, : height // rows * rows, : width // columns * columns].astype(np.float32)
-        blocks = whole.reshape(count, height // rows, rows, width // columns, columns, channels)
-        small: NDArray[np.float32] = (blocks.mean(axis=(2, 4)) / 255).reshape(count, -1)
+        height, width = (-(-size // _BASELINE_SIDE) for size in batch.shape[1:3])
+        small: NDArray[np.float32] = block_means(batch, height, width) / np.float32(255)
         return small
 
     return np.concatenate([shrunk(batch) for batch in batches(pictures, _BASELINE_BATCH)])

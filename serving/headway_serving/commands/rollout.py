@@ -39,7 +39,6 @@ from headway_serving.commands.rollout_gate import (
     check_unchanged,
     evidence,
     http_client,
-    loaded_and_verified,
     verified_loaded,
 )
 from headway_serving.commands.rollout_status import say_status
@@ -61,6 +60,7 @@ from headway_serving.operations.rollout_controller import (
     TrafficSource,
     controlling,
 )
+from headway_serving.operations.tentative_loading import loaded_tentatively
 from headway_serving.operations.verification import VerificationFailed
 from headway_serving.operations.version_loading import NotLoaded
 
@@ -123,10 +123,7 @@ def main(argv: Sequence[str] | None = None, surroundings: Surroundings = Surroun
     try:
         return _run(command, output, surroundings)
     except _REFUSALS as error:
-        why = str(error)
-        if isinstance(error, OSError) and error.filename is None:
-            why = f"{command.target.routes_file}: {why}; nothing was changed"
-        return output.say({"event": "refused", "why": why}, f"refused: {why}", _REFUSED)
+        return output.say({"event": "refused", "why": str(error)}, f"refused: {error}", _REFUSED)
     except TrafficUnknown as error:
         return output.say({"event": "inconclusive", "why": str(error)}, f"no data: {error}", _INCONCLUSIVE)
 
@@ -171,7 +168,10 @@ def _start(command: Start, output: Output, world: Surroundings) -> int:
             rate = _tried(source, model)
         if command.shadow_auto:
             policy = replace(policy, shadow_share=shadow_share(policy, rate))
-        proof = loaded_and_verified(command, repository, routes, version, output.say, world.sleep)
+        with loaded_tentatively(command.models_config, repository, routes_file, model, version):
+            proof = verified_loaded(
+                model, command.gate, repository, routes, version, command.load_seconds, output.say, world.sleep
+            )
         if command.disagreement_auto:
             policy = with_expected_disagreement(policy, proof)
         now = world.clock()

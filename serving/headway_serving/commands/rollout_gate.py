@@ -1,19 +1,14 @@
 """The checks that ``start`` and ``verify`` make, in their order; see docs/rollout.md, "The gate"."""
 
-import contextlib
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
 
 import httpx
 
 from headway_contract.errors import ContractError
 from headway_contract.model_repository import ModelRepository
-from headway_serving.adapters.files.routes import read_routes
 from headway_serving.adapters.metrics.traffic_window import addresses
-from headway_serving.commands.rollout_arguments import Gate, Start
+from headway_serving.commands.rollout_arguments import Gate
 from headway_serving.core.rollout_state import Verification
 from headway_serving.core.routing import ModelRoutes
 from headway_serving.operations.answer_comparison import (
@@ -25,7 +20,7 @@ from headway_serving.operations.answer_comparison import (
     compare_manifests,
     questions,
 )
-from headway_serving.operations.models_config import base_of, load_also, unload
+from headway_serving.operations.models_config import base_of
 from headway_serving.operations.reachability import check_reachable
 from headway_serving.operations.verification import (
     VerificationFailed,
@@ -94,48 +89,6 @@ def verified_loaded(
     check_comparison(found, accepted=gate.accepted.accuracy)
     check_claim(found, candidate, accepted=gate.accepted.accuracy)
     return verified(repository, candidate.manifest, version, found.compared, found.disagreed, fair=found.fair)
-
-
-def loaded_and_verified(
-    command: Start,
-    repository: ModelRepository,
-    routes: ModelRoutes,
-    version: int,
-    say: Say,
-    sleep: Callable[[float], None],
-) -> Verification:
-    """Load the version everywhere and run every check; unload it again if one fails, or somebody ends the command.
-
-    Raises as :func:`verified_loaded`.
-    """
-    config, model = command.models_config, command.target.model
-    if config is None:
-        return verified_loaded(model, command.gate, repository, routes, version, command.load_seconds, say, sleep)
-    load_also(config, repository, model, version)
-    with contextlib.ExitStack() as otherwise:
-        # Read again: loading may have taken minutes, and nothing that is routed by now may be unloaded.
-        otherwise.callback(lambda: unload(config, repository, read_routes(command.target.routes_file), model, version))
-        with _ended_by_exception():
-            proof = verified_loaded(model, command.gate, repository, routes, version, command.load_seconds, say, sleep)
-        otherwise.pop_all()
-    return proof
-
-
-@contextlib.contextmanager
-def _ended_by_exception() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that what was begun is taken back."""
-
-    def end(number: int, _: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def check_unchanged(repository: ModelRepository, model: str, proof: Verification) -> None:

@@ -70,17 +70,18 @@ def prepare(
         work.decode([0])
         return work.result()
     costs = work.costs()
-    together = [index for index, cost in costs.items() if not budget.is_large(cost)]
-    for indexes in (together, *([index] for index in costs if index not in set(together))):
-        if not indexes:
-            continue
-        if budget.is_large(costs[indexes[0]]):
+    small = [index for index, cost in costs.items() if not budget.is_large(cost)]
+    if small:
+        with budget.reserved(max(costs[index] for index in small), time_left):
+            run_long_work(partial(work.decode, small))
+    for index, cost in costs.items():
+        if budget.is_large(cost):
             leave_queue()
-        try:
-            with budget.reserved(max(costs[index] for index in indexes), time_left):
-                run_long_work(partial(work.decode, indexes))
-        except ImageTooLarge as error:
-            work.problems[indexes[0]] = without_frames(error)
+            try:
+                with budget.reserved(cost, time_left):
+                    run_long_work(partial(work.decode, [index]))
+            except ImageTooLarge as error:
+                work.problems[index] = without_frames(error)
     return work.result()
 
 

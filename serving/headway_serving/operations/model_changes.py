@@ -21,9 +21,10 @@ from headway_serving.core.rollout.changes import Author, RolloutRefused
 from headway_serving.core.rollout_state import OPEN, HistoryEntry, appended
 from headway_serving.core.routing import ModelRoutes, RouteTable
 from headway_serving.operations.direct_answers import check_direct_answers
-from headway_serving.operations.models_config import base_of, load_also, loaded_versions, unload
+from headway_serving.operations.models_config import base_of, loaded_versions, unload
 from headway_serving.operations.reachability import check_reachable
 from headway_serving.operations.removed_models import remember_removed
+from headway_serving.operations.tentative_loading import loaded_tentatively
 from headway_serving.operations.verification import check_loaded, verify_files
 from headway_serving.operations.version_loading import (
     model_servers,
@@ -125,20 +126,15 @@ def _load_and_check(pair: ServedBy, model: str, version: int, http: httpx.Client
     """Load the version everywhere and compare its answers; unload it again if it does not pass."""
     manifest = verify_files(pair.repository, model, version)
     check_reachable(pair.gateways, pair.model_servers, http)
-    if pair.models_config is not None:
-        load_also(pair.models_config, pair.repository, model, version)
     base = base_of(pair.repository, model, version)
     needed = [(model, version)] + ([] if base is None else [(base.model, base.version)])
-    try:
-        with model_servers(pair.model_servers) as servers:
-            wait_until_loaded(servers, needed, pair.load_seconds)
-            check_loaded(servers, manifest, version)
-            check_direct_answers(servers, manifest, version, pair.tolerance)
-    except BaseException:
-        # Also for who ends the command: what could not be loaded may end the model server again and again.
-        if pair.models_config is not None:
-            unload(pair.models_config, pair.repository, read_routes(pair.routes_file), model, version)
-        raise
+    with (
+        loaded_tentatively(pair.models_config, pair.repository, pair.routes_file, model, version),
+        model_servers(pair.model_servers) as servers,
+    ):
+        wait_until_loaded(servers, needed, pair.load_seconds)
+        check_loaded(servers, manifest, version)
+        check_direct_answers(servers, manifest, version, pair.tolerance)
 
 
 def _route(pair: ServedBy, model: str, version: int, who: Author) -> None:

@@ -7,7 +7,6 @@ import http.client
 import io
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from PIL import Image
 from tests.integration.gateway.gateway_under_test import CLASSIFY, picture
 from tests.integration.gateway.live_gateway import LiveGateway, live_gateway
 from tests.support.decode_bombs import BOMBS, SIDE, png
+from tests.support.threads import Repeating
 
 BUDGET = 384 * 2**20
 ALLOWANCE = 150_000_000
@@ -76,24 +76,16 @@ class HonestClient:
         self.gap, self.answers = float(gap), int(answers)
 
 
-class PeakMemory:
+class PeakMemory(Repeating):
     """Looks at a process's memory all the time."""
 
     def __init__(self, gateway: LiveGateway) -> None:
-        self._process, self._stopped = psutil.Process(gateway.process.pid), threading.Event()
+        super().__init__(1)
+        self._process = psutil.Process(gateway.process.pid)
         self.peak = 0
-        self._thread = threading.Thread(target=self._look)
 
-    def __enter__(self) -> "PeakMemory":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._stopped.wait(0.01):
+    def run(self, _number: int, /) -> None:
+        while not self.stopping.wait(0.01):
             self.peak = max(self.peak, self._process.memory_info().rss)
 
 

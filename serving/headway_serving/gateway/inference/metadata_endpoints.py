@@ -16,20 +16,14 @@ from headway_serving.gateway.inference.operations import (
     SERVER_READY,
 )
 from headway_serving.gateway.inference.protocol import EXTENSIONS, INPUT_NAME, OUTPUT_NAME
-from headway_serving.gateway.inference.triton_endpoints import described_version
-from headway_serving.gateway.requests.grammar import version_number
+from headway_serving.gateway.requests.grammar import described_version, version_number
 from headway_serving.gateway.requests.json_responses import json_response
 from headway_serving.gateway.requests.operations import describes
 
 _TIMEOUT_SECONDS = 2.0
 
 
-def blueprint(
-    routes: RoutesInForce,
-    catalog: Catalog,
-    server: VersionStates,
-    readiness: Readiness,
-) -> Blueprint:
+def blueprint(routes: RoutesInForce, catalog: Catalog, server: VersionStates, readiness: Readiness) -> Blueprint:
     """The server's and the models' routes; a model without a version in the path is its stable version."""
     endpoints = Blueprint("inference_metadata", __name__)
 
@@ -65,7 +59,7 @@ def blueprint(
     @endpoints.get("/v2/models/<name:model>/versions/<name:version>")
     @describes(MODEL_METADATA)
     def model_metadata(model: str, version: str | None = None) -> Response:
-        manifest = catalog.manifest(described_version(routes, model, version), _TIMEOUT_SECONDS)
+        manifest = catalog.manifest(described_version(routes.table(), model, version), _TIMEOUT_SECONDS)
         states = server.version_states(model, _TIMEOUT_SECONDS)
         body = {
             "name": model,

@@ -7,10 +7,9 @@ from flask import Blueprint, Response
 from headway_serving.adapters.metrics.prometheus import VersionTotals
 from headway_serving.core.catalog import Catalog
 from headway_serving.core.routes_in_force import RoutesInForce
-from headway_serving.core.routing import Pin, Route
 from headway_serving.gateway.inference.operations import MODEL_CONFIG, MODEL_STATS
 from headway_serving.gateway.inference.protocol import INPUT_NAME, OUTPUT_NAME
-from headway_serving.gateway.requests.grammar import version_number
+from headway_serving.gateway.requests.grammar import described_version
 from headway_serving.gateway.requests.json_responses import json_response
 from headway_serving.gateway.requests.operations import describes
 
@@ -27,7 +26,7 @@ def blueprint(
     @endpoints.get("/v2/models/<name:model>/versions/<name:version>/config")
     @describes(MODEL_CONFIG)
     def config(model: str, version: str | None = None) -> Response:
-        manifest = catalog.manifest(described_version(routes, model, version), _TIMEOUT_SECONDS)
+        manifest = catalog.manifest(described_version(routes.table(), model, version), _TIMEOUT_SECONDS)
         pixels = {"name": INPUT_NAME, "data_type": "TYPE_UINT8", "format": "FORMAT_NHWC"}
         scores = {"name": OUTPUT_NAME, "data_type": "TYPE_FP32", "dims": [len(manifest.labels)]}
         body = {
@@ -44,7 +43,7 @@ def blueprint(
     @endpoints.get("/v2/models/<name:model>/versions/<name:version>/stats")
     @describes(MODEL_STATS)
     def stats(model: str, version: str | None = None) -> Response:
-        route = described_version(routes, model, version)
+        route = described_version(routes.table(), model, version)
         found = totals(model, route.version)
         one = {
             "name": model,
@@ -61,9 +60,3 @@ def blueprint(
         return json_response({"model_stats": [one]})
 
     return endpoints
-
-
-def described_version(routes: RoutesInForce, model: str, version: str | None) -> Route:
-    """The version that a path names, the stable one by default. Raises what is wrong with either."""
-    number = version_number(version)
-    return routes.table().choose(model, Pin(label="stable") if number is None else Pin(number), "")

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 from headway_serving.core.errors import InvalidRequest
 from headway_serving.core.requests import Deadline
+from headway_serving.core.routing import Pin, Route, RouteTable
 from headway_serving.gateway.requests.errors import UnsupportedMediaType
 from headway_serving.gateway.requests.exchange import RequestView
 from headway_serving.gateway.requests.identity import current
@@ -95,6 +96,12 @@ def routing_key(http: RequestView) -> str:
     """``X-Routing-Key``, else the name of the caller's token, else the request's id, which spreads over the arms."""
     identity = current()
     return http.headers.get("X-Routing-Key") or identity.caller or identity.request_id
+
+
+def described_version(table: RouteTable, model: str, version: str | None, label: str | None = None) -> Route:
+    """The version that a path names, the stable one by default. Raises what is wrong with it."""
+    number = version_number(version)
+    return table.choose(model, Pin(label=label or "stable") if number is None else Pin(number), "")
 
 
 def version_number(text: str | None) -> int | None:

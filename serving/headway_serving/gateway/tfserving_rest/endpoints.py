@@ -29,6 +29,7 @@ from headway_serving.gateway.requests.exchange import Answer, to_flask
 from headway_serving.gateway.requests.grammar import (
     RequestLimits,
     deadline_of,
+    described_version,
     refuse_content_encoding,
     routing_key,
     version_number,
@@ -78,18 +79,14 @@ def blueprint(
     @describes(prediction(limits.max_timeout_ms))
     def predict(model: str, version: str | None = None, label: str | None = None) -> Response:
         with observer.request(model) as seen:
-            if server is None:
-                raise PassThroughOff(
-                    "this gateway knows no REST port of the model server: set HEADWAY_MODEL_SERVER_REST, "
-                    f"or send pictures to POST /v1/models/{model}:classify"
-                )
+            there = _there(server, f", or send pictures to POST /v1/models/{model}:classify")
             deadline, pin = deadline_of(request, limits), Pin(version_number(version), label)
             with seen.progress.stages.timed("read", current().received_at):
                 refuse_content_encoding(request)
                 body = request.get_data(cache=False)
             bodies = bodies_of(body, limits)
             found, route = pass_on(
-                server, classifier, bodies, model, pin, routing_key(request), deadline, seen.progress, limits
+                there, classifier, bodies, model, pin, routing_key(request), deadline, seen.progress, limits
             )
             seen.code, seen.status = _code(found.status), found.status
             headers = [("Content-Type", found.content_type), *route_headers(route, seen.progress.stages)]
@@ -101,28 +98,25 @@ def blueprint(
     @endpoints.get("/v1/models/<name:model>/labels/<name:label>/metadata")
     @describes(VERSION_METADATA)
     def metadata(model: str, version: str | None = None, label: str | None = None) -> Response:
-        route = _described(classifier, model, version, label)
+        route = described_version(classifier.routes(), model, version, label)
         return _passed_back(_there(server).metadata(route, _TIMEOUT_SECONDS))
 
     @endpoints.get("/v1/models/<name:model>/versions/<name:version>")
     @endpoints.get("/v1/models/<name:model>/labels/<name:label>")
     @describes(VERSION_STATUS)
     def status(model: str, version: str | None = None, label: str | None = None) -> Response:
-        route = _described(classifier, model, version, label)
+        route = described_version(classifier.routes(), model, version, label)
         return _passed_back(_there(server).status(route, _TIMEOUT_SECONDS))
 
     return endpoints
 
 
-def _described(classifier: Classifier, model: str, version: str | None, label: str | None) -> Route:
-    """The version that a path names, the stable one by default."""
-    number = version_number(version)
-    return classifier.routes().choose(model, Pin(number, label if number or label else "stable"), "")
-
-
-def _there(server: RestModelServer | None) -> RestModelServer:
+def _there(server: RestModelServer | None, otherwise: str = "") -> RestModelServer:
+    """The server. Raises :class:`PassThroughOff` without one; ``otherwise``: what else may be done."""
     if server is None:
-        raise PassThroughOff("this gateway knows no REST port of the model server: set HEADWAY_MODEL_SERVER_REST")
+        raise PassThroughOff(
+            f"this gateway knows no REST port of the model server: set HEADWAY_MODEL_SERVER_REST{otherwise}"
+        )
     return server
 
 

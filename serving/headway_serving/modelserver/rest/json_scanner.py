@@ -82,7 +82,7 @@ class _Scanner:
         if first == '"':
             value, end = _read_string(text, position + 1, True)
             return end, value, True
-        if first in ("[", "{") and first:
+        if first in ("[", "{"):
             return self._open_container(first, position + 1)
         literal = _LITERAL.match(text, position)
         if literal:

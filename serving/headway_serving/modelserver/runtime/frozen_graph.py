@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from headway_serving.modelserver.apis import tensor_codec
 from headway_serving.modelserver.process.memory import memory_of_process
 
-_MAX_BYTES = 128 << 20
-"""Models beyond this keep their variables: 512 MiB took 9 GB while the runtime optimized a graph of constants, and 1 GB
-as variables."""
+MOST_CONSTANT_BYTES = 128 << 20
+"""Of a graph, together; what is more stays, or becomes, variables: 512 MiB took 9 GB while the runtime optimized a
+graph of constants, and 1 GB as variables."""
 
 _TIMES_IN_MEMORY = 40
 """Constants exist up to eighteen times while the runtime optimizes a graph; they may take half of the memory then."""
@@ -77,7 +77,7 @@ def freeze(graph_def: Any, values: Mapping[str, Any]) -> None:
     holds what cannot be a constant.
     """
     arrays = {name: _array(value) for name, value in values.items()}
-    most = min(_MAX_BYTES, memory_of_process() // _TIMES_IN_MEMORY)
+    most = min(MOST_CONSTANT_BYTES, memory_of_process() // _TIMES_IN_MEMORY)
     if graph_def.ByteSize() + sum(array.nbytes for array in arrays.values()) > most:
         raise CannotFreeze(f"graph and weights take more than {most >> 20} MiB")
     types = {}

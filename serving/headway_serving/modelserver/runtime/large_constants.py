@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from headway_serving.modelserver.apis import tensor_codec
 from headway_serving.modelserver.apis.tensor_codec import TensorFormatError
-
-_MOST_BYTES = 128 << 20
-"""Graphs whose constants take no more than this together stay as they are."""
+from headway_serving.modelserver.runtime.frozen_graph import MOST_CONSTANT_BYTES
 
 _LEAST_BYTES = 1 << 20
 """Smaller constants stay: they cost little, and the runtime looks at many of them (shapes, axes, paddings)."""
@@ -23,10 +21,13 @@ Assignments = dict[str, tuple[str, NDArray[Any]]]
 
 
 def take_out(graph_def: Any) -> Assignments:
-    """Replace large constants of the GraphDef and of its functions by variables."""
+    """Replace large constants of the GraphDef and of its functions by variables.
+
+    A graph whose constants take no more than ``MOST_CONSTANT_BYTES`` together stays as it is.
+    """
     bodies = [("", graph_def.node), *((each.signature.name, each.node_def) for each in graph_def.library.function)]
     large = [(function, nodes, node) for function, nodes in bodies for node in nodes if _bytes(node) >= _LEAST_BYTES]
-    if sum(_bytes(node) for *_, node in large) <= _MOST_BYTES:
+    if sum(_bytes(node) for *_, node in large) <= MOST_CONSTANT_BYTES:
         return {}
     assignments: Assignments = {}
     replaced: dict[str, set[str]] = {}
@@ -56,8 +57,8 @@ def _assigned(graph_def: Any, name: str, constant: Any, value: NDArray[Any]) -> 
     fed, handle, assign = (f"headway/{part}/{name}" for part in ("value", "assigned", "assign"))
     placeholder = graph_def.node.add(name=fed, op="Placeholder")
     assignment = graph_def.node.add(name=assign, op="AssignVariableOp", input=[handle, fed])
-    for each in (_handle(graph_def.node, handle, name, constant), placeholder, assignment):
-        each.attr["dtype"].type = kind
+    _handle(graph_def.node, handle, name, constant)
+    placeholder.attr["dtype"].type = assignment.attr["dtype"].type = kind
     return {assign: (fed, value)}
 
 
