@@ -23,6 +23,10 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "integration/training/test_train_command.py",
     ),
     "training/comparison_cli.py": ("unit/training/test_comparison.py",),
+    "training/dataset_rows.py": (
+        "unit/training/test_published_recipes.py",
+        "unit/training/test_recipe_mistakes.py",
+    ),
     "training/efficientnet_lite0.py": ("integration/training/test_efficientnet_lite0.py",),
     "training/errors.py": ("integration/training/test_export_refused.py",),
     "training/export.py": ("integration/training/test_export_refused.py",),

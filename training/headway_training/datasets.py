@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from headway_contract.preprocessing import ImageSpec
 from headway_training.data_check import SPLITS, BadPicture, ClassCount, DataCheck, Sighting, Unused, check_data
+from headway_training.dataset_rows import RowsRecipe
 from headway_training.errors import BadPictures, DataMissing, InvalidRecipe
 from headway_training.image_folders import FolderPart, Progress, folder_layout, load_folder
 from headway_training.named_datasets import CLASSES, load_arrays
@@ -142,11 +143,11 @@ def load_splits(
         parts = _folder_parts(found, classes, image)
     else:
         classes = dataset_classes(recipe, data_dir)
-        parts = _named_parts(recipe.dataset, classes, image, data_dir)
+        parts = _named_parts(recipe.dataset, classes, image, data_dir, recipe.rows)
     if unreadable and on_bad_image != "skip":
         raise _bad_pictures(recipe, unreadable)
     splits = _split(parts, recipe, len(classes), np.random.default_rng(seed))
-    check = check_data(classes, _sightings(splits, classes), unreadable, unused)
+    check = check_data(classes, _sightings(splits, classes, recipe), unreadable, unused)
     _require_enough(check, recipe)
     train, validation, test = (Split(splits[name].pictures, splits[name].labels) for name in SPLITS)
     return Splits(train, validation, test, classes, image, check)
@@ -216,6 +217,10 @@ def _split(
 ) -> dict[str, _Part]:
     """Take what the dataset has no part of its own for from its train part, then as much of the rest as is wanted."""
     pool = parts["train"]
+    if recipe.validation_from == "test":
+        parts = {**parts, "validation": parts["test"]}
+    if recipe.rows is not None and recipe.train_samples is not None:
+        return {**parts, "train": pool.take(np.arange(min(recipe.train_samples, len(pool.labels))))}
     test = 0.0 if "test" in parts else recipe.test
     validation = 0.0 if "validation" in parts else recipe.validation
     taken: dict[str, list[NDArray[np.intp]]] = {"test": [], "validation": [], "train": []}
@@ -241,11 +246,14 @@ def _fewer(groups: Sequence[NDArray[np.intp]], wanted: int) -> list[NDArray[np.i
     return [group[:share] for group, share in zip(groups, shares, strict=True)]
 
 
-def _sightings(splits: Mapping[str, _Part], classes: tuple[str, ...]) -> Iterator[Sighting]:
+def _sightings(splits: Mapping[str, _Part], classes: tuple[str, ...], recipe: DataRecipe) -> Iterator[Sighting]:
     for name in SPLITS:
         pictures, labels = splits[name].pictures, splits[name].labels.tolist()
+        # Where the test pictures are measured after each epoch too, that is meant, and no copy to warn of.
+        meant = name == "validation" and recipe.validation_from == "test"
         for index, label in enumerate(labels):
-            yield Sighting(name, classes[label], pictures.name(index), pictures.content(index))
+            content = f"{name} {index}" if meant else pictures.content(index)
+            yield Sighting(name, classes[label], pictures.name(index), content)
 
 
 def _require_enough(check: DataCheck, recipe: DataRecipe) -> None:
@@ -312,15 +320,29 @@ def _folder_parts(found: Mapping[str, FolderPart], classes: tuple[str, ...], ima
     }
 
 
-def _named_parts(dataset: str, classes: tuple[str, ...], image: ImageSpec, data_dir: Path | None) -> dict[str, _Part]:
-    """The parts of a named dataset, with the pictures of ``classes`` only."""
+def _named_parts(
+    dataset: str, classes: tuple[str, ...], image: ImageSpec, data_dir: Path | None, rows: RowsRecipe | None = None
+) -> dict[str, _Part]:
+    """The parts of a named dataset, with the pictures of ``classes`` only, of ``rows`` where they are named."""
     arrays = load_arrays(dataset, data_dir)
     # The index of each of the dataset's classes among the chosen ones; -1 for the others.
     index_of = np.full(len(CLASSES[dataset]), -1, dtype=np.int32)
     index_of[[CLASSES[dataset].index(name) for name in classes]] = np.arange(len(classes))
-    parts = {}
+    parts: dict[str, _Part] = {}
     for name, (pixels, numbers) in arrays.items():
         title = dataset if len(arrays) == 1 else f"{dataset} {name}"
-        part = _Part(ArrayPictures(pixels, title, image), index_of[numbers])
-        parts[name] = part.take(np.flatnonzero(part.labels >= 0))
-    return parts
+        parts[name] = _Part(ArrayPictures(pixels, title, image), index_of[numbers])
+    if rows is not None:
+        parts = _rows_of(parts, rows)
+    return {name: part.take(np.flatnonzero(part.labels >= 0)) for name, part in parts.items()}
+
+
+def _rows_of(parts: Mapping[str, _Part], rows: RowsRecipe) -> dict[str, _Part]:
+    chosen = {}
+    for name, whole in (("train", "train"), ("validation", "train"), ("test", "test")):
+        first, end = getattr(rows, name)
+        there = len(parts[whole].labels)
+        if not first < end <= there:
+            raise InvalidRecipe(f"data.rows.{name}: [{first}, {end}) of {there:,} pictures; write [first, end) within")
+        chosen[name] = parts[whole].take(np.arange(first, end))
+    return chosen

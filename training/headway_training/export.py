@@ -30,6 +30,9 @@ from headway_training.write_failures import writing
 FEATURES_FILE = Path("assets.extra/features.keras")
 """A base's feature layers as a Keras archive, for the heads that will be trained on it; model servers ignore it."""
 
+CLASSIFIER_FILE = Path("assets.extra/classifier.keras")
+"""The classifier that a base was trained with, for heads that start from it (``head.start = "base"``)."""
+
 TOLERANCE = 1e-5
 """Largest difference allowed between a score of the trained model and of the SavedModel loaded again."""
 
@@ -94,6 +97,8 @@ def _write_version(
     _write_warm_up(directory, manifest, base)
     if manifest.kind == "base":
         base.save(directory / FEATURES_FILE)
+        if head is not None:
+            head.save(directory / CLASSIFIER_FILE)
 
 
 def _write_saved_model(directory: Path, manifest: ModelManifest, base: Any, head: Any | None) -> None:

@@ -35,13 +35,18 @@ def check_depths(base: Any, recipe: Recipe) -> None:
         )
 
 
-def fine_tune(base: Any, head: Any, splits: Splits, run: fitting.Run, fitted: FittingPhase) -> Tuned:
-    """Tune from the fitted head at every depth of the recipe; ``base`` and ``head`` end with the best one's weights.
+def fine_tune(
+    base: Any, head: Any, splits: Splits, run: fitting.Run, fitted: FittingPhase, unfitted: list[NDArray[np.float32]]
+) -> Tuned:
+    """Tune the fitted head at every depth of the recipe; ``base`` and ``head`` end with the best one's weights.
+
+    ``unfitted``: the weights that the head started with, from which each depth starts if the recipe says so.
 
     The best is the one with the highest accuracy on the validation split; of equals, the one that trains less.
     """
-    start = base.get_weights(), head.get_weights()
-    best, phases, sweep = start, [], [_point(0, base, head, splits, fitted)]
+    best = base.get_weights(), head.get_weights()
+    start = best if run.recipe.fine_tuning.after_head else (best[0], unfitted)
+    phases, sweep = [], [_point(0, base, head, splits, fitted)]
     for depth in sorted(set(run.recipe.fine_tuning.depths)):
         base.set_weights(start[0])
         head.set_weights(start[1])

@@ -88,13 +88,13 @@ def fit(
     Raises :class:`InvalidCheckpoint` if ``run.resumed`` does not fit the model, and what Keras raises.
     """
     classes = model.output_shape[-1]
-    ordered = _Batches(train, classes, recipe.batch_size, run.recipe.seed)
+    ordered = _Batches(train, classes, recipe.batch_size, run.recipe.seed, run.recipe.augmentation.shift)
     model.compile(
         _optimizer(recipe, len(ordered)),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
         metrics=["accuracy"],
     )
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     with Progress(
         TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=run.console, transient=True, disable=not run.console.is_terminal,
@@ -123,13 +123,21 @@ def fit(
         epoch_seconds=tuple(watcher.curves.epoch_seconds),
         seconds=time.perf_counter() - started,
         trainable_parameters=int(sum(np.prod(weight.shape) for weight in model.trainable_weights)),
+        cpu_seconds=time.process_time() - worked,
     )
 
 
 def _optimizer(recipe: FittingRecipe, steps_per_epoch: int) -> Any:
     rate: Any = recipe.learning_rate
+    steps = steps_per_epoch * recipe.epochs
     if recipe.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=steps_per_epoch * recipe.epochs)
+        rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=steps)
+    if recipe.schedule == "one-cycle":
+        # L. N. Smith, A disciplined approach to neural network hyper-parameters, arXiv 1803.09820 (2018).
+        rising = steps // 4
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate / 25, decay_steps=max(1, steps - rising), warmup_target=rate, warmup_steps=rising
+        )
     decay = recipe.weight_decay or None
     if recipe.optimizer == "sgd":
         return keras.optimizers.SGD(rate, momentum=recipe.momentum, weight_decay=decay)
@@ -138,16 +146,20 @@ def _optimizer(recipe: FittingRecipe, steps_per_epoch: int) -> Any:
 
 
 class _Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
-    """Batches of samples with one-hot labels; shuffled by seed and epoch, or in order where the seed is None."""
+    """Batches of samples with one-hot labels; shuffled by seed and epoch, or in order where the seed is None.
 
-    def __init__(self, samples: Samples, classes: int, size: int, seed: int | None) -> None:
+    ``shift``: the largest shift of a picture, in pixels.
+    """
+
+    def __init__(self, samples: Samples, classes: int, size: int, seed: int | None, shift: int = 0) -> None:
         super().__init__()
-        self._samples, self._size, self._seed = samples, size, seed
+        self._samples, self._size, self._seed, self._shift, self._epoch = samples, size, seed, shift, 0
         self._one_hot = np.eye(classes, dtype=np.float32)
         self._order: NDArray[np.intp] = np.arange(len(samples.labels))
 
     def shuffle(self, epoch: int) -> None:
         """Take the order that belongs to the epoch."""
+        self._epoch = epoch
         if self._seed is not None:
             self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._samples.labels))
 
@@ -156,7 +168,19 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no t
 
     def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
         chosen = self._order[index * self._size : (index + 1) * self._size]
-        return take(self._samples.inputs, chosen), self._one_hot[self._samples.labels[chosen]]
+        inputs = take(self._samples.inputs, chosen)
+        if self._shift and self._seed is not None:
+            inputs = shifted(inputs, self._shift, np.random.default_rng([self._seed, self._epoch, index]))
+        return inputs, self._one_hot[self._samples.labels[chosen]]
+
+
+def shifted(pictures: NDArray[Any], most: int, random: np.random.Generator) -> NDArray[Any]:
+    """Pictures ``[N, H, W, C]``, each moved by up to ``most`` pixels along both axes; what is uncovered is 0."""
+    count, height, width = pictures.shape[:3]
+    wide = np.pad(pictures, ((0, 0), (most, most), (most, most), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(wide, (height, width), axis=(1, 2))
+    down, right = random.integers(0, 2 * most + 1, (2, count))
+    return np.ascontiguousarray(np.moveaxis(windows[np.arange(count), down, right], 1, -1))
 
 
 class _EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from headway_training.errors import InvalidRecipe
 from headway_training.recipe import AugmentationRecipe, HeadRecipe
 
 
@@ -27,6 +28,17 @@ def build_head(features: int, classes: int, recipe: HeadRecipe) -> Any:
         rest = keras.layers.Rescaling(-1.0, offset=1.0, name="rest")(scores)
         scores = keras.layers.Concatenate(name="scores_of_both")([rest, scores])
     return keras.Model(inputs, scores, name="head")
+
+
+def take_over(head: Any, classifier: Any) -> None:
+    """Give a head the weights of another one. Raises :class:`InvalidRecipe` where their layers differ."""
+    wanted, found = ([tuple(weight.shape) for weight in model.weights] for model in (head, classifier))
+    if wanted != found:
+        raise InvalidRecipe(
+            f"head.start: the head's weights are {wanted} and those of the base's classifier {found}; give it the same "
+            'hidden layers and as many classes, or set head.start = "fresh"'
+        )
+    head.set_weights(classifier.get_weights())
 
 
 def divide_logits(head: Any, temperature: float) -> None:

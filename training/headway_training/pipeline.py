@@ -64,13 +64,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Foundation:
-    """What a run builds on: geometry, feature layers, and where they come from unless they are fresh."""
+    """What a run builds on: geometry, feature layers, and where they come from unless they are fresh.
+
+    ``classifier``: what the base was trained with, where the head starts from it.
+    """
 
     image: ImageSpec
     base: Any
     reference: BaseReference | None = None
     epoch_seconds: float | None = None
     pretrained: bool = False
+    classifier: Any = None
 
 
 @dataclass
@@ -166,6 +170,9 @@ def train_head(
     # Again: whether the backbone was built just now or found in the repository must not decide how the head starts.
     keras.utils.set_random_seed(recipe.seed)
     top = head.build_head(base.output_shape[-1], len(splits.classes), recipe.head)
+    if foundation.classifier is not None:
+        head.take_over(top, foundation.classifier)
+    unfitted = top.get_weights()
     if recipe.fitting.solver == "convex":
         phase, held_out = _fit_linear_head(top, splits, found, run, stages)
     else:
@@ -185,7 +192,7 @@ def train_head(
     if not recipe.fine_tuning.depths:
         return fitted
     with stages.stage("fine-tuning"):
-        tuned = fine_tuning.fine_tune(base, top, splits, run, phase)
+        tuned = fine_tuning.fine_tune(base, top, splits, run, phase, unfitted)
     run.console.print(f"  best on the validation split: the base's last {tuned.depth} layers trained")
     after = _Features(base, foundation.image, splits, cache, run.console, stages) if tuned.depth else found
     return dataclasses.replace(
@@ -349,11 +356,21 @@ def _load_base(recipe: Recipe, image: ImageSpec, repository: ModelRepository, co
     repository.verify(model, version)
     with plain_path(repository.path(model, version)) as path:
         base = keras.models.load_model(path / export.FEATURES_FILE, compile=False)
+        classifier = _classifier(path, f"{model}/{version}") if recipe.head.start == "base" else None
     base.trainable = False
     reference = BaseReference(model, version, repository.digest(model, version))
     # Only features that were learnt from many things tell near copies from pictures that are merely alike.
     pretrained = repository.manifest(model, version).form == "features"
-    return Foundation(image, base, reference, _epoch_seconds(repository, model, version), pretrained)
+    return Foundation(image, base, reference, _epoch_seconds(repository, model, version), pretrained, classifier)
+
+
+def _classifier(path: Path, base: str) -> Any:
+    file = path / export.CLASSIFIER_FILE
+    if not file.is_file():
+        raise InvalidRecipe(
+            f'head.start: {base} keeps no classifier (a backbone, or an older version); train it again, or set "fresh"'
+        )
+    return keras.models.load_model(file, compile=False)
 
 
 def _epoch_seconds(repository: ModelRepository, model: str, version: int) -> float | None:

@@ -175,10 +175,12 @@ def _calibrate(recipe: Recipe, splits: datasets.Splits, fitted: Fitted) -> _Meas
         )
     before = evaluation.evaluate(test, splits.test.labels, splits.classes)
     held_out = fitted.held_out or HeldOut(validation, splits.validation.labels)
-    temperature = calibration.fit_temperature(held_out.scores, held_out.labels)
-    head.divide_logits(fitted.head, temperature)
+    temperature = 1.0
+    if recipe.evaluation.calibrated:
+        temperature = calibration.fit_temperature(held_out.scores, held_out.labels)
+        head.divide_logits(fitted.head, temperature)
     return _Measured(
-        calibration.apply_temperature(held_out.scores, temperature),
+        calibration.apply_temperature(held_out.scores, temperature) if temperature != 1 else held_out.scores,
         held_out.labels,
         infer(fitted.head, fitted.validation_features),
         infer(fitted.head, fitted.test_features),

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from headway_contract.errors import InvalidManifest, RepositoryError
 from headway_contract.model_name import check_model_name
 from headway_contract.preprocessing import ImageSpec
+from headway_training.dataset_rows import RowsRecipe
 from headway_training.layers import NETWORKS, Activation, Initializer, Layer, feature_width
 
 Form = Literal["standalone", "on_base"]
@@ -36,8 +37,16 @@ class DataRecipe(_Section):
     test: float = Field(
         0.2, gt=0, lt=0.5, description="share kept for the final accuracy, where the dataset has no test part"
     )
+    validation_from: Literal["training", "test"] = Field(
+        "training",
+        description="test: mnist and fashion-mnist only: no training picture is held back, the test pictures are "
+        "measured after each epoch and may choose nothing, so evaluation.calibrated must be false",
+    )
+    rows: RowsRecipe | None = Field(
+        None, description="mnist and fashion-mnist only: these rows instead of a share by the seed"
+    )
     train_samples: int | None = Field(
-        None, ge=2, description="keep only so many training pictures, of all classes alike"
+        None, ge=2, description="keep only so many training pictures, of all classes alike; with rows, the first ones"
     )
 
     @field_validator("classes")
@@ -55,6 +64,15 @@ class DataRecipe(_Section):
             raise ValueError('a folder of pictures is given as dataset = "folder" with folder = "DIR"')
         return self
 
+    @model_validator(mode="after")
+    def _parts_are_there(self) -> Self:
+        of_its_own = self.dataset in ("mnist", "fashion-mnist")
+        if not of_its_own and (self.rows is not None or self.validation_from == "test"):
+            raise ValueError('rows and validation_from = "test" are for mnist and fashion-mnist; remove them')
+        if self.rows is not None and self.validation_from == "test":
+            raise ValueError("rows names the validation pictures already; remove validation_from")
+        return self
+
 
 class HeadRecipe(_Section):
     """The layers behind the features: dense layers with dropout, then the scores."""
@@ -65,6 +83,9 @@ class HeadRecipe(_Section):
     activation: Activation = Field("relu", description="activation of the hidden layers")
     initializer: Initializer = Field("glorot_uniform", description="start of all the head's weights")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout behind each hidden layer")
+    start: Literal["fresh", "base"] = Field(
+        "fresh", description="head only: fresh weights, or those of the base's own classifier, which must be alike"
+    )
     output: Literal["softmax", "sigmoid", "tanh", "relu", "linear"] = Field(
         "softmax", description="softmax; or sigmoid, one unit for two classes"
     )
@@ -86,6 +107,12 @@ class AugmentationRecipe(_Section):
     rotation: float = Field(0.0, ge=0, le=0.5, description="largest rotation, as a share of a full turn")
     translation: float = Field(0.0, ge=0, lt=1, description="largest shift, as a share of height and width")
     zoom: float = Field(0.0, ge=0, lt=1, description="largest change of size, as a share")
+    shift: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="largest shift in whole pixels, down or up and to either side, made outside the graph",
+    )
 
 
 class FittingRecipe(_Section):
@@ -106,7 +133,11 @@ class FittingRecipe(_Section):
     learning_rate: float = Field(0.001, gt=0, description="learning rate at the start")
     momentum: float = Field(0.0, ge=0, lt=1, description="sgd only: momentum")
     weight_decay: float = Field(0.0, ge=0, lt=1, description="decoupled weight decay")
-    schedule: Literal["constant", "cosine"] = Field("cosine", description="cosine decays to 0 over all epochs")
+    schedule: Literal["constant", "cosine", "one-cycle"] = Field(
+        "cosine",
+        description="cosine decays to 0 over all epochs; one-cycle rises to learning_rate for a quarter of all steps, "
+        "then decays to 0",
+    )
     loss: Literal["categorical_crossentropy", "binary_crossentropy"] | None = Field(
         None, description="none: the one that belongs to the output; binary_crossentropy is for one sigmoid unit"
     )
@@ -133,6 +164,9 @@ class FineTuningRecipe(_Section):
     )
     epochs: int = Field(3, ge=1, le=10_000, description="passes over the training pictures, for each depth")
     learning_rate: float = Field(0.0001, gt=0, description="learning rate at the start")
+    after_head: bool = Field(
+        True, description="each depth starts from the fitted head; false: from the weights that the head started with"
+    )
 
 
 class EvaluationRecipe(_Section):
@@ -140,6 +174,9 @@ class EvaluationRecipe(_Section):
 
     also: tuple[Literal["mnist", "fashion-mnist"], ...] = Field(
         (), strict=False, description="other datasets whose test pictures are labelled too, classes taken by position"
+    )
+    calibrated: bool = Field(
+        True, description="fit a temperature on the validation pictures; false leaves the scores as they were trained"
     )
 
 
@@ -244,6 +281,8 @@ class Recipe(_Section):
             raise ValueError('export.form: a base is published whole; "on_base" is for heads')
         if not self.head.cache_features:
             raise ValueError("head.cache_features: a base that is being trained has no features to keep; remove it")
+        if self.head.start == "base":
+            raise ValueError('head.start: a base has no other base to start from; remove it, or set kind = "head"')
         spec = self.image_spec()
         try:
             feature_width(self.network_layers, spec.shape)
@@ -276,6 +315,11 @@ class Recipe(_Section):
             self._check_convex()
         elif self.fitting.class_weights != "auto":
             raise ValueError('fitting.class_weights: only solver = "convex" weighs classes; remove class_weights')
+        if self.data.validation_from == "test" and (self.evaluation.calibrated or self.fitting.patience):
+            raise ValueError(
+                "data.validation_from: test pictures that choose a temperature or an epoch no longer test anything; "
+                "set evaluation.calibrated = false and fitting.patience = 0"
+            )
         if self.fitting.momentum and self.fitting.optimizer != "sgd":
             raise ValueError(f"fitting.momentum: {self.fitting.optimizer} has its own; momentum is for sgd")
         if self.head.output in ("tanh", "relu", "linear"):
@@ -288,7 +332,8 @@ class Recipe(_Section):
 
     def _check_convex(self) -> None:
         head = self.head
-        one_layer = not head.hidden and head.output == "softmax" and self.reproduces_mistake is None
+        plain = self.reproduces_mistake is None and head.start == "fresh"
+        one_layer = not head.hidden and head.output == "softmax" and plain
         if self.kind == "base" or not one_layer or not head.cache_features:
             raise ValueError(
                 "fitting.solver: convex is for a head of one softmax layer on cached features; set head.hidden = [], "

@@ -140,7 +140,8 @@ class Baseline:
 class FittingPhase:
     """One phase of fitting: ``base``, ``head`` or ``fine-tuning``. One entry per epoch in each curve.
 
-    ``epoch_seconds``: the training pass, without validation. A value of a diverged epoch may be NaN.
+    ``epoch_seconds``: the training pass, without validation. ``cpu_seconds``: of all threads of the process.
+    A value of a diverged epoch may be NaN.
     """
 
     # JSON has no NaN: an epoch that diverged is written as the text "NaN" and read back as what it was.
@@ -154,6 +155,7 @@ class FittingPhase:
     epoch_seconds: tuple[float, ...]
     seconds: float
     trainable_parameters: int
+    cpu_seconds: float | None = None
 
     @property
     def median_epoch_seconds(self) -> float:

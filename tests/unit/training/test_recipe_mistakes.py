@@ -155,3 +155,24 @@ def test_the_command_refuses_it_before_tensorflow_is_loaded(recipe: str, tmp_pat
     assert reason in run.stderr
     assert "Traceback" not in run.stderr
     assert not (tmp_path / "models").exists()
+
+
+ROWS = "data.rows={train = [10, 20], validation = [0, 10], test = [0, 5]}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.validation_from=test"], 'rows and validation_from = "test" are for mnist and fashion-mnist'),
+        ([ROWS], 'rows and validation_from = "test" are for mnist and fashion-mnist'),
+        (["data.dataset=mnist", ROWS, "data.validation_from=test"], "rows names the validation pictures already"),
+        (["data.dataset=mnist", ROWS.replace("[10, 20]", "[9, 20]")], "train and validation overlap"),
+        (["data.dataset=mnist", ROWS.replace("[10, 20]", "[20, 10]")], "rows end before they begin"),
+        (["data.dataset=mnist", "data.validation_from=test"], "set evaluation.calibrated = false"),
+        (["head.start=base"], "head.start: a base has no other base to start from"),
+    ],
+)
+def test_what_is_measured_on_what_cannot_be_contradictory(recipe: str, overrides: list[str], message: str) -> None:
+    with pytest.raises(InvalidRecipe) as refused:
+        load_recipe(recipe, overrides)
+    assert message in str(refused.value)
