@@ -90,9 +90,10 @@ image:           ## Build the three container images: gateway, model-server, tra
 	docker build --target training -t headway/training .
 
 lock: $(STAMP)   ## Choose new versions for locks/ from pyproject.toml
-	@for extra in dev gateway training bench; do \
+	@for extra in dev gateway training bench sbom; do \
 	  constraint=""; [ $$extra = dev ] || constraint="-c locks/dev.lock"; \
-	  case $$extra in gateway|training) constraint="$$constraint --extra heif";; esac; \
+	  case $$extra in gateway) constraint="$$constraint --extra heif --extra object-storage";; \
+	    training) constraint="$$constraint --extra heif";; esac; \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	    --extra $$extra $$constraint pyproject.toml -o locks/$$extra.lock || exit 1; \
 	done

@@ -36,7 +36,31 @@ MANIFEST_FILE = Path("assets.extra/manifest.json")
 CHECKSUMS_FILE = Path("assets.extra/SHA256SUMS")
 
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
+_CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _STALE_STAGING_SECONDS = 24 * 3600
+
+
+def is_version(name: str) -> bool:
+    """Whether a directory of that name is a published version to those who read a repository."""
+    return _VERSION.fullmatch(name) is not None
+
+
+def listed_files(checksums: bytes) -> tuple[str, ...]:
+    """The relative paths in a checksum list, in its order.
+
+    Raises :class:`VersionDamaged` for what is no such list, and for a path that would lead out of the version: who
+    copies by a list that somebody else wrote must not write elsewhere.
+    """
+    names = []
+    for line in checksums.decode("utf-8", errors="replace").removesuffix("\n").split("\n"):
+        match = _CHECKSUM_LINE.fullmatch(line)
+        name = match[2] if match else ""
+        if not name or "\\" in name or "\0" in name or any(part in {"", ".", ".."} for part in name.split("/")):
+            raise VersionDamaged(f"{CHECKSUMS_FILE} has a line that names no file of a version: {line[:200]!r}")
+        names.append(name)
+    if MANIFEST_FILE.as_posix() not in names or CHECKSUMS_FILE.as_posix() in names:
+        raise VersionDamaged(f"{CHECKSUMS_FILE} must name {MANIFEST_FILE} and not itself")
+    return tuple(names)
 
 
 @dataclass(frozen=True)
@@ -57,9 +81,7 @@ class ModelRepository:
         folder = self.root / check_model_name(model)
         if not folder.is_dir():
             return ()
-        return tuple(
-            sorted(int(path.name) for path in folder.iterdir() if _VERSION.fullmatch(path.name) and path.is_dir())
-        )
+        return tuple(sorted(int(path.name) for path in folder.iterdir() if is_version(path.name) and path.is_dir()))
 
     def latest(self, model: str) -> int:
         """The newest version of ``model``. Raises :class:`ModelMissing`."""
@@ -117,11 +139,7 @@ class ModelRepository:
         """Compare every file with the published checksums. Raises :class:`VersionDamaged` naming what differs."""
         path = self.path(model, version)
         self.digest(model, version)
-        # A damaged list need not be UTF-8 any more; it then differs from every line found.
-        expected = (path / CHECKSUMS_FILE).read_text(encoding="utf-8", errors="replace")
-        found = _checksums(path)
-        if found != expected:
-            differing = sorted({line[66:] for line in set(found.splitlines()) ^ set(expected.splitlines())})
+        if differing := _differing(path):
             raise VersionDamaged(f"{path} differs from what was published: {', '.join(differing)}")
 
     def check_writable(self, models: Iterable[str] = ()) -> None:
@@ -143,10 +161,10 @@ class ModelRepository:
                 )
 
     @contextlib.contextmanager
-    def staging(self, model: str) -> Iterator[Path]:
+    def staging(self, model: str, prefix: str = "") -> Iterator[Path]:
         """Give an empty directory to write a version of ``model`` into; :meth:`publish` it, or it is removed.
 
-        Left-overs of runs that were killed more than a day ago are removed on the way.
+        Its name begins with ``prefix``. Left-overs of runs that were killed more than a day ago are removed on the way.
         """
         area = self.root / ".staging"
         area.mkdir(parents=True, exist_ok=True)
@@ -155,7 +173,7 @@ class ModelRepository:
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - left_over.stat().st_mtime > _STALE_STAGING_SECONDS:
                     shutil.rmtree(left_over, ignore_errors=True)
-        directory = Path(tempfile.mkdtemp(prefix=f"{check_model_name(model)}-", dir=area))
+        directory = Path(tempfile.mkdtemp(prefix=f"{prefix}{check_model_name(model)}-", dir=area))
         try:
             yield directory
         finally:
@@ -169,12 +187,26 @@ class ModelRepository:
         ``version`` cannot be one, and for a head of form ``on_base`` what :meth:`digest` raises if its base is not
         here, or :class:`BaseDiffers`.
         """
-        if version is not None and not _VERSION.fullmatch(str(version)):
+        if version is not None and not is_version(str(version)):
             raise RepositoryError(f"{version} cannot be a version: use a whole number from 0 to {10**18 - 1}")
         self._check_staged(model, staged)
+        (staged / CHECKSUMS_FILE).write_text(_checksums(staged), encoding="utf-8")
+        return self._move_in(model, staged, version)
+
+    def receive(self, model: str, staged: Path, version: int) -> None:
+        """Make a staged copy of a version that was published elsewhere visible here, under the number it has there.
+
+        Raises :class:`VersionDamaged` if the copy is not what its checksum list says, and what :meth:`publish` raises.
+        """
+        if differing := _differing(staged):
+            raise VersionDamaged(f"the copy of {model}/{version} is not what was published: {', '.join(differing)}")
+        self._check_staged(model, staged)
+        self._move_in(model, staged, version)
+
+    def _move_in(self, model: str, staged: Path, version: int | None) -> int:
+        """Flush a staged directory and rename it; see :meth:`publish`."""
         # Readable by the model server's user; mkdtemp made it private.
         staged.chmod(0o755)
-        (staged / CHECKSUMS_FILE).write_text(_checksums(staged), encoding="utf-8")
         sync_tree(staged)
         folder = self.root / model
         folder.mkdir(exist_ok=True)
@@ -193,10 +225,23 @@ class ModelRepository:
                 sync_directory(folder)
                 return number
 
+    def remove(self, model: str, version: int) -> None:
+        """Delete a version: first out of everybody's sight in one step, then from the disk."""
+        path = self.path(model, version)
+        area = self.root / ".staging"
+        area.mkdir(exist_ok=True)
+        grave = Path(tempfile.mkdtemp(prefix=f"pruned-{model}-{version}-", dir=area))
+        path.rename(grave / str(version))
+        sync_directory(path.parent)
+        shutil.rmtree(grave)
+        # Its last version gone, the model is gone too.
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+
     @staticmethod
     def _next_number(folder: Path) -> int:
         # Whatever bears a number is counted, a stray file too: the next version must not collide with it.
-        return max((int(path.name) for path in folder.iterdir() if _VERSION.fullmatch(path.name)), default=0) + 1
+        return max((int(path.name) for path in folder.iterdir() if is_version(path.name)), default=0) + 1
 
     def _check_staged(self, model: str, staged: Path) -> None:
         try:
@@ -218,6 +263,18 @@ class ModelRepository:
                 f"{manifest.model} was trained on {base.model}/{base.version} with digest {base.digest}, but the one "
                 f"in {self.root} has {found}; publish into the repository that the head was trained from"
             )
+
+
+def _differing(directory: Path) -> list[str]:
+    """The files of a version that are not as its checksum list says, or not in it; sorted, empty if all is well."""
+    # A damaged list need not be UTF-8 any more; it then differs from every line found.
+    expected = (directory / CHECKSUMS_FILE).read_text(encoding="utf-8", errors="replace")
+    found = _checksums(directory)
+    if found == expected:
+        return []
+    lines = set(found.splitlines()) ^ set(expected.splitlines())
+    # The same lines in another order, or without the last line's end.
+    return sorted({line[66:] for line in lines}) or [CHECKSUMS_FILE.as_posix()]
 
 
 def _checksums(directory: Path) -> str:

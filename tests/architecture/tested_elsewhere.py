@@ -60,6 +60,9 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "integration/gateway/test_replicas.py",
     ),
     "serving/adapters/model_server/rest.py": ("integration/gateway/test_predict_passed_on.py",),
+    "serving/adapters/stores/errors.py": ("unit/serving/adapters/stores/test_object_store.py",),
+    "serving/adapters/stores/folder.py": ("unit/serving/operations/test_repository_copy.py",),
+    "serving/adapters/stores/version_source.py": ("unit/serving/operations/test_repository_copy.py",),
     "serving/wire/local_frames.py": (
         "unit/serving/adapters/model_server/test_local_socket.py",
         "integration/modelserver/test_local_socket.py",

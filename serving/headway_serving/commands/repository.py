@@ -1,4 +1,4 @@
-"""``headway repository``: checksums, what may go, what must stay, and what changed between two versions."""
+"""``headway repository``: checksums, copies, what may go, what must stay, and what changed between two versions."""
 
 import argparse
 import contextlib
@@ -11,6 +11,7 @@ from headway_contract.errors import ContractError
 from headway_contract.model_repository import ModelRepository
 from headway_serving.adapters.files.locks import locked
 from headway_serving.adapters.files.routes import InvalidRoutes, read_routes
+from headway_serving.commands import repository_copies
 from headway_serving.operations import repository_care as care
 from headway_serving.operations.models_config import ForeignConfiguration
 
@@ -21,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. Exit codes: 0 done, 1 something is damaged or gone, 2 refused."""
     arguments = _parser().parse_args(argv)
     try:
+        if arguments.verb in repository_copies.VERBS:
+            return repository_copies.run(arguments)
         return _VERBS[arguments.verb](arguments, ModelRepository(arguments.repository))
     except (ContractError, InvalidRoutes, ForeignConfiguration, OSError) as error:
         sys.stderr.write(f"headway repository: {error}\n")
@@ -53,7 +56,7 @@ def _prune(arguments: argparse.Namespace, repository: ModelRepository) -> int:
             sys.stdout.write(f"keep    {model}/{version}  {reason}\n")
         for model, version in going:
             if arguments.yes:
-                care.remove(repository, model, version)
+                repository.remove(model, version)
             sys.stdout.write(f"{'removed' if arguments.yes else 'remove '} {model}/{version}\n")
     if going and not arguments.yes:
         sys.stdout.write("Nothing was removed; to remove: --yes\n")
@@ -95,7 +98,9 @@ def _diff(arguments: argparse.Namespace, repository: ModelRepository) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="headway repository", description="Check, clean and compare published versions.")
+    top = argparse.ArgumentParser(
+        prog="headway repository", description="Check, copy, clean and compare published versions."
+    )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, summary: str) -> argparse.ArgumentParser:
@@ -120,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("before", type=_version, metavar="MODEL/VERSION")
     diff.add_argument("after", type=_version, metavar="MODEL/VERSION")
     diff.add_argument("--json", action="store_true", help="write one JSON object")
+    repository_copies.add_verbs(verbs)
     return top
 
 

@@ -4,16 +4,13 @@ A version is in use when it is routed, loaded, pinned, or the base of a head tha
 pruned, and nothing is pruned while one of the files that say so cannot be read.
 """
 
-import contextlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from headway_contract.durable_files import sync_directory, write_atomically
+from headway_contract.durable_files import write_atomically
 from headway_contract.errors import ContractError, RepositoryError
 from headway_contract.model_manifest import ModelManifest
 from headway_contract.model_repository import ModelRepository
@@ -127,20 +124,6 @@ def prunable(
         staying = {**bases, **staying}
     return [each for each in everything if each not in staying], {each: staying[each] for each in everything
                                                                   if each in staying}  # fmt: skip
-
-
-def remove(repository: ModelRepository, model: str, version: int) -> None:
-    """Delete a version: first out of everybody's sight in one step, then from the disk."""
-    path = repository.path(model, version)
-    area = repository.root / ".staging"
-    area.mkdir(exist_ok=True)
-    grave = Path(tempfile.mkdtemp(prefix=f"pruned-{model}-{version}-", dir=area))
-    path.rename(grave / str(version))
-    sync_directory(path.parent)
-    shutil.rmtree(grave)
-    # Its last version gone, the model is gone too.
-    with contextlib.suppress(OSError):
-        path.parent.rmdir()
 
 
 def difference(before: ModelManifest, after: ModelManifest) -> dict[str, tuple[Any, Any]]:
