@@ -1,4 +1,5 @@
-# Three images from one file: `docker build --target gateway|model-server|training .` (`make image` builds all).
+# Four images from one file: `docker build --target gateway|model-server|model-server-embedded|training .` (`make image`
+# builds all). Each with Python in it says what it holds in /opt/headway/sbom.cdx.json (CycloneDX).
 ARG PYTHON_TAG=3.11-slim
 # The same as in k8s/images/kustomization.yaml; a test compares them.
 ARG TENSORFLOW_SERVING_TAG=2.20.0
@@ -19,12 +20,31 @@ COPY client client
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
 
 
+# Writes the list of what an environment holds; stays out of the images.
+FROM python:${PYTHON_TAG} AS sbom
+RUN python -m venv /opt/sbom
+COPY locks/sbom.lock /locks/
+RUN /opt/sbom/bin/pip install --no-cache-dir --require-hashes -r /locks/sbom.lock
+
+
 FROM python:${PYTHON_TAG} AS gateway-packages
 RUN python -m venv --without-pip /opt/headway
 COPY locks/gateway.lock /locks/
 RUN pip --python /opt/headway/bin/python install --no-cache-dir --require-hashes -r /locks/gateway.lock
 COPY --from=wheel /wheels /wheels
 RUN pip --python /opt/headway/bin/python install --no-cache-dir --no-deps /wheels/*.whl
+COPY --from=sbom /opt/sbom /opt/sbom
+RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --of JSON -o /opt/headway/sbom.cdx.json /opt/headway/bin/python
+
+
+FROM python:${PYTHON_TAG} AS model-server-packages
+RUN python -m venv --without-pip /opt/headway
+COPY locks/serving.lock /locks/
+RUN pip --python /opt/headway/bin/python install --no-cache-dir --require-hashes -r /locks/serving.lock
+COPY --from=wheel /wheels /wheels
+RUN pip --python /opt/headway/bin/python install --no-cache-dir --no-deps /wheels/*.whl
+COPY --from=sbom /opt/sbom /opt/sbom
+RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --of JSON -o /opt/headway/sbom.cdx.json /opt/headway/bin/python
 
 
 FROM python:${PYTHON_TAG} AS training-packages
@@ -33,10 +53,16 @@ COPY locks/training.lock /locks/
 RUN pip --python /opt/headway/bin/python install --no-cache-dir --require-hashes -r /locks/training.lock
 COPY --from=wheel /wheels /wheels
 RUN pip --python /opt/headway/bin/python install --no-cache-dir --no-deps /wheels/*.whl
+COPY --from=sbom /opt/sbom /opt/sbom
+RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --of JSON -o /opt/headway/sbom.cdx.json /opt/headway/bin/python
 
 
-# The HTTP gateway. Needs HEADWAY_MODEL_SERVER and a routes.json at HEADWAY_ROUTES_FILE.
+# The HTTP gateway. Needs HEADWAY_MODEL_SERVER and a routes.json at HEADWAY_ROUTES_FILE. Holds the `headway` command too,
+# for copying versions from a bucket (`headway repository`) and for rollouts.
 FROM python:${PYTHON_TAG} AS gateway
+LABEL org.opencontainers.image.title="Headway gateway" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=gateway-packages /opt/headway /opt/headway
 ENV PATH=/opt/headway/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
@@ -53,6 +79,9 @@ CMD ["headway-gateway"]
 # TensorFlow Serving with Headway's flags. Needs the model repository at /models; mount over /etc/headway to say what is
 # loaded from it.
 FROM tensorflow/serving:${TENSORFLOW_SERVING_TAG} AS model-server
+LABEL org.opencontainers.image.title="TensorFlow Serving for Headway" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY k8s/base/config/models.config k8s/base/config/monitoring.config /etc/headway/
 USER 10001:10001
 EXPOSE 8500 8501
@@ -70,8 +99,34 @@ CMD ["--port=8500", \
      "--monitoring_config_file=/etc/headway/monitoring.config"]
 
 
+# Headway's own model server: TensorFlow Serving's protocol, flags, files and ports.
+FROM python:${PYTHON_TAG} AS model-server-embedded
+LABEL org.opencontainers.image.title="Headway model server" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=model-server-packages /opt/headway /opt/headway
+COPY k8s/base/config/models.config k8s/base/config/monitoring.config /etc/headway/
+ENV PATH=/opt/headway/bin:${PATH} \
+    PYTHONUNBUFFERED=1
+USER 10001:10001
+EXPOSE 8500 8501
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s CMD ["python", "-c", "import socket; socket.create_connection(('127.0.0.1', 8500), 3)"]
+ENTRYPOINT ["headway-model-server"]
+CMD ["--port=8500", \
+     "--rest_api_port=8501", \
+     "--model_config_file=/etc/headway/models.config", \
+     "--model_config_file_poll_wait_seconds=5", \
+     "--file_system_poll_wait_seconds=5", \
+     "--grpc_channel_arguments=grpc.max_connection_age_ms=30000", \
+     "--enable_grpc_healthcheck_service=true", \
+     "--monitoring_config_file=/etc/headway/monitoring.config"]
+
+
 # The `headway` command with everything that training needs: docker run ... train RECIPE --repository /models
 FROM python:${PYTHON_TAG} AS training
+LABEL org.opencontainers.image.title="Headway training" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=training-packages /opt/headway /opt/headway
 # HOME holds caches, and this user has no other folder to write to.
 ENV PATH=/opt/headway/bin:${PATH} \

@@ -4,6 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Where images come from and their tag: the same as in k8s/images.
+IMAGES  ?= registry.example.com/headway
+RELEASE := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-check test test-unit test-lowest serving-tensorflow lint fix check bench bench-overload reproduce image lock proto clean
@@ -84,13 +87,14 @@ bench-overload: .bench/packages/.installed ## Measure goodput and latency at thr
 reproduce: $(STAMP) ## Run every tutorial experiment, as published and improved, and write docs/reproduced.md
 	@$(BIN)/python scripts/reproduce.py
 
-image:           ## Build the three container images: gateway, model-server, training
-	docker build --target gateway -t headway/gateway .
-	docker build --target model-server -t headway/model-server .
-	docker build --target training -t headway/training .
+image:           ## Build the container images, with the names and the tag that k8s/images pulls
+	docker build --target gateway -t $(IMAGES)/gateway:$(RELEASE) .
+	docker build --target model-server -t $(IMAGES)/model-server:$(RELEASE) .
+	docker build --target model-server-embedded -t $(IMAGES)/model-server-embedded:$(RELEASE) .
+	docker build --target training -t $(IMAGES)/training:$(RELEASE) .
 
 lock: $(STAMP)   ## Choose new versions for locks/ from pyproject.toml
-	@for extra in dev gateway training bench sbom; do \
+	@for extra in dev gateway serving training bench sbom; do \
 	  constraint=""; [ $$extra = dev ] || constraint="-c locks/dev.lock"; \
 	  case $$extra in gateway) constraint="$$constraint --extra heif --extra object-storage";; \
 	    training) constraint="$$constraint --extra heif";; esac; \

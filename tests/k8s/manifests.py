@@ -1,17 +1,25 @@
 """Builds the Kubernetes manifests with the real kubectl and says what in them does not fit together."""
 
+import os
 import subprocess
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import yaml
 
+from tests.k8s.custom_resources import CUSTOM_SCHEMAS, custom_errors
+
 ROOT = Path(__file__).resolve().parents[2]
-BUILDS = ("k8s/base", "k8s/overlays/production", "k8s/copier")
-DEPLOYMENTS = ("k8s/base", "k8s/overlays/production")
+OVERLAYS = ("k8s/overlays/production", "k8s/overlays/single")
+DEPLOYMENTS = ("k8s/base", *OVERLAYS)
+BUILDS = (*DEPLOYMENTS, "k8s/copier")
+# Those that an overlay of one's own may add to ours, in an order that they agree with.
+COMPONENTS = ("autoscaling", "autoscaling-by-load", "monitoring", "tokens", "object-storage", "gpu")
+# What people make themselves, as nothing secret is in a file: docs/kubernetes.md says how.
+SECRETS = frozenset({"headway-tokens", "headway-prometheus-token", "headway-object-storage"})
 # The first release with the `sleep` action on by default, and the newest that the schema package knows.
 SUPPORTED_RELEASES = ("1.30", kubernetes_validate.latest_version())
 
@@ -26,7 +34,21 @@ def build(folder: str) -> list[Document]:
     )
     assert done.returncode == 0, f"kubectl kustomize {folder}: {done.stderr}"
     assert not done.stderr, f"kubectl kustomize {folder} warns: {done.stderr}"
-    return list(yaml.safe_load_all(done.stdout))
+    return list(yaml.load_all(done.stdout, Loader=yaml.CSafeLoader))
+
+
+def with_components(overlay: str, components: Sequence[str], folder: Path) -> list[Document]:
+    """Return what an overlay of one's own would send, that adds components to one of ours; it is made in `folder`."""
+    back = os.path.relpath(ROOT, folder.resolve())
+    own = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "headway",
+        "resources": [f"{back}/{overlay}"],
+        "components": [f"{back}/k8s/components/{name}" for name in components],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    return build(str(folder))
 
 
 def of_kind(documents: list[Document], kind: str) -> list[Document]:
@@ -41,9 +63,9 @@ def find(documents: list[Document], kind: str, name: str) -> Document:
 
 
 def pod_specs(documents: list[Document]) -> Iterator[Document]:
-    """Yield the pod spec of every Deployment and Pod."""
+    """Yield the pod spec of every Deployment, Job and Pod."""
     for document in documents:
-        if document["kind"] == "Deployment":
+        if document["kind"] in {"Deployment", "Job"}:
             yield document["spec"]["template"]["spec"]
         elif document["kind"] == "Pod":
             yield document["spec"]
@@ -58,6 +80,8 @@ def container(documents: list[Document], deployment: str) -> Document:
 
 def schema_errors(document: Document, release: str) -> list[str]:
     """Return why Kubernetes of that release (`1.30`) would refuse the document; unknown fields count."""
+    if document["apiVersion"] in CUSTOM_SCHEMAS:
+        return custom_errors(document)
     try:
         kubernetes_validate.validate(document, release, strict=True)
     except kubernetes_validate.ValidationError as error:
@@ -98,7 +122,7 @@ def _service_port_errors(service: Document, template: Document) -> list[str]:
 
 
 def _ports(spec: Document) -> set[str | int]:
-    ports = [port for each in spec["containers"] for port in each.get("ports", [])]
+    ports = [port for each in _containers(spec) for port in each.get("ports", [])]
     return {port["name"] for port in ports} | {port["containerPort"] for port in ports}
 
 
@@ -107,7 +131,7 @@ def probe_errors(documents: list[Document]) -> list[str]:
     errors = []
     for spec in pod_specs(documents):
         open_ports = _ports(spec)
-        for each in spec["containers"]:
+        for each in _containers(spec):
             for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
                 for method in ("httpGet", "tcpSocket", "grpc"):
                     port = each.get(kind, {}).get(method, {}).get("port")
@@ -125,18 +149,38 @@ def reference_errors(documents: list[Document]) -> list[str]:
             errors += [
                 f"{kind} {name} does not exist"
                 for kind, name in _volume_references(volume)
-                if (kind, name) not in there
+                if (kind, name) not in there and name not in SECRETS
             ]
         volumes = {volume["name"] for volume in spec["volumes"]}
-        mounts = {mount["name"] for each in spec["containers"] for mount in each["volumeMounts"]}
+        mounts = {mount["name"] for each in _containers(spec) for mount in each["volumeMounts"]}
+        errors += [
+            f"{kind} {name} does not exist"
+            for each in _containers(spec)
+            for source in each.get("envFrom", [])
+            for kind, name in _environment_references(source)
+            if (kind, name) not in there and name not in SECRETS
+        ]
         errors += [f"volume {name} is not defined or not mounted" for name in sorted(volumes ^ mounts)]
     return errors
+
+
+def _containers(spec: Document) -> list[Document]:
+    """Every container of a pod: those that come first, sidecars, and the pod's own."""
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def _environment_references(source: Document) -> Iterator[tuple[str, str]]:
+    for key, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
+        if key in source:
+            yield kind, source[key]["name"]
 
 
 def _volume_references(volume: Document) -> Iterator[tuple[str, str]]:
     for source in [volume, *volume.get("projected", {}).get("sources", [])]:
         if "configMap" in source:
             yield "ConfigMap", source["configMap"]["name"]
+        if "secret" in source:
+            yield "Secret", source["secret"]["secretName"]
     if "persistentVolumeClaim" in volume:
         yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]
 
@@ -154,7 +198,7 @@ def security_errors(documents: list[Document]) -> list[str]:
             ("automountServiceAccountToken", spec.get("automountServiceAccountToken"), False),
             ("enableServiceLinks", spec.get("enableServiceLinks"), False),
         ]
-        for each in spec["containers"]:
+        for each in _containers(spec):
             own = each.get("securityContext", {})
             wanted += [
                 ("allowPrivilegeEscalation", own.get("allowPrivilegeEscalation"), False),

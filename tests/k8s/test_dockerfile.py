@@ -19,12 +19,13 @@ from tests.k8s.manifests import ROOT, build, container
 from tests.k8s.tfserving_flags import flag_values
 
 DOCKERFILE = read_dockerfile(ROOT / "Dockerfile")
-IMAGES = ("gateway", "model-server", "training")
+IMAGES = ("gateway", "model-server", "model-server-embedded", "training")
 
 
 def test_the_images_that_make_builds_are_stages() -> None:
-    built = re.findall(r"docker build --target (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
-    assert sorted(built) == sorted(IMAGES)
+    lines = re.findall(r"docker build --target (\S+) -t (\S+) \.", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert sorted(target for target, _ in lines) == sorted(IMAGES)
+    assert all(name == f"$(IMAGES)/{target}:$(RELEASE)" for target, name in lines)
     assert set(IMAGES) <= DOCKERFILE.stages.keys()
 
 
@@ -39,9 +40,17 @@ def test_stages_are_made_from_tagged_images() -> None:
 def test_tags_agree_with_the_manifests_and_the_project() -> None:
     images = yaml.safe_load((ROOT / "k8s/images/kustomization.yaml").read_text(encoding="utf-8"))["images"]
     tags = {image["name"]: image["newTag"] for image in images}
+    made = subprocess.run(["make", "-n", "image"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    # What `make image` makes is what the cluster pulls.
+    for image in images:
+        if image["name"].startswith("headway/"):
+            assert f" -t {image['newName']}:{image['newTag']} " in made
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert tags["tensorflow/serving"] == DOCKERFILE.arguments["TENSORFLOW_SERVING_TAG"]
-    assert tags["headway/gateway"] == project["version"]
+    assert {tags["headway/gateway"], tags["headway/model-server-embedded"]} == {project["version"]}
+    for image in IMAGES:
+        (labels,) = DOCKERFILE.stages[image].all("LABEL")
+        assert f'org.opencontainers.image.version="{project["version"]}"' in labels
 
 
 def test_what_is_copied_exists_and_reaches_the_build() -> None:
@@ -88,7 +97,11 @@ def test_the_gateway_image_holds_no_tensorflow() -> None:
 
 def test_the_images_run_what_the_project_installs() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for image, keyword in (("gateway", "CMD"), ("training", "ENTRYPOINT")):
+    for image, keyword in (
+        ("gateway", "CMD"),
+        ("model-server-embedded", "ENTRYPOINT"),
+        ("training", "ENTRYPOINT"),
+    ):
         (command,) = DOCKERFILE.stages[image].last(keyword).exec_form()
         assert command in project["scripts"]
 
@@ -97,14 +110,17 @@ def test_the_images_run_what_the_cluster_runs() -> None:
     documents = build("k8s/base")
     gateway, server = container(documents, "headway-gateway"), container(documents, "headway-model-server")
     assert DOCKERFILE.stages["gateway"].last("CMD").exec_form() == gateway["command"]
-    stage = DOCKERFILE.stages["model-server"]
-    assert stage.last("ENTRYPOINT").exec_form() == server["command"]
-    assert stage.last("CMD").exec_form() == server["args"]
+    embedded = container(build("k8s/overlays/single"), "headway-model-server")
+    for image, each in (("model-server", server), ("model-server-embedded", embedded)):
+        stage = DOCKERFILE.stages[image]
+        assert stage.last("ENTRYPOINT").exec_form() == each["command"]
+        assert stage.last("CMD").exec_form() == each["args"]
 
 
-def test_the_model_server_image_has_the_files_that_its_flags_name() -> None:
-    stage = DOCKERFILE.stages["model-server"]
-    (copy,) = stage.all("COPY")
+@pytest.mark.parametrize("image", ["model-server", "model-server-embedded"])
+def test_the_model_server_image_has_the_files_that_its_flags_name(image: str) -> None:
+    stage = DOCKERFILE.stages[image]
+    (copy,) = [each for each in stage.all("COPY") if not each.startswith("--from=")]
     *sources, target = copy.split()
     inside = {f"{target}{Path(source).name}" for source in sources}
     flags = flag_values(stage.last("CMD").exec_form())
@@ -168,3 +184,12 @@ def test_the_gateway_health_check_tells_a_live_gateway_from_a_dead_one(status: i
         )
     assert (done.returncode == 0) is healthy
     assert paths == (["/livez"] if status else [])
+
+
+def test_every_image_with_python_says_what_it_holds() -> None:
+    for stage in DOCKERFILE.stages.values():
+        if stage.name.endswith("-packages"):
+            assert "cyclonedx-py environment" in stage.all("RUN")[-1]
+            assert "/opt/headway/sbom.cdx.json" in stage.all("RUN")[-1]
+    lock = (ROOT / "locks/sbom.lock").read_text(encoding="utf-8")
+    assert "cyclonedx-bom==" in lock

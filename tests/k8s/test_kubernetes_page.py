@@ -1,8 +1,9 @@
 """The page on Kubernetes names folders, objects and probes that exist."""
 
 import re
+from pathlib import Path
 
-from tests.k8s.manifests import BUILDS, ROOT, build, of_kind
+from tests.k8s.manifests import BUILDS, COMPONENTS, OVERLAYS, ROOT, SECRETS, build, of_kind, with_components
 
 PAGE = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
 
@@ -13,9 +14,10 @@ def test_every_folder_and_file_that_it_names_exists() -> None:
     assert not [path for path in named if not (ROOT / path).exists()]
 
 
-def test_every_object_that_it_names_exists() -> None:
+def test_every_object_that_it_names_exists(tmp_path: Path) -> None:
     documents = [document for folder in BUILDS for document in build(folder)]
-    there = {document["metadata"]["name"] for document in documents}
+    documents += with_components(OVERLAYS[0], COMPONENTS, tmp_path)
+    there = {document["metadata"]["name"] for document in documents} | SECRETS
     named = set(re.findall(r"\bheadway-[a-z-]*[a-z]", PAGE))
     assert named
     assert named <= there
@@ -30,3 +32,8 @@ def test_every_probe_is_explained() -> None:
     ]
     probes = [gateway[kind] for kind in ("startupProbe", "readinessProbe", "livenessProbe")]
     assert explained == {probe["httpGet"]["path"] for probe in probes}
+
+
+def test_every_component_is_explained() -> None:
+    explained = set(re.findall(r"^\| `([a-z-]+)` \|", PAGE, re.MULTILINE))
+    assert set(COMPONENTS) <= explained

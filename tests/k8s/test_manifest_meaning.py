@@ -111,7 +111,32 @@ def test_the_gateway_listens_where_its_pod_says(folder: str) -> None:
     gateway = container(built(folder), "headway-gateway")
     environment = _gateway_environment(built(folder))
     assert environment["HEADWAY_HOST"] == "0.0.0.0"
-    assert [str(port["containerPort"]) for port in gateway["ports"]] == [environment["HEADWAY_PORT"]]
+    ports = {port["name"]: str(port["containerPort"]) for port in gateway["ports"]}
+    assert ports == {"http": environment["HEADWAY_PORT"], "admin": environment["HEADWAY_ADMIN_PORT"]}
+
+
+@every_deployment
+def test_metrics_are_on_a_port_that_no_service_offers(folder: str) -> None:
+    documents = built(folder)
+    template = find(documents, "Deployment", "headway-gateway")["spec"]["template"]
+    admin = _gateway_environment(documents)["HEADWAY_ADMIN_PORT"]
+    assert template["metadata"]["annotations"]["prometheus.io/port"] == admin
+    offered = {str(port[key]) for each in of_kind(documents, "Service") for port in each["spec"]["ports"]
+               for key in ("port", "targetPort")}  # fmt: skip
+    assert not offered & {admin, "admin"}
+
+
+@every_deployment
+def test_predict_is_passed_on_to_the_rest_port(folder: str) -> None:
+    documents = built(folder)
+    match = re.fullmatch(r"http://([a-z-]+):(\d+)", _gateway_environment(documents)["HEADWAY_MODEL_SERVER_REST"])
+    assert match is not None
+    service = find(documents, "Service", match[1])
+    # One address for all of them: an HTTP client would keep to the first of several.
+    assert service["spec"].get("clusterIP") != "None"
+    assert [port["port"] for port in service["spec"]["ports"]] == [int(match[2])]
+    flags = flag_values(container(documents, "headway-model-server")["args"])
+    assert flags["rest_api_port"] == match[2]
 
 
 def test_the_gateway_knows_every_setting() -> None:
@@ -194,7 +219,7 @@ def test_edits_of_polled_files_restart_nothing() -> None:
     assert not [mount for mount in mounts if "subPath" in mount]
 
 
-@every_deployment
+@pytest.mark.parametrize("folder", ["k8s/base", "k8s/overlays/production"])
 def test_a_rollout_never_takes_a_pod_away_first(folder: str) -> None:
     for deployment in of_kind(built(folder), "Deployment"):
         assert deployment["spec"]["replicas"] >= 2
@@ -209,7 +234,7 @@ def test_production_is_the_base_with_more_of_everything() -> None:
             assert document["metadata"]["namespace"] == namespace["metadata"]["name"]
     for name in ("headway-gateway", "headway-model-server"):
         assert find(production, "Deployment", name)["spec"]["replicas"] == 3
-        assert container(production, name)["image"].endswith(container(base, name)["image"])
+        assert container(production, name)["image"] == container(base, name)["image"]
         assert container(production, name)["resources"] != container(base, name)["resources"]
 
 
