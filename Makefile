@@ -34,8 +34,14 @@ demo: $(STAMP)   ## Train a base and a head on real digits, serve both, classify
 demo-check: $(STAMP) ## The demo, then exit: 0 only if at least nine of ten digits are right
 	@$(BIN)/python scripts/demo.py --check
 
+# What measures time and memory, or starts many processes, has the machine to itself; the rest uses every core.
+ALONE := tests/e2e tests/integration/gateway tests/integration/modelserver tests/integration/test_traffic_sources.py
+
 test: $(STAMP)   ## Every test: unit, integration, e2e, architecture, docs, k8s
-	@$(BIN)/python -m pytest
+	@status=0; \
+	$(BIN)/python -m pytest -n auto --dist loadfile $(addprefix --ignore=,$(ALONE)) || status=$$?; \
+	$(BIN)/python -m pytest $(ALONE) || status=$$?; \
+	exit $$status
 
 test-unit: $(STAMP) ## The unit tests alone, in a minute or so
 	@$(BIN)/python -m pytest tests/unit
