@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from headway_client.client import DEFAULT_TIMEOUT, Client
 from headway_client.environment import gateway_url, token_header
@@ -108,13 +109,16 @@ def _fault(path: str) -> str | None:
 
 
 def _json_line(path: str, answer: Classification) -> str:
+    result = answer.results[0]
     record = {
         "path": _text(path),  # JSON escapes what it must
         "model": answer.model,
         "version": answer.version,
         "arm": answer.arm,
         **({} if answer.key_position is None else {"key_position": answer.key_position}),
-        "predictions": [{"label": each.label, "score": each.score} for each in answer.results[0].predictions],
+        "predictions": [{"label": each.label, "score": each.score} for each in result.predictions],
+        **({} if result.familiarity is None else {"familiarity": result.familiarity}),
+        **({} if result.abstained is None else {"abstained": result.abstained}),
         "request_id": answer.request_id,
     }
     return json.dumps(record)
@@ -127,12 +131,16 @@ def _table(images: list[str], model: ModelInfo) -> Render:
     dim, plain = ("\x1b[2m", "\x1b[0m") if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "")
 
     def line(path: str, answer: Classification) -> str:
-        best, *others = answer.results[0].predictions or (None,)
+        result = answer.results[0]
+        best, *others = result.predictions or (None,)
         start = f"{_shown(path):<{path_width}}  "
         if best is None:
-            return f"{start}{dim}no class reached the minimum confidence{plain}"
+            least = "the model's own threshold" if result.abstained else "the minimum confidence"
+            return f"{start}{dim}no class reached {least}{plain}"
         runners_up = ", ".join(f"{printable(each.label)} {_per_cent(each)}" for each in others if each)
         tail = f"   {dim}{runners_up}{plain}" if runners_up else ""
+        if result.familiarity is not None and result.familiarity < (model.least_familiar or 0):
+            tail += f"   {dim}unlike the pictures that the model learned from{plain}"
         return f"{start}{printable(best.label):<{label_width}}  {_per_cent(best):>8}{tail}"
 
     return line
@@ -172,7 +180,12 @@ def _parser() -> argparse.ArgumentParser:
         help="the gateway (default: the environment's HEADWAY_URL, else %(default)s); HEADWAY_TOKEN is sent to it",
     )
     parser.add_argument("--top-k", type=_count, metavar="K", help="how many classes to show (default: the gateway's)")
-    parser.add_argument("--min-confidence", type=_share, metavar="P", help="show no class below this score, 0..1")
+    parser.add_argument(
+        "--min-confidence",
+        type=_least,
+        metavar="P",
+        help="show no class below this score, 0..1, or below the version's own threshold: model",
+    )
     parser.add_argument(
         "--timeout",
         type=_seconds,
@@ -190,8 +203,10 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _share(text: str) -> float:
-    return _number(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+def _least(text: str) -> float | Literal["model"]:
+    if text == "model":
+        return "model"
+    return _number(text, lambda value: 0 <= value <= 1, "a number from 0 to 1, or model")
 
 
 def _seconds(text: str) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 
@@ -60,7 +60,7 @@ class Client:
         version: int | None = None,
         label: str | None = None,
         top_k: int | None = None,
-        min_confidence: float | None = None,
+        min_confidence: float | Literal["model"] | None = None,
         routing_key: str | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
@@ -69,8 +69,8 @@ class Client:
 
         model may be left out if the gateway serves exactly one (else ModelRequired names them). version or
         label pins who answers; without them the gateway's routes choose, always alike for the same
-        routing_key. top_k (1 or more) and min_confidence (0..1) trim the predictions. timeout, in seconds,
-        replaces the client's. An unreadable file raises OSError.
+        routing_key. top_k (1 or more) and min_confidence (0..1, or "model" for the version's own threshold) trim the
+        predictions. timeout, in seconds, replaces the client's. An unreadable file raises OSError.
         """
         options = Options(version, label, top_k, min_confidence, routing_key, request_id)
         return self._classify([encoded_image(image)], model, options, timeout, multipart=False)
@@ -83,7 +83,7 @@ class Client:
         version: int | None = None,
         label: str | None = None,
         top_k: int | None = None,
-        min_confidence: float | None = None,
+        min_confidence: float | Literal["model"] | None = None,
         routing_key: str | None = None,
         request_id: str | None = None,
         timeout: float | None = None,

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import responses
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 from headway_client.errors import InvalidResponse, ProblemError, UnsupportedInput, problem_class
@@ -50,7 +50,7 @@ class Options:
     version: int | None = None
     label: str | None = None
     top_k: int | None = None
-    min_confidence: float | None = None
+    min_confidence: float | Literal["model"] | None = None
     routing_key: str | None = None
     request_id: str | None = None
 
@@ -219,6 +219,8 @@ def _result(item: Any, request_id: str) -> Result:
     return Result(
         index=_field(result, "index", int),
         predictions=tuple(Prediction(_field(each, "label", str), _number(each, "score")) for each in predictions),
+        familiarity=None if result.get("familiarity") is None else _number(result, "familiarity"),
+        abstained=None if result.get("abstained") is None else _field(result, "abstained", bool),
     )
 
 
@@ -254,7 +256,13 @@ def parse_model(payload: Any) -> ModelInfo:
         versions=tuple(_typed(each, int, "versions[]") for each in _field(model, "versions", list)),
         labels={label: _typed(version, int, f"labels.{label}") for label, version in labels.items()},
         classes=tuple(_typed(each, str, "classes[]") for each in _field(model, "classes", list)),
+        threshold=_threshold(model, "abstention"),
+        least_familiar=_threshold(model, "familiarity"),
     )
+
+
+def _threshold(model: dict[str, Any], name: str) -> float | None:
+    return None if model.get(name) is None else _number(_typed(model[name], dict, name), "threshold")
 
 
 def _field(container: dict[str, Any], name: str, kind: type[T]) -> T:

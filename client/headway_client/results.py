@@ -18,12 +18,16 @@ class Prediction:
 class Result:
     """The predictions for one image, best first. `index` is the image's place in the request, from 0.
 
-    `problem`: why an image among several could not be read; it then has no predictions.
+    `problem`: why an image among several could not be read; it then has no predictions. `familiarity`: how much the
+    image is like those that the version learned from, 0..1, None if it does not say; below 0.05 it is unlike them.
+    `abstained`: whether no class reached the version's own threshold, None unless `min_confidence="model"` was asked.
     """
 
     index: int
     predictions: tuple[Prediction, ...]
     problem: ProblemError | None = None
+    familiarity: float | None = None
+    abstained: bool | None = None
 
     @property
     def top(self) -> Prediction:
@@ -132,10 +136,16 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A served model: its stable version (None before there is one), all versions, labels and classes."""
+    """A served model: its stable version (None before there is one), all versions, labels and classes.
+
+    `threshold`: the score below which the stable version would rather not answer; `least_familiar`: the familiarity
+    below which an image is unlike those it learned from. None where it does not say.
+    """
 
     name: str
     stable: int | None
     versions: tuple[int, ...]
     labels: Mapping[str, int]
     classes: tuple[str, ...]
+    threshold: float | None = None
+    least_familiar: float | None = None

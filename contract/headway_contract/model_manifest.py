@@ -23,6 +23,7 @@ _T = TypeVar("_T")
 _JSON_TYPES: Mapping[Any, tuple[type, ...]] = {
     str: (str,),
     str | None: (str, type(None)),
+    float | None: (int, float, type(None)),
     int: (int,),
     float: (int, float),
     bool: (bool,),
@@ -84,12 +85,28 @@ class Calibration:
 class Abstention:
     """A suggested ``min_confidence``: below ``threshold`` an answer is better left to a person.
 
-    ``coverage``: share of test pictures answered. ``risk``: share of wrong answers among them. All 0 to 1.
+    ``coverage``: share of test pictures answered. ``risk``: share of wrong answers among them. ``bound``: the share of
+    wrong answers that is not exceeded with 95 % confidence, of pictures like those that the threshold was chosen on;
+    None where there were too few of them to say. All 0 to 1.
     """
 
     threshold: float
     coverage: float
     risk: float
+    bound: float | None = None
+
+
+@dataclass(frozen=True)
+class FamiliarityFigures:
+    """Of a version that answers, beside its scores, how much a picture is like those that it learned from, 0 to 1.
+
+    Below ``threshold`` a picture is unlike them: that share of the ``samples`` it was calibrated on lies there, and
+    ``test_share`` of the test pictures.
+    """
+
+    threshold: float
+    samples: int
+    test_share: float
 
 
 @dataclass(frozen=True)
@@ -156,8 +173,9 @@ class ModelManifest:
     that gives features only, such as a pretrained backbone: no labels, no accuracy) or ``on_base`` (a head that takes
     its base's features). ``labels``: one per class, in the order of the scores. ``weights_digest``: SHA-256 over the
     shapes and values of all weights, base before head. ``baselines``: accuracy on the same test split of simpler
-    classifiers, by name. ``precisions``: narrower types that it was measured in; none where the machine that exported
-    it has none. Raises :class:`InvalidManifest` when a field is impossible.
+    classifiers, by name. ``familiarity``: None where the version does not answer it. ``precisions``: narrower types
+    that it was measured in; none where the machine that exported it has none.
+    Raises :class:`InvalidManifest` when a field is impossible.
     """
 
     model: str
@@ -175,6 +193,7 @@ class ModelManifest:
     baselines: Mapping[str, float] = field(default_factory=dict)
     calibration: Calibration | None = None
     abstention: Abstention | None = None
+    familiarity: FamiliarityFigures | None = None
     golden: tuple[GoldenSample, ...] = field(default=())
     precisions: tuple[Precision, ...] = ()
     schema: int = MANIFEST_SCHEMA
@@ -243,6 +262,7 @@ class ModelManifest:
                 "classes": tuple(_read(ClassFigures, item, "classes") for item in mapping.get("classes", ())),
                 "calibration": _read_optional(Calibration, mapping, "calibration"),
                 "abstention": _read_optional(Abstention, mapping, "abstention"),
+                "familiarity": _read_optional(FamiliarityFigures, mapping, "familiarity"),
                 "golden": tuple(_read_golden(sample) for sample in mapping.get("golden", ())),
                 "precisions": tuple(_read(Precision, item, "precisions") for item in mapping.get("precisions", ())),
             }

@@ -1,14 +1,21 @@
 """Model versions whose behaviour is written down, for the fake and for the real gRPC server alike."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headway_contract.model_manifest import Accuracy, BaseReference, ModelManifest, Provenance
+from headway_contract.model_manifest import (
+    Abstention,
+    Accuracy,
+    BaseReference,
+    FamiliarityFigures,
+    ModelManifest,
+    Provenance,
+)
 from headway_contract.preprocessing import ImageSpec
 
 DIGITS = ("0", "1", "2", "3", "4")
@@ -39,7 +46,8 @@ class Fault(StrEnum):
 class ScriptedVersion:
     """One version: its manifest (JSON) and number of classes, its state at the model server, and its fault, if any.
 
-    ``failure``: why it could not be loaded, as the model server says it beside the state END.
+    ``failure``: why it could not be loaded, as the model server says it beside the state END. ``familiar``: whether it
+    answers a familiarity beside the scores.
     """
 
     manifest: bytes
@@ -47,6 +55,7 @@ class ScriptedVersion:
     state: str = "AVAILABLE"
     fault: Fault | None = None
     failure: str = ""
+    familiar: bool = False
 
 
 ScriptedModels = Mapping[str, Mapping[int, ScriptedVersion]]
@@ -83,11 +92,26 @@ def scripted_version(
     return ScriptedVersion(manifest, classes=len(labels), state=state, fault=fault)
 
 
+def familiar_version(threshold: float) -> ScriptedVersion:
+    """A version of ``digits`` that answers a familiarity, and would rather not answer below ``threshold``."""
+    manifest = replace(
+        scripted_manifest(),
+        familiarity=FamiliarityFigures(0.05, 800, 0.04),
+        abstention=Abstention(threshold, 0.9, 0.02, bound=0.03),
+    )
+    return ScriptedVersion(manifest.to_json().encode(), familiar=True)
+
+
 def scripted_answer(rows: NDArray[Any], version: ScriptedVersion, signature: str) -> NDArray[np.float32]:
-    """What a signature answers; a picture's features are ``float32[3]``: its first pixel, and 1 and 2."""
+    """What a signature answers; a picture's features are ``float32[3]``: its first pixel, and 1 and 2.
+
+    The familiarity, where the version has one, is a last column: a tenth of the picture's first pixel.
+    """
     if signature == "features":
         return np.stack([np.array([row[0, 0, 0], 1, 2], np.float32) for row in rows])
-    return scripted_scores(rows.reshape(len(rows), -1), version)
+    flat = rows.reshape(len(rows), -1)
+    scores = scripted_scores(flat, version)
+    return np.column_stack([scores, (flat[:, 0] / 10).astype(np.float32)]) if version.familiar else scores
 
 
 def scripted_scores(rows: NDArray[Any], version: ScriptedVersion) -> NDArray[np.float32]:

@@ -28,8 +28,11 @@ def ask(directory: str, inputs: dict[str, Any]) -> dict[str, Any]:
         answers[f"{directory}|signatures"] = np.array(names)
         for name in names:
             signature = loaded.signature_def[name]
-            (fed,), (fetched,) = signature.inputs.values(), signature.outputs.values()
-            output = session.run(fetched.name, {fed.name: inputs[f"{directory}|{name}"]})
+            (fed,) = signature.inputs.values()
+            fetched = {key: tensor.name for key, tensor in sorted(signature.outputs.items(), reverse=True)}
+            found = session.run(fetched, {fed.name: inputs[f"{directory}|{name}"]})
+            # Of several, the scores and behind them the familiarity.
+            output = np.column_stack(list(found.values())) if len(found) > 1 else next(iter(found.values()))
             # Strings as bytes of one length: an archive holds no Python objects.
             answers[f"{directory}|{name}"] = np.array(output.tolist()) if output.dtype == object else output
     return answers

@@ -63,4 +63,4 @@ def _publish(repository: ModelRepository, name: str, base: Any, image: ImageSpec
     )
     noise = np.random.default_rng(0).integers(0, 256, (_PICTURES_COMPARED, *image.shape), dtype=np.uint8)
     expected = export.Expected(pictures=noise, features=infer(base, noise), scores=None)
-    return export.export_version(repository, manifest, base, None, expected)
+    return export.export_version(repository, manifest, export.Parts(base), expected)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
+from scipy.stats import binom
 
 from headway_training.evaluation import SMALLEST_SCORE
 from headway_training.run_record import Abstention, CoveragePoint
@@ -16,6 +17,9 @@ from headway_training.run_record import Abstention, CoveragePoint
 _TEMPERATURES = (0.05, 20.0)
 _LARGEST_TARGET_RISK = 0.1
 _CURVE_POINTS = 100
+_DOUBT = 0.05
+_STARTS = (0.2, 0.4, 0.6, 0.8, 1.0)
+"""Coverages from which wider and wider ones are tested; the doubt is divided among them."""
 
 
 def fit_temperature(scores: NDArray[np.float32], labels: NDArray[np.int32]) -> float:
@@ -57,22 +61,25 @@ def abstain_threshold(
     test_scores: NDArray[np.float32],
     test_labels: NDArray[np.int32],
 ) -> Abstention:
-    """The smallest threshold at which the answers given on the validation split have at most the target risk.
+    """The smallest threshold whose answers have at most the target risk, with 95 % confidence where that can be had.
 
     The target is half of the error without abstaining, but at most 10 %: who lets a model decide alone wants nine
-    answers in ten to be right. Where no threshold reaches it, the one of the least risk is taken, which the figures
-    then show. ``scores``, ``labels``: validation split, calibrated; ``test_scores``, ``test_labels``: where the
+    answers in ten to be right. Where there are too few pictures for that confidence, the smallest threshold is taken
+    at which the answers given on the validation split have the target risk, or if there is none, the least; there is
+    no bound then. ``scores``, ``labels``: validation split, calibrated; ``test_scores``, ``test_labels``: where the
     threshold is measured. All ``float32[N, K]`` and ``int32[N]``, N >= 1.
 
-    Source: El-Yaniv and Wiener, On the foundations of noise-free selective classification, JMLR 11 (2010); Geifman
-    and El-Yaniv, Selective classification for deep neural networks, NeurIPS 2017 (threshold on the softmax response).
-    Unlike the latter's, this risk is the one observed, not a bound that holds with high probability.
+    Source: Geifman and El-Yaniv, Selective classification for deep neural networks, NeurIPS 2017 (threshold on the
+    softmax response, with guaranteed risk); Angelopoulos, Bates, Candes, Jordan, Lei, Learn then test, arXiv
+    2110.01052 (2021) (thresholds tested in a fixed order from several starts, exact binomial tests).
     """
     points = _risk_coverage(scores, labels)
     target = min(points[-1].risk / 2, _LARGEST_TARGET_RISK)
-    within = [point for point in points if point.risk <= target]
-    least = min(point.risk for point in points)
-    chosen = (within or [point for point in points if point.risk == least])[-1]
+    chosen, bound = _proven(points, len(labels), target)
+    if chosen is None:
+        within = [point for point in points if point.risk <= target]
+        least = min(point.risk for point in points)
+        chosen = (within or [point for point in points if point.risk == least])[-1]
     # Without a mistake there is nothing to hold back, not even what is less sure than any validation picture.
     threshold = 0.0 if chosen is points[-1] else chosen.threshold
     answered = test_scores.max(axis=1) >= threshold
@@ -85,7 +92,29 @@ def abstain_threshold(
         test_coverage=float(answered.mean()),
         test_risk=float(wrong.sum() / max(answered.sum(), 1)),
         curve=_thinned(_risk_coverage(test_scores, test_labels)),
+        bound=bound,
     )
+
+
+def _proven(points: list[CoveragePoint], pictures: int, target: float) -> tuple[CoveragePoint | None, float | None]:
+    """The widest point whose risk is proven to be at most ``target``, and what is proven; None where nothing is."""
+    if points[-1].risk == 0:
+        bound = 1 - _DOUBT ** (1 / pictures)
+        return (points[-1], bound) if bound <= _LARGEST_TARGET_RISK else (None, None)
+
+    def is_proven(point: CoveragePoint) -> bool:
+        answered = round(point.coverage * pictures)
+        wrong = round(point.risk * answered)
+        return bool(binom.cdf(wrong, answered, target) <= _DOUBT / len(_STARTS))
+
+    reached = -1
+    for start in _STARTS:
+        place = next(index for index, point in enumerate(points) if point.coverage >= start)
+        # Each is tested only where all before it were proven, so that the first false proof is the only one.
+        while place < len(points) and is_proven(points[place]):
+            reached = max(reached, place)
+            place += 1
+    return (points[reached], target) if reached >= 0 else (None, None)
 
 
 def _logits(scores: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -1,10 +1,10 @@
 """A trained base and head -> a SavedModel that describes itself, checked by loading it again, then published.
 
-Signatures: ``serving_default`` (images -> scores), ``features`` (images -> features), ``from_features`` (features ->
-scores), ``manifest`` (request -> manifest JSON, once per row so that server-side batching cannot break it) and
-``serving_bytes`` (encoded pictures -> scores, for TensorFlow Serving's REST clients; TensorFlow decodes and resizes
-there, so its geometry is close to the contract's but not bit-equal). The manifest's form decides which of them are
-there: a backbone has ``features``, a head on a base ``from_features``, a standalone version all.
+Signatures: ``serving_default`` (images -> scores, familiarity), ``features`` (images -> features), ``from_features``
+(features -> scores, familiarity), ``manifest`` (request -> manifest JSON, once per row so that server-side batching
+cannot break it) and ``serving_bytes`` (encoded pictures -> scores, for TensorFlow Serving's REST clients; TensorFlow
+decodes and resizes there, so its geometry is close to the contract's but not bit-equal). The manifest's form decides
+which of them are there: a backbone has ``features``, a head on a base ``from_features``, a standalone version all.
 """
 
 import contextlib
@@ -24,6 +24,8 @@ from headway_contract.model_repository import MANIFEST_FILE, ModelRepository
 from headway_contract.plain_paths import plain_path
 from headway_contract.preprocessing import ImageSpec
 from headway_training.errors import ExportRefused
+from headway_training.familiarity import OUTPUT, Familiarity
+from headway_training.head import logits_of as logits_function
 from headway_training.inference import Inputs, batch_rows, batches, take
 from headway_training.write_failures import writing
 
@@ -43,12 +45,23 @@ _SOME = 32  # pictures that `features` is compared on; `serving_default` and `fr
 @dataclass(frozen=True)
 class Expected:
     """What a version must answer. ``pictures``: the whole test split; ``features``: ``float32[N, D]`` of its pictures;
-    ``scores``: ``float32[N, K]``, what the trained model answers (a backbone has none).
+    ``scores``: ``float32[N, K]``, what the trained model answers (a backbone has none); ``familiarity``:
+    ``float32[N]``, if it answers that too.
     """
 
     pictures: Inputs
     features: NDArray[np.float32]
     scores: NDArray[np.float32] | None
+    familiarity: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a version's graph is made of; a backbone has no ``head``, and not every version a ``familiarity``."""
+
+    base: Any
+    head: Any | None = None
+    familiarity: Familiarity | None = None
 
 
 def weights_digest(*models: Any) -> str:
@@ -64,8 +77,7 @@ def weights_digest(*models: Any) -> str:
 def export_version(
     repository: ModelRepository,
     manifest: ModelManifest,
-    base: Any,
-    head: Any | None,
+    parts: Parts,
     expected: Expected,
     write_extra: Callable[[Path], None] | None = None,
 ) -> int:
@@ -80,16 +92,17 @@ def export_version(
         # TensorFlow would take brackets in a repository's name for a pattern, and not find what it has written.
         with plain_path(staged) as directory:
             with writing(title, directory):
-                _write_version(directory, manifest, base, head, write_extra)
+                _write_version(directory, manifest, parts, write_extra)
             _reload_and_compare(directory, manifest, expected, repository)
         with writing(title, staged):
             return repository.publish(manifest.model, staged)
 
 
 def _write_version(
-    directory: Path, manifest: ModelManifest, base: Any, head: Any | None, write_extra: Callable[[Path], None] | None
+    directory: Path, manifest: ModelManifest, parts: Parts, write_extra: Callable[[Path], None] | None
 ) -> None:
-    _write_saved_model(directory, manifest, base, head)
+    base, head = parts.base, parts.head
+    _write_saved_model(directory, manifest, parts)
     (directory / "assets.extra").mkdir(exist_ok=True)
     (directory / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     if write_extra is not None:
@@ -101,17 +114,21 @@ def _write_version(
             head.save(directory / CLASSIFIER_FILE)
 
 
-def _write_saved_model(directory: Path, manifest: ModelManifest, base: Any, head: Any | None) -> None:
+def _write_saved_model(directory: Path, manifest: ModelManifest, parts: Parts) -> None:
     servable = tf.Module()
-    parts = {"standalone": (base, head), "features": (base,), "on_base": (head,)}[manifest.form]
+    base, head = parts.base, parts.head
+    models = {"standalone": (base, head), "features": (base,), "on_base": (head,)}[manifest.form]
+    means = None if parts.familiarity is None else tf.Variable(parts.familiarity.means, trainable=False)
     # TensorFlow Serving restores only variables that the object graph names: Keras 3 models hide theirs from it.
-    servable.weights = [variable.value for model in parts for variable in model.variables]
-    signatures = _signatures(manifest, base, head)
+    servable.weights = [variable.value for model in models for variable in model.variables]
+    servable.class_means = [] if means is None else [means]
+    signatures = _signatures(manifest, parts, means)
     servable.endpoints = signatures
     tf.saved_model.save(servable, str(directory), signatures=signatures)
 
 
-def _signatures(manifest: ModelManifest, base: Any, head: Any | None) -> Mapping[str, Any]:
+def _signatures(manifest: ModelManifest, parts: Parts, means: Any) -> Mapping[str, Any]:
+    base, head, familiarity = parts.base, parts.head, parts.familiarity
     text = tf.constant(manifest.to_json())
     images = tf.TensorSpec((None, *manifest.image.shape), tf.uint8, name="images")
     features = tf.TensorSpec((None, base.output_shape[-1]), tf.float32, name="features")
@@ -125,6 +142,14 @@ def _signatures(manifest: ModelManifest, base: Any, head: Any | None) -> Mapping
     def scores_of(features: Any) -> Any:
         assert head is not None
         return head(features, training=False)
+
+    logits_of = None if head is None or familiarity is None else logits_function(head)
+
+    def answers(features: Any) -> Any:
+        found = {"scores": scores_of(features)}
+        if familiarity is not None and logits_of is not None:
+            found[OUTPUT] = familiarity.of(features, logits_of(features), means)
+        return found
 
     def from_bytes(image_bytes: Any) -> Any:
         decoded = tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec(manifest.image.shape, tf.uint8))
@@ -142,9 +167,9 @@ def _signatures(manifest: ModelManifest, base: Any, head: Any | None) -> Mapping
     if manifest.form != "on_base":
         chosen["features"] = signature(lambda images: {"features": features_of(images)}, images)
     if manifest.form != "features":
-        chosen["from_features"] = signature(lambda features: {"scores": scores_of(features)}, features)
+        chosen["from_features"] = signature(answers, features)
     if manifest.form == "standalone":
-        chosen["serving_default"] = signature(lambda images: {"scores": scores_of(features_of(images))}, images)
+        chosen["serving_default"] = signature(lambda images: answers(features_of(images)), images)
         chosen["serving_bytes"] = signature(from_bytes, tf.TensorSpec((None,), tf.string, name="image_bytes"))
     return chosen
 
@@ -198,8 +223,8 @@ def _request(model: str, signature: str, key: str, tensor: Any) -> Any:
     return request
 
 
-Run = Callable[[str, Any], Any]
-"""Runs a signature, by name, on the values of its one input and returns its one output."""
+Run = Callable[[str, Any], Mapping[str, Any]]
+"""Runs a signature, by name, on the values of its one input and returns its outputs."""
 
 
 @contextlib.contextmanager
@@ -213,10 +238,13 @@ def _reloaded(directory: Path) -> Iterator[Run]:
         with graph.as_default():
             loaded = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(directory))
 
-        def run(name: str, values: Any) -> Any:
+        def run(name: str, values: Any) -> Mapping[str, Any]:
             signature = loaded.signature_def[name]
-            (fed,), (fetched,) = signature.inputs.values(), signature.outputs.values()
-            return session.run(fetched.name, {fed.name: values})
+            (fed,) = signature.inputs.values()
+            found: Mapping[str, Any] = session.run(
+                {key: tensor.name for key, tensor in signature.outputs.items()}, {fed.name: values}
+            )
+            return found
 
         yield run
 
@@ -230,28 +258,31 @@ def _reload_and_compare(
     """
     with _reloaded(directory) as run:
 
-        def check(name: str, inputs: Inputs, wanted: NDArray[np.float32] | None, before: Run | None = None) -> None:
-            assert wanted is not None
+        def check(name: str, inputs: Inputs, wanted: Mapping[str, Any], before: Run | None = None) -> None:
             shape = inputs.shape[1:] if isinstance(inputs, np.ndarray) else manifest.image.shape
-            rows = (before("features", batch) if before else batch for batch in batches(inputs, batch_rows(shape)))
-            _compare(manifest, name, np.concatenate([run(name, batch) for batch in rows]), wanted)
+            rows = batches(inputs, batch_rows(shape))
+            answers = [run(name, before("features", batch)["features"] if before else batch) for batch in rows]
+            for output, values in wanted.items():
+                if values is not None:
+                    _compare(manifest, name, np.concatenate([answer[output] for answer in answers]), values)
 
-        if run("manifest", [b""])[0].decode("utf-8") != manifest.to_json():
+        if run("manifest", [b""])["manifest"][0].decode("utf-8") != manifest.to_json():
             raise ExportRefused(
                 f"{manifest.model}: the exported manifest differs from the one written; nothing was published"
             )
+        answers = {"scores": expected.scores, OUTPUT: expected.familiarity}
         if manifest.form == "standalone":
-            check("serving_default", expected.pictures, expected.scores)
+            check("serving_default", expected.pictures, answers)
         if manifest.form == "on_base":
             assert manifest.base is not None  # the manifest is checked for it
             path = repository.path(manifest.base.model, manifest.base.version)
             with plain_path(path) as plain, _reloaded(plain) as base:
-                check("from_features", expected.pictures, expected.scores, base)
+                check("from_features", expected.pictures, answers, base)
         if manifest.form != "on_base":
             some = np.arange(min(_SOME, len(expected.features)))
-            check("features", take(expected.pictures, some), expected.features[some])
+            check("features", take(expected.pictures, some), {"features": expected.features[some]})
         if manifest.form != "features":
-            check("from_features", expected.features, expected.scores)
+            check("from_features", expected.features, answers)
 
 
 def _compare(

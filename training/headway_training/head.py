@@ -1,8 +1,10 @@
 """The head: dense layers from features to scores, and its composition with the base it stands on."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from headway_training.errors import InvalidRecipe
 from headway_training.recipe import AugmentationRecipe, HeadRecipe
@@ -48,6 +50,24 @@ def divide_logits(head: Any, temperature: float) -> None:
     """
     layer = head.get_layer(_OUTPUT)
     layer.set_weights([weight / temperature for weight in layer.get_weights()])
+
+
+def logits_of(head: Any) -> Callable[[Any], Any] | None:
+    """What a head computes before its last activation, as a function of features: a tensor ``float32[N, K]``.
+
+    A single sigmoid unit counts as two classes. None for a head whose last layer gives no probabilities.
+    """
+    layer = head.get_layer(_OUTPUT)
+    activation = layer.activation.__name__
+    if activation not in ("softmax", "sigmoid") or (activation, layer.units) == ("softmax", 1):
+        return None
+    before = keras.Model(head.input, layer.input)
+
+    def logits(features: Any) -> Any:
+        values = tf.matmul(before(features, training=False), layer.kernel) + layer.bias
+        return tf.concat([-values / 2, values / 2], axis=1) if layer.units == 1 else values
+
+    return logits
 
 
 def compose(base: Any, head: Any) -> Any:

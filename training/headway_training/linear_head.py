@@ -11,7 +11,7 @@ JRSS B 36 (1974).
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 
 from headway_training.calibration import apply_temperature, fit_temperature
 from headway_training.evaluation import cross_entropy, share_right
+from headway_training.familiarity import MEANS, Learned, Signs, class_means, signs_of
 
 MOST_ROWS = 10_000
 """Pictures that the penalty is chosen on at most, drawn by seed: more cost time and move it little."""
@@ -73,8 +74,9 @@ class LinearFit:
     ``penalty``: the factor of half the squared kernel, of standardised features, beside the sum of the losses.
     ``mirrored``: whether mirror images were learned from; None where there were none. ``balanced``: whether classes
     weigh the same. ``held_out``: scores ``float32[M, K]`` of pictures by heads of other folds, which had not seen them,
-    and their ``held_out_labels``. ``pictures``: fitted on; ``loss``, ``accuracy``: on them; ``iterations``,
-    ``seconds``: of the last fit; ``converged``: whether that ended at the optimum before the iterations were over.
+    their ``held_out_labels``, and their ``held_out_signs`` of familiarity. ``pictures``: fitted on; ``loss``,
+    ``accuracy``: on them; ``iterations``, ``seconds``: of the last fit; ``converged``: whether that ended at the
+    optimum before the iterations were over.
     """
 
     kernel: NDArray[np.float32]
@@ -84,6 +86,7 @@ class LinearFit:
     balanced: bool
     held_out: NDArray[np.float32]
     held_out_labels: NDArray[np.int32]
+    held_out_signs: Signs
     folds: int
     pictures: int
     loss: float
@@ -119,37 +122,39 @@ def fit_linear_head(
     folds = _folds(chosen, seed)
 
     def held_out(penalty: float, *, mirrored: bool) -> NDArray[np.float32]:
-        scores = np.zeros((len(chosen.labels), classes), np.float32)
+        logits = np.zeros((len(chosen.labels), classes), np.float32)
         for train, test in folds:
             solution = _fit(chosen.take(train), wanted, penalty, mirrored=mirrored)
-            scores[test] = _scores(chosen.features[test], solution)
-        return scores
+            logits[test] = _logits(chosen.features[test], solution)
+        return logits
 
-    def loss(scores: NDArray[np.float32]) -> float:
+    def loss(logits: NDArray[np.float32]) -> float:
         # As they will be, calibrated: a strong penalty makes scores timid, which costs nothing once that is put right.
+        scores = softmax(logits, axis=1)
         calibrated = apply_temperature(scores, fit_temperature(scores, chosen.labels))
         return float(cross_entropy(calibrated, chosen.labels).mean())
 
     # One thread: the products are small, and the sums must not depend on how many cores there are.
     with threadpool_limits(limits=1):
-        penalty, scores = _best_penalty(lambda each: held_out(each, mirrored=False), loss)
+        penalty, logits = _best_penalty(lambda each: held_out(each, mirrored=False), loss)
         mirrored = None
         if rows.mirrored is not None:
             with_mirrored = held_out(penalty, mirrored=True)
-            mirrored = loss(with_mirrored) < loss(scores)
-            scores = with_mirrored if mirrored else scores
+            mirrored = loss(with_mirrored) < loss(logits)
+            logits = with_mirrored if mirrored else logits
         started = time.perf_counter()
         solution = _fit(rows, wanted, penalty, mirrored=bool(mirrored))
         seconds = time.perf_counter() - started
-        fitted = _scores(rows.features, solution)
+        fitted = softmax(_logits(rows.features, solution), axis=1)
     return LinearFit(
         solution.kernel,
         solution.bias,
         penalty=penalty,
         mirrored=mirrored,
         balanced=balanced,
-        held_out=scores,
+        held_out=softmax(logits, axis=1),
         held_out_labels=chosen.labels,
+        held_out_signs=_held_out_signs(chosen, logits, folds, seed),
         folds=len(folds),
         pictures=len(rows.labels),
         loss=float(cross_entropy(fitted, rows.labels).mean()),
@@ -182,18 +187,30 @@ def _best_penalty(
     held_out: Callable[[float], NDArray[np.float32]], loss: Callable[[NDArray[np.float32]], float]
 ) -> tuple[float, NDArray[np.float32]]:
     """Go from a usual penalty to where the folds' loss is least; it has one minimum but for noise."""
-    best, scores = _FIRST_PENALTY, held_out(_FIRST_PENALTY)
-    least = loss(scores)
+    best, logits = _FIRST_PENALTY, held_out(_FIRST_PENALTY)
+    least = loss(logits)
     for step in (_STEP, 1 / _STEP):
         moved = False
         while _PENALTIES[0] <= best * step <= _PENALTIES[1]:
             others = held_out(best * step)
             if (reached := loss(others)) >= least:
                 break
-            best, scores, least, moved = best * step, others, reached, True
+            best, logits, least, moved = best * step, others, reached, True
         if moved:
             break
-    return best, scores
+    return best, logits
+
+
+def _held_out_signs(
+    rows: Rows, logits: NDArray[np.float32], folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]], seed: int
+) -> Signs:
+    """The signs of familiarity of each picture, under the head and the class means of a fold without it."""
+    energies, cosines = np.zeros(len(rows.labels)), np.zeros(len(rows.labels))
+    for train, test in folds:
+        means = class_means(Learned(rows.features[train], rows.labels[train]), MEANS, seed)
+        signs = signs_of(rows.features[test], logits[test], means)
+        energies[test], cosines[test] = signs.energies, signs.cosines
+    return Signs(energies, cosines)
 
 
 def _sample(labels: NDArray[np.int32], seed: int) -> NDArray[np.intp]:
@@ -278,7 +295,7 @@ def _weights(labels: NDArray[np.int32], wanted: _Wanted) -> NDArray[np.float32]:
     return (len(labels) / np.count_nonzero(counts) / counts[labels]).astype(np.float32)
 
 
-def _scores(features: NDArray[np.float32], solution: _Solution) -> NDArray[np.float32]:
-    """The softmax of N rows: ``float32[N, K]``."""
-    scores: NDArray[np.float32] = softmax(features @ solution.kernel + solution.bias, axis=1)
-    return scores
+def _logits(features: NDArray[np.float32], solution: _Solution) -> NDArray[np.float32]:
+    """The logits of N rows: ``float32[N, K]``."""
+    logits: NDArray[np.float32] = features @ solution.kernel + solution.bias
+    return logits

@@ -28,6 +28,7 @@ from headway_training import (
     checkpoints,
     datasets,
     export,
+    familiarity,
     features,
     fine_tuning,
     fitting,
@@ -38,7 +39,7 @@ from headway_training import (
 )
 from headway_training.backbone_base import ensure_backbone
 from headway_training.errors import InvalidCheckpoint, InvalidRecipe, TrainingError
-from headway_training.inference import infer
+from headway_training.inference import infer, take
 from headway_training.publication import Fitted, HeldOut, Published, publish
 from headway_training.recipe import Recipe
 from headway_training.recipe_files import base_version
@@ -151,6 +152,7 @@ def train_base(foundation: Foundation, splits: datasets.Splits, run: fitting.Run
         phase = fitting.fit(composed, *_samples(splits), recipe.fitting, run, phase="base")
     with stages.stage("features"):
         found = {name: infer(base, getattr(splits, name).pictures) for name in ("validation", "test")}
+        learned = _learned(base, splits, recipe.seed)
     return Fitted(
         image=foundation.image,
         base=base,
@@ -158,6 +160,7 @@ def train_base(foundation: Foundation, splits: datasets.Splits, run: fitting.Run
         phases=(phase,),
         validation_features=found["validation"],
         test_features=found["test"],
+        learned=learned,
     )
 
 
@@ -174,9 +177,10 @@ def train_head(
         head.take_over(top, foundation.classifier)
     unfitted = top.get_weights()
     if recipe.fitting.solver == "convex":
-        phase, held_out = _fit_linear_head(top, splits, found, run, stages)
+        phase, learned, held_out = _fit_linear_head(top, splits, found, run, stages)
     else:
         phase, held_out = _fit_head(base, top, splits, found, run, stages), None
+        learned = familiarity.Learned(found.of("train"), splits.train.labels)
     fitted = Fitted(
         image=foundation.image,
         base=base,
@@ -187,6 +191,7 @@ def train_head(
         reference=foundation.reference,
         base_epoch_seconds=foundation.epoch_seconds,
         frozen_features=(found.of("train"), found.of("test")),
+        learned=learned,
         held_out=held_out,
     )
     if not recipe.fine_tuning.depths:
@@ -201,6 +206,7 @@ def train_head(
         sweep=tuned.sweep,
         validation_features=after.of("validation"),
         test_features=after.of("test"),
+        learned=_learned(base, splits, recipe.seed) if tuned.depth else learned,
     )
 
 
@@ -221,7 +227,7 @@ def _fit_head(
 
 def _fit_linear_head(
     top: Any, splits: datasets.Splits, found: "_Features", run: fitting.Run, stages: Stages
-) -> tuple[FittingPhase, HeldOut | None]:
+) -> tuple[FittingPhase, familiarity.Learned, HeldOut | None]:
     """Fit a head without hidden layers to its optimum, on training and validation pictures.
 
     Where the base's last layers are trained behind it, on training pictures alone: validation pictures judge that.
@@ -252,7 +258,14 @@ def _fit_linear_head(
         seconds=time.perf_counter() - started,
         trainable_parameters=fit.kernel.size + fit.bias.size,
     )
-    return phase, None if recipe.fine_tuning.depths else HeldOut(fit.held_out, fit.held_out_labels)
+    held_out = HeldOut(fit.held_out, fit.held_out_labels, fit.held_out_signs)
+    return phase, familiarity.Learned(rows.features, rows.labels), None if recipe.fine_tuning.depths else held_out
+
+
+def _learned(base: Any, splits: datasets.Splits, seed: int) -> familiarity.Learned:
+    """The features of some training pictures under the base as it is now."""
+    some = familiarity.sample(splits.train.labels, seed)
+    return familiarity.Learned(infer(base, take(splits.train.pictures, some)), splits.train.labels[some])
 
 
 class _Features:

@@ -6,7 +6,7 @@ Everything is measured on the two halves as they will be exported, after calibra
 import io
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from headway_contract.model_manifest import (
     BaseReference,
     Calibration,
     ClassFigures,
+    FamiliarityFigures,
     GoldenSample,
     ModelManifest,
     Precision,
@@ -37,6 +38,16 @@ from headway_contract.preprocessing import ImageSpec, decode_image, to_model_inp
 from headway_contract.processor import bfloat16_obstacle_here
 from headway_training import baselines, calibration, datasets, evaluation, export, head, precision
 from headway_training.errors import TrainingError
+from headway_training.familiarity import (
+    LOW,
+    MEANS,
+    Familiarity,
+    Learned,
+    Signs,
+    class_means,
+    fit_familiarity,
+    signs_of,
+)
 from headway_training.inference import batches, infer
 from headway_training.pictures import Pictures, block_means
 from headway_training.recipe import Recipe, recipe_mapping
@@ -57,6 +68,7 @@ from headway_training.run_record import (
 from headway_training.surroundings import git_commit, package_versions
 
 _GOLDEN_SAMPLES = 10
+_MOST_GOLDEN = 50
 _GOLDEN_BYTES = 32_768  # the manifest travels to every gateway: larger pictures are stored smaller
 _GOLDEN_SIDE = 384
 _TEST_PICTURES_SEED = 1  # not the recipe's: versions with one test split store the same pictures
@@ -69,10 +81,14 @@ Features = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Scores ``float32[M, K]``, not calibrated, of pictures by heads that had not seen them, and their labels."""
+    """Scores ``float32[M, K]``, not calibrated, of pictures by heads that had not seen them, and their labels.
+
+    ``signs``: of their familiarity to those heads.
+    """
 
     scores: NDArray[np.float32]
     labels: NDArray[np.int32]
+    signs: Signs
 
 
 @dataclass(frozen=True)
@@ -80,8 +96,9 @@ class Fitted:
     """What a straight line hands over: the two halves of the model, and what they showed while they were fitted.
 
     ``validation_features``, ``test_features``: ``float32[N, D]`` under the base as it is now. ``frozen_features``: of
-    training and test pictures under the base as the head first saw it; None for a base. ``held_out``: what stands for
-    the validation split where the head was fitted on that, too.
+    training and test pictures under the base as the head first saw it; None for a base. ``learned``: pictures that the
+    model has learned from, or some. ``held_out``: what stands for the validation split where the head was fitted on
+    that, too.
     """
 
     image: ImageSpec
@@ -90,6 +107,7 @@ class Fitted:
     phases: tuple[FittingPhase, ...]
     validation_features: Features
     test_features: Features
+    learned: Learned
     reference: BaseReference | None = None
     base_epoch_seconds: float | None = None
     frozen_features: tuple[Features, Features] | None = None
@@ -142,10 +160,13 @@ def publish(
         measured = _calibrate(recipe, splits, fitted)
         record = _record(recipe, splits, fitted, measured, data_dir, seconds, clock)
         golden = _golden_samples(splits, fitted, measured.test)
+        familiarity = _familiarity(recipe, fitted, measured.temperature)
     with console.status("measuring in bfloat16 ..."):
         precisions = _precisions(recipe, splits, fitted, measured, golden, console)
     with console.status("evaluating ..."):
+        familiar = _familiar(fitted, familiarity)
         manifest = _manifest(recipe, splits, fitted, measured, record, golden, precisions)
+        manifest = replace(manifest, familiarity=_described(familiarity, familiar))
         page = render_report(record, make_galleries(splits, record.evaluation))
 
     def write_extra(directory: Path) -> None:
@@ -158,8 +179,9 @@ def publish(
             (directory / TEST_PICTURES_FILE).write_bytes(labelled_pictures_file(_test_pictures(splits)))
 
     with console.status("exporting, loading again and comparing ..."):
-        expected = export.Expected(splits.test.pictures, fitted.test_features, measured.test)
-        version = export.export_version(repository, manifest, fitted.base, fitted.head, expected, write_extra)
+        expected = export.Expected(splits.test.pictures, fitted.test_features, measured.test, familiar)
+        parts = export.Parts(fitted.base, fitted.head, familiarity)
+        version = export.export_version(repository, manifest, parts, expected, write_extra)
     path = repository.path(recipe.name, version)
     console.print(f"  published {path}")
     return Published(version, record, path / REPORT_FILE, time.perf_counter() - started)
@@ -174,19 +196,49 @@ def _calibrate(recipe: Recipe, splits: datasets.Splits, fitted: Fitted) -> _Meas
             f"lower fitting.learning_rate ({recipe.fitting.learning_rate}); nothing was published"
         )
     before = evaluation.evaluate(test, splits.test.labels, splits.classes)
-    held_out = fitted.held_out or HeldOut(validation, splits.validation.labels)
+    scores, labels = validation, splits.validation.labels
+    if fitted.held_out is not None:
+        scores, labels = fitted.held_out.scores, fitted.held_out.labels
     temperature = 1.0
     if recipe.evaluation.calibrated:
-        temperature = calibration.fit_temperature(held_out.scores, held_out.labels)
+        temperature = calibration.fit_temperature(scores, labels)
         head.divide_logits(fitted.head, temperature)
     return _Measured(
-        calibration.apply_temperature(held_out.scores, temperature) if temperature != 1 else held_out.scores,
-        held_out.labels,
+        calibration.apply_temperature(scores, temperature) if temperature != 1 else scores,
+        labels,
         infer(fitted.head, fitted.validation_features),
         infer(fitted.head, fitted.test_features),
         temperature,
         before,
     )
+
+
+def _familiarity(recipe: Recipe, fitted: Fitted, temperature: float) -> Familiarity | None:
+    """What the version says of how familiar a picture is; None where its scores or its pictures do not allow it."""
+    logits_of = head.logits_of(fitted.head)
+    if logits_of is None:
+        return None
+    # A pretrained backbone was not taught to gather each of these classes around one mean.
+    per_class = MEANS if fitted.frozen_features is not None else 1
+    means = class_means(fitted.learned, per_class, recipe.seed)
+    if fitted.held_out is not None:
+        return fit_familiarity(fitted.held_out.signs, means, temperature)
+    logits = np.asarray(logits_of(fitted.validation_features)) * np.float32(temperature)
+    return fit_familiarity(signs_of(fitted.validation_features, logits, means), means, temperature)
+
+
+def _familiar(fitted: Fitted, familiarity: Familiarity | None) -> NDArray[np.float32] | None:
+    """The familiarity of the test pictures, ``float32[N]``."""
+    logits_of = head.logits_of(fitted.head)
+    if familiarity is None or logits_of is None:
+        return None
+    return np.asarray(familiarity.of(fitted.test_features, logits_of(fitted.test_features)))
+
+
+def _described(familiarity: Familiarity | None, familiar: NDArray[np.float32] | None) -> FamiliarityFigures | None:
+    if familiarity is None or familiar is None:
+        return None
+    return FamiliarityFigures(LOW, familiarity.samples, float((familiar < LOW).mean()))
 
 
 def _record(
@@ -290,7 +342,7 @@ def _manifest(
         classes=tuple(ClassFigures(row.label, row.precision, row.recall, row.support) for row in figures.per_class),
         baselines={baseline.name: baseline.accuracy.value for baseline in record.baselines},
         calibration=Calibration(measured.temperature, measured.before.ece, figures.ece),
-        abstention=Abstention(abstention.threshold, abstention.test_coverage, abstention.test_risk),
+        abstention=Abstention(abstention.threshold, abstention.test_coverage, abstention.test_risk, abstention.bound),
         golden=golden,
         precisions=precisions,
         provenance=Provenance(
@@ -334,12 +386,7 @@ def _other_test(composed: Any, dataset: str, image: ImageSpec, data_dir: Path | 
 def _golden_samples(
     splits: datasets.Splits, fitted: Fitted, test_scores: NDArray[np.float32]
 ) -> tuple[GoldenSample, ...]:
-    """The first test pictures of every class in turn, so that few samples show every class."""
-    chosen: list[int] = []
-    members = [np.flatnonzero(splits.test.labels == index) for index in range(len(splits.classes))]
-    for rank in range(_GOLDEN_SAMPLES):
-        chosen.extend(int(group[rank]) for group in members if rank < len(group))
-    chosen = chosen[: max(_GOLDEN_SAMPLES, len(splits.classes))]
+    chosen = golden_rows(splits.test.labels, len(splits.classes))
     originals = [splits.test.pictures.encoded(index) for index in chosen]
     encoded = [_storable(picture) for picture in originals]
     scores = test_scores[chosen]
@@ -349,9 +396,25 @@ def _golden_samples(
         pixels = np.stack([_as_asked(encoded[place], fitted.image) for place in smaller])
         scores[smaller] = infer(fitted.head, infer(fitted.base, pixels))
     return tuple(
-        GoldenSample(image=picture, label=splits.classes[splits.test.labels[index]], scores=tuple(map(float, row)))
+        GoldenSample(image=picture, label=splits.classes[splits.test.labels[index]], scores=tuple(map(_written, row)))
         for picture, index, row in zip(encoded, chosen, scores, strict=True)
     )
+
+
+def golden_rows(labels: NDArray[np.int32], classes: int) -> list[int]:
+    """The first test pictures of every class in turn, so that few samples show every class.
+
+    Of many classes some, spread evenly: each sample has a score for every class, and their number must not grow too.
+    """
+    shown = np.unique(np.linspace(0, classes - 1, min(classes, _MOST_GOLDEN)).round().astype(int))
+    members = [np.flatnonzero(labels == index) for index in shown]
+    chosen = [int(group[rank]) for rank in range(_GOLDEN_SAMPLES) for group in members if rank < len(group)]
+    return chosen[: max(_GOLDEN_SAMPLES, len(shown))]
+
+
+def _written(score: np.float32) -> float:
+    """A score in as many digits as a float32 has: as many again would say nothing."""
+    return float(f"{score:.8g}")
 
 
 def _test_pictures(splits: datasets.Splits) -> list[LabelledPicture]:

@@ -114,7 +114,8 @@ class Abstention:
     """A suggested threshold below which the model should not answer, and what it costs. Shares, 0..1.
 
     ``coverage`` and ``risk`` are of the validation split that the threshold was chosen on, ``test_coverage`` and
-    ``test_risk`` of the test split; ``curve`` shows other thresholds on the test split, coverage ascending.
+    ``test_risk`` of the test split; ``curve`` shows other thresholds on the test split, coverage ascending. ``bound``:
+    what the risk does not exceed with 95 % confidence; None where there were too few pictures to say.
     """
 
     threshold: float
@@ -124,6 +125,7 @@ class Abstention:
     test_coverage: float
     test_risk: float
     curve: tuple[CoveragePoint, ...]
+    bound: float | None = None
 
 
 @dataclass(frozen=True)

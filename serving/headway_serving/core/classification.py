@@ -3,7 +3,7 @@
 Routing comes before preprocessing, because size, colour and crop belong to the version that answers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -33,6 +33,7 @@ class Predictor(Protocol):
     ) -> NDArray[np.float32]:
         """N rows -> ``float32[N, K]`` within ``timeout`` seconds. Raises a ``ServingError``.
 
+        A version that answers a familiarity beside its scores has it in a last column, behind them.
         ``signature``: ``serving_default`` (``uint8[N, H, W, C]`` -> scores), ``features`` (``uint8[N, H, W, C]`` ->
         features) or ``from_features`` (``float32[N, D]`` -> scores).
         """
@@ -48,12 +49,16 @@ class Classification:
     """The route that answered and, for each picture in order, its predictions or its problem.
 
     ``scores``: ``float32[M, K]`` of the pictures that could be read, one column per label of ``manifest``.
+    ``familiarities``: by place of a picture, 0 to 1, if the version answers them. ``abstains``: whether no prediction
+    means that the version would rather not answer, as its own threshold was asked for.
     """
 
     route: Route
     manifest: ModelManifest
     results: tuple[PictureAnswer, ...]
     scores: NDArray[np.float32]
+    familiarities: Mapping[int, float] = field(default_factory=dict)
+    abstains: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,17 +114,20 @@ class Classifier:
         with stages.timed("manifest"):
             manifest = self.catalog.manifest(route, deadline.remaining())
         pictures = self._pictures(request, manifest.image, deadline, progress, shared)
-        scores = self._scores(route, manifest, pictures, deadline, progress, shared)
+        scores, familiarities = self._scores(route, manifest, pictures, deadline, progress, shared)
+        least = _own_threshold(manifest) if request.min_confidence is None else request.min_confidence
         with stages.timed("rank"):
             ranked = {
-                index: rank(row, manifest.labels, request.top_k, request.min_confidence)
+                index: rank(row, manifest.labels, request.top_k, least)
                 for index, row in zip(pictures.indexes, scores, strict=True)
             }
             if route.position is not None and len(scores):
                 best = int(np.argmax(scores[0]))
                 progress.best = manifest.labels[best], float(scores[0][best])
         answers: dict[int, PictureAnswer] = {**ranked, **pictures.problems}
-        return Classification(route, manifest, tuple(answers[index] for index in range(request.count)), scores)
+        results = tuple(answers[index] for index in range(request.count))
+        familiar = dict(zip(pictures.indexes, familiarities, strict=True)) if familiarities else {}
+        return Classification(route, manifest, results, scores, familiar, abstains=request.min_confidence is None)
 
     def _pictures(
         self, request: ClassifyRequest, spec: ImageSpec, deadline: Deadline, progress: Progress, shared: SharedWork
@@ -161,9 +169,10 @@ class Classifier:
         deadline: Deadline,
         progress: Progress,
         shared: SharedWork,
-    ) -> NDArray[np.float32]:
+    ) -> tuple[NDArray[np.float32], list[float]]:
+        """The scores of the pictures, and their familiarities if the version answers any."""
         if not len(pictures.pixels):
-            return np.empty((0, len(manifest.labels)), np.float32)
+            return np.empty((0, len(manifest.labels)), np.float32), []
         if manifest.form == "standalone":
             scores = self._predict(route, pictures.pixels, deadline, progress, "serving_default", "predict")
         else:
@@ -176,8 +185,11 @@ class Classifier:
                 features = self._predict(of_base, pictures.pixels, deadline, progress, "features", "features")
                 shared.features[key] = features
             scores = self._predict(route, features, deadline, progress, "from_features", "predict")
+        familiarities: list[float] = []
+        if manifest.familiarity is not None and scores.shape[1] == len(manifest.labels) + 1:
+            scores, familiarities = scores[:, :-1], scores[:, -1].tolist()
         _check(scores, manifest, route)
-        return scores
+        return scores, familiarities
 
     def _predict(
         self, route: Route, rows: NDArray[Any], deadline: Deadline, progress: Progress, signature: str, stage: str
@@ -188,6 +200,11 @@ class Classifier:
         if wanted is not None:
             progress.wanted = min(wanted, progress.wanted or wanted)
         return answers
+
+
+def _own_threshold(manifest: ModelManifest) -> float:
+    """Below which score the version would rather not answer: 0 if it does not say."""
+    return 0.0 if manifest.abstention is None else manifest.abstention.threshold
 
 
 def _check(scores: NDArray[np.float32], manifest: ModelManifest, route: Route) -> None:

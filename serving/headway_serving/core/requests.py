@@ -87,7 +87,8 @@ class _Timed:
 class ClassifyRequest:
     """One request to one model: encoded pictures, what it asks for, and how long it may take.
 
-    ``key`` makes the arm sticky. ``pixels``: instead of ``images``, ``uint8[N, H, W, C]`` in the model's own geometry.
+    ``key`` makes the arm sticky. ``min_confidence``: None for the threshold of the version itself.
+    ``pixels``: instead of ``images``, ``uint8[N, H, W, C]`` in the model's own geometry.
     """
 
     model: str
@@ -96,7 +97,7 @@ class ClassifyRequest:
     key: str
     deadline: Deadline
     top_k: int = DEFAULT_TOP_K
-    min_confidence: float = 0.0
+    min_confidence: float | None = 0.0
     pixels: NDArray[np.uint8] | None = None
 
     @property

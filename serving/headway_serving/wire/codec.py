@@ -12,12 +12,14 @@ DT_FLOAT = 1
 DT_UINT8 = 4
 DT_STRING = 7
 
+FAMILIARITY = "familiarity"
+
 
 class MalformedAnswer(Exception):
     """The model server's answer is not the tensor that the signature promises."""
 
 
-# The input and the output of each signature that an exported version may have.
+# The input and the output of each signature that an exported version may have; beside scores, perhaps FAMILIARITY.
 _SIGNATURES = {
     "serving_default": ("images", "scores"),
     "features": ("images", "features"),
@@ -48,6 +50,8 @@ def rows_request(model: str, version: int, signature: str, rows: NDArray[Any]) -
 def rows_of(response: messages.PredictResponse, signature: str, rows: int) -> NDArray[np.float32]:
     """What ``signature`` answered, ``float32[rows, K]``. Raises :class:`MalformedAnswer`.
 
+    Where it answered a familiarity beside K - 1 scores, that is the last column.
+
     TensorFlow Serving fills ``float_val`` by default and ``tensor_content`` with
     ``--enable_serialization_as_tensor_content``; both are raw bytes to us (see ``messages.proto``).
     """
@@ -56,6 +60,16 @@ def rows_of(response: messages.PredictResponse, signature: str, rows: int) -> ND
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
     if len(shape) != 2 or shape[0] != rows:
         raise MalformedAnswer(f"{name} have shape {list(shape)}; [{rows}, any] was expected")
+    found = _floats(tensor, name, shape)
+    if name != "scores" or FAMILIARITY not in response.outputs:
+        return found
+    familiarity = _output(response, FAMILIARITY, DT_FLOAT)
+    if [dim.size for dim in familiarity.tensor_shape.dim] != [rows]:
+        raise MalformedAnswer(f"{FAMILIARITY} is not of shape [{rows}]")
+    return np.concatenate([found, _floats(familiarity, FAMILIARITY, (rows, 1))], axis=1)
+
+
+def _floats(tensor: messages.Tensor, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     content = tensor.tensor_content or tensor.float_val
     if len(content) != 4 * shape[0] * shape[1]:
         raise MalformedAnswer(f"{name} of shape {list(shape)} have {len(content)} bytes")

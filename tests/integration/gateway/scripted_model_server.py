@@ -50,6 +50,9 @@ class ScriptedPredictions(prediction_service_pb2_grpc.PredictionServiceServicer)
             signature = request.model_spec.signature_name
             answer = scripted_answer(_rows(request.inputs, signature, context), version, signature)
             name = "features" if signature == "features" else "scores"
+            if version.familiar and name == "scores":
+                self._put_floats(response.outputs["familiarity"], answer[:, -1])
+                answer = answer[:, :-1]
             self._put_floats(response.outputs[name], answer[1:] if version.fault is Fault.MALFORMED else answer)
         return response
 

@@ -14,7 +14,7 @@ from headway_client import Client
 from headway_client.errors import InvalidRequest, NotFound
 from headway_serving.core.routing import Candidate, ModelRoutes, position
 from headway_serving.settings import GatewaySettings
-from tests.fakes.scripted_models import scripted_version
+from tests.fakes.scripted_models import familiar_version, scripted_version
 from tests.integration.gateway.gateway_under_test import (
     CLASSIFY,
     GatewayUnderTest,
@@ -38,6 +38,8 @@ def test_the_answer_is_exactly_the_documented_one(gateway: GatewayUnderTest) -> 
         "model": "digits",
         "version": 1,
         "arm": "stable",
+        "label": "3",
+        "score": NINE_TENTHS,
         "results": [{"index": 0, "predictions": [{"label": "3", "score": NINE_TENTHS}, *rest]}],
         "request_id": "abc-1",
     }
@@ -108,6 +110,42 @@ def test_an_empty_picture_among_others_has_a_problem_of_its_own(
     assert (first["predictions"][0]["label"], last["predictions"][0]["label"]) == ("4", "1")
     assert (empty["index"], empty["problem"]["code"]) == (1, "invalid_image")
     assert empty["problem"]["detail"] == "the picture is empty: 0 bytes were sent"
+
+
+@pytest.fixture
+def familiar(gateway: GatewayUnderTest) -> GatewayUnderTest:
+    """A gateway of versions that say how familiar a picture is: 1 would rather answer from 0.5 on, 2 from 0.95."""
+    gateway.versions["digits"].update({1: familiar_version(0.5), 2: familiar_version(0.95)})
+    return gateway
+
+
+def test_each_result_says_how_familiar_its_picture_is(familiar: GatewayUnderTest) -> None:
+    answer = familiar.post(CLASSIFY, **as_parts(picture(3), picture(1), b"no picture")).get_json()
+    assert [result.get("familiarity") for result in answer["results"]] == [0.3, 0.1, None]
+    assert [len(result.get("predictions", ())) for result in answer["results"]] == [5, 5, 0]
+    assert "label" not in answer
+
+
+def test_a_version_that_is_not_sure_enough_for_itself_abstains(familiar: GatewayUnderTest) -> None:
+    sure = familiar.classify(3, query_string={"min_confidence": "model"}).get_json()
+    assert (sure["label"], sure["results"][0]["abstained"]) == ("3", False)
+    path = "/v1/models/digits/versions/2:classify"
+    unsure = familiar.classify(3, path, query_string={"min_confidence": "model"}).get_json()
+    assert (unsure["label"], unsure["score"]) == (None, None)
+    assert unsure["results"] == [{"index": 0, "predictions": [], "familiarity": 0.3, "abstained": True}]
+
+
+def test_a_version_without_a_threshold_never_abstains(gateway: GatewayUnderTest) -> None:
+    answer = gateway.classify(3, query_string={"min_confidence": "model"}).get_json()
+    assert answer["label"] == "3"
+    assert answer["results"][0]["abstained"] is False
+    assert "familiarity" not in answer["results"][0]
+
+
+def test_a_model_says_its_own_thresholds(familiar: GatewayUnderTest) -> None:
+    model = familiar.get("/v1/models/digits").get_json()
+    assert model["abstention"] == {"threshold": 0.5, "coverage": 0.9, "risk": 0.02, "bound": 0.03}
+    assert model["familiarity"] == {"threshold": 0.05}
 
 
 @pytest.mark.parametrize(("top_k", "shown"), [("1", 1), ("3", 3), ("5", 5), ("100", 5), ("9" * 30, 5)])

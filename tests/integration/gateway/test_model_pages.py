@@ -15,6 +15,8 @@ from tests.support.waiting import eventually
 Start = Callable[..., GatewayUnderTest]
 ROUTED = {"name": "digits", "stable": 1, "candidate": None, "shadow": None, "labels": {"old": 3}, "rollout": None}
 DESCRIBED: dict[str, Any] = {
+    "abstention": None,
+    "familiarity": None,
     **ROUTED,
     "pending": None,
     "versions": [1, 2, 3],

@@ -23,7 +23,7 @@ from headway_serving.core.errors import (
 from headway_serving.core.routing import Arm, Route
 from headway_serving.gateway.app import ModelServer
 from headway_serving.operations.version_loading import LoadingStates
-from tests.fakes.scripted_models import Fault, scripted_manifest, scripted_version
+from tests.fakes.scripted_models import Fault, familiar_version, scripted_manifest, scripted_version
 from tests.fakes.tfserving_predictor import FakePredictor
 from tests.integration.gateway.scripted_model_server import serving, serving_locally
 from tests.support.on_loop import run
@@ -34,6 +34,7 @@ T = TypeVar("T")
 STATES = ("UNKNOWN", "START", "LOADING", "AVAILABLE", "UNLOADING", "END")
 MODELS = {
     "digits": {1: scripted_version(), 2: scripted_version()},
+    "familiar": {1: familiar_version(0.5)},
     "lifetime": {number: scripted_version(state=state) for number, state in enumerate(STATES)},
     "broken": {1: scripted_version(), 2: replace(scripted_version(), state="END", failure="no such file")},
     "faulty": {number: scripted_version(fault=fault) for number, fault in enumerate(Fault)},
@@ -154,6 +155,13 @@ def faulty(fault: Fault) -> Route:
 
 def pictures(*classes: int) -> NDArray[np.uint8]:
     return np.stack([np.full((28, 28, 1), number, np.uint8) for number in classes])
+
+
+def test_a_familiarity_is_the_column_behind_the_scores(implementation: Implementation) -> None:
+    answer = implementation.predictor.predict(routed(model="familiar"), pictures(3, 1), GENEROUS)
+    assert answer.shape == (2, 6)
+    assert answer[:, :5].argmax(axis=1).tolist() == [3, 1]
+    np.testing.assert_allclose(answer[:, 5], [0.3, 0.1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("classes", [(3,), (3, 1, 4, 1, 0)], ids=["one picture", "five pictures"])

@@ -23,11 +23,12 @@ class SessionModel:
             if not name.startswith("__")
         }
 
-    def run(self, name: str, values: Any) -> Any:
-        """Feed the one input of a signature and fetch its one output."""
+    def run(self, name: str, values: Any, output: str | None = None) -> Any:
+        """Feed the one input of a signature and fetch ``output``; None: its scores, or its only one."""
         signature = self._signature_def[name]
-        (fed,), (fetched,) = signature.inputs.values(), signature.outputs.values()
-        return self._session.run(fetched.name, {fed.name: values})
+        (fed,), outputs = signature.inputs.values(), signature.outputs
+        wanted = output or ("scores" if "scores" in outputs else next(iter(outputs)))
+        return self._session.run(outputs[wanted].name, {fed.name: values})
 
 
 def _tensors(tensors: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from headway_contract.model_manifest import Accuracy, BaseReference, ModelManife
 from headway_contract.model_repository import ModelRepository
 from headway_contract.preprocessing import ImageSpec
 from headway_training.errors import ExportRefused, WriteFailed
-from headway_training.export import Expected, export_version, weights_digest
+from headway_training.export import Expected, Parts, export_version, weights_digest
 from headway_training.head import build_head, compose
 from headway_training.inference import infer
 from headway_training.layers import NETWORKS
@@ -39,7 +39,7 @@ class Untrained:
         """Export it, with what ``changes`` replaces."""
         values = dataclasses.replace(self, **changes)
         expected = Expected(values.images, values.features, values.scores)
-        return export_version(repository, values.manifest, values.base, values.head, expected)
+        return export_version(repository, values.manifest, Parts(values.base, values.head), expected)
 
 
 @pytest.fixture(scope="module")

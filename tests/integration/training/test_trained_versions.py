@@ -75,10 +75,11 @@ def test_every_signature_has_the_documented_names_types_and_shapes(
     images = {"images": ("uint8", [-1, 28, 28, 1])}
     features = {"features": ("float32", [-1, FEATURES])}
     scores = {"scores": ("float32", [-1, 2])}
+    answers = {**scores, "familiarity": ("float32", [-1])}
     assert sessions[model].signatures == {
-        "serving_default": (images, scores),
+        "serving_default": (images, answers),
         "features": (images, features),
-        "from_features": (features, scores),
+        "from_features": (features, answers),
         "manifest": ({"request": ("string", [-1])}, {"manifest": ("string", [-1])}),
         "serving_bytes": ({"image_bytes": ("string", [-1])}, scores),
     }
@@ -113,6 +114,17 @@ def test_features_and_from_features_together_are_serving_default(
     images = head_test_pictures(trained, 100)
     halves = sessions[model].run("from_features", sessions[model].run("features", images))
     np.testing.assert_allclose(halves, sessions[model].run("serving_default", images), rtol=0, atol=1e-6)
+
+
+def test_pictures_of_other_things_are_unfamiliar(trained: TrainedRun, sessions: dict[str, SessionModel]) -> None:
+    own = sessions["tiny-head"].run("serving_default", head_test_pictures(trained, 200), "familiarity")
+    noise = np.random.default_rng(0).integers(0, 256, (200, 28, 28, 1), dtype=np.uint8)
+    foreign = sessions["tiny-head"].run("serving_default", noise, "familiarity")
+    assert (own < 0.05).mean() < 0.15
+    assert (foreign < 0.05).mean() > 0.9
+    described = trained.repository.manifest("tiny-head", 1).familiarity
+    assert described is not None
+    assert described.threshold == 0.05
 
 
 @pytest.mark.parametrize("model", MODELS)

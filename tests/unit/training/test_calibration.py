@@ -176,3 +176,37 @@ def test_the_curve_stays_short_and_ends_with_full_coverage() -> None:
     assert coverages == sorted(coverages)
     assert coverages[-1] == 1.0
     assert math.isclose(found.curve[-1].risk, float((scores.argmax(axis=1) != labels).mean()))
+
+
+def many(count: int, sureness: float, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Two-class scores whose top is right with the probability it states, to the power ``sureness``."""
+    random = np.random.default_rng(seed)
+    tops = random.uniform(0.5, 1, count)
+    return binary(tops.tolist(), (random.random(count) < tops**sureness).tolist())
+
+
+def test_the_bound_holds_on_other_pictures_in_nineteen_of_twenty_draws() -> None:
+    population = many(20_000, 0.5, 1)
+    exceeded, proven = 0, 0
+    for seed in range(60):
+        found = abstain_threshold(*many(800, 0.5, 100 + seed), *population)
+        if found.bound is not None:
+            proven += 1
+            exceeded += found.test_risk > found.bound
+    assert proven > 20
+    assert exceeded <= proven * 0.1
+
+
+def test_too_few_pictures_prove_nothing_and_still_suggest_a_threshold() -> None:
+    found = abstain_threshold(*many(30, 1.0, 5), *many(1000, 1.0, 6))
+    assert found.bound is None
+    assert 0 < found.threshold < 1
+
+
+def test_without_a_mistake_the_bound_is_what_so_many_pictures_prove() -> None:
+    scores, labels = binary([0.9] * 100, [True] * 100)
+    found = abstain_threshold(scores, labels, scores, labels)
+    assert found.threshold == 0.0
+    assert found.bound == pytest.approx(1 - 0.05 ** (1 / 100))
+    scores, labels = scores[:10], labels[:10]
+    assert abstain_threshold(scores, labels, scores, labels).bound is None

@@ -19,7 +19,7 @@ from headway_serving.core.errors import InvalidRequest, without_frames
 from headway_serving.core.requests import DEFAULT_TOP_K, ClassifyRequest, Progress, SharedWork
 from headway_serving.core.routing import Pin
 from headway_serving.gateway.classify.document import classification_json
-from headway_serving.gateway.classify.operations import classification_by_one, classification_by_several
+from headway_serving.gateway.classify.operations import OWN_THRESHOLD, classification_by_one, classification_by_several
 from headway_serving.gateway.requests.exchange import Answer, RequestView, to_flask
 from headway_serving.gateway.requests.grammar import (
     RequestLimits,
@@ -95,7 +95,7 @@ class Classify:
             key=routing_key(http),
             deadline=deadline,
             top_k=_number(http, "top_k", int, DEFAULT_TOP_K, 1, math.inf),
-            min_confidence=_number(http, "min_confidence", float, 0.0, 0.0, 1.0),
+            min_confidence=_min_confidence(http),
         )
 
 
@@ -122,6 +122,13 @@ def blueprint(endpoint: Classify) -> Blueprint:
     return routes
 
 
+def _min_confidence(http: RequestView) -> float | None:
+    """The least score to show; None for the version's own threshold."""
+    if http.query_string and http.args.get("min_confidence") == OWN_THRESHOLD:
+        return None
+    return _number(http, "min_confidence", float, 0.0, 0.0, 1.0)
+
+
 def _number(http: RequestView, name: str, kind: type[N], default: N, low: float, high: float) -> N:
     text = http.args.get(name) if http.query_string else None
     if text is None:
@@ -133,6 +140,6 @@ def _number(http: RequestView, name: str, kind: type[N], default: N, low: float,
         value = None
     # Written so that NaN is refused too.
     if value is None or not low <= value <= high:
-        bounds = f"{low:g} to {high:g}" if kind is float else f"{low:g} or more"
+        bounds = f"{low:g} to {high:g} (or {OWN_THRESHOLD})" if kind is float else f"{low:g} or more"
         raise InvalidRequest(f"{name} must be a number, {bounds}, not {text[:40]!r}")
     return value

@@ -30,6 +30,10 @@ _BODY = (
 )
 
 
+OWN_THRESHOLD = "model"
+"""The ``min_confidence`` that stands for the threshold of the version that answers."""
+
+
 def picture_bodies(max_images: int) -> Mapping[str, JsonSchema]:
     """The three forms in which pictures are sent."""
     encoded = {"type": "string", "contentEncoding": "base64", "pattern": BASE64, "minLength": 4}
@@ -126,8 +130,14 @@ def feedback() -> Operation:
 
 def _ranking() -> tuple[Parameter, ...]:
     top_k = {"type": "integer", "minimum": 1, "default": DEFAULT_TOP_K}
-    min_confidence = {"type": "number", "minimum": 0, "maximum": 1, "default": 0}
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    min_confidence = {"oneOf": [share, {"type": "string", "const": OWN_THRESHOLD}], "default": 0}
     return (
         Parameter("top_k", "query", "most predictions for each picture", top_k),
-        Parameter("min_confidence", "query", "leave out predictions of a lower score", min_confidence),
+        Parameter(
+            "min_confidence",
+            "query",
+            f"leave out predictions of a lower score; {OWN_THRESHOLD}: than the threshold of the version that answers",
+            min_confidence,
+        ),
     )

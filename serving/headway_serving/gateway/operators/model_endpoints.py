@@ -1,5 +1,6 @@
 """``GET /v1/models``, ``/v1/models/{model}`` and ``/v1/models/{model}/route``: what is served, and who is asked."""
 
+from dataclasses import asdict
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -116,6 +117,7 @@ def _routing(name: str, routed: ModelRoutes) -> dict[str, Any]:
 def _self_description(manifest: ModelManifest) -> dict[str, Any]:
     """What the stable version's manifest says, without golden samples and provenance."""
     accuracy, base = manifest.test_accuracy, manifest.base
+    abstention, familiarity = manifest.abstention, manifest.familiarity
     assert accuracy is not None  # what answers pictures was measured; the manifest is checked for it
     return {
         "classes": list(manifest.labels),
@@ -123,4 +125,6 @@ def _self_description(manifest: ModelManifest) -> dict[str, Any]:
         "base": None if base is None else {"model": base.model, "version": base.version},
         "image": manifest.image.to_mapping(),
         "test_accuracy": {"value": accuracy.value, "low": accuracy.low, "high": accuracy.high},
+        "abstention": None if abstention is None else asdict(abstention),
+        "familiarity": None if familiarity is None else {"threshold": familiarity.threshold},
     }

@@ -54,9 +54,16 @@ _ROUTED = {
     "rollout": _or_null({"type": "string", "description": "how the rollout stands, if there is one"}),
 }
 
+_PREDICTED = record(index=COUNT, predictions=listing(record(label=TEXT, score=SCORE), description="best first"))
+_FAMILIARITY = {**SHARE, "description": "how much the picture is like those that the version learned from"}
+_ABSTAINED = {"type": "boolean", "description": "with min_confidence=model: whether no score reached the threshold"}
+
 _RESULT = {
     "oneOf": [
-        record(index=COUNT, predictions=listing(record(label=TEXT, score=SCORE), description="best first")),
+        {
+            **_PREDICTED,
+            "properties": {**_PREDICTED["properties"], "familiarity": _FAMILIARITY, "abstained": _ABSTAINED},
+        },
         record(index=COUNT, problem=ref("ProblemPart")),
     ]
 }
@@ -76,7 +83,14 @@ def _classification(**more: JsonSchema) -> JsonSchema:
         code=TEXT,
     )
     place = {**SHARE, "description": "there while traffic is split: where the routing key stands between the arms"}
-    return {**schema, "properties": {**schema["properties"], "key_position": place, "fallback": fallback}}
+    best = {
+        "label": {
+            **_or_null(TEXT),
+            "description": "of one picture alone: the best; null if none reached min_confidence",
+        },
+        "score": _or_null(SCORE),
+    }
+    return {**schema, "properties": {**schema["properties"], "key_position": place, "fallback": fallback, **best}}
 
 
 DOCUMENTS: dict[str, JsonSchema] = {
@@ -87,7 +101,7 @@ DOCUMENTS: dict[str, JsonSchema] = {
     ),
     "Model": {
         **record(
-            "A model that gets traffic. kind, base, image and test_accuracy are there when the stable version tells "
+            "A model that gets traffic. kind and what stands with it are there when the stable version tells "
             "them, unavailable (the reason) when it cannot be asked",
             name=TEXT,
             stable=COUNT,
@@ -112,6 +126,19 @@ DOCUMENTS: dict[str, JsonSchema] = {
                 base=_or_null(record(model=TEXT, version=COUNT)),
                 image={"type": "object", "description": "the geometry that pictures are brought into"},
                 test_accuracy=record(value=SHARE, low=SHARE, high=SHARE),
+                abstention=_or_null(
+                    record(
+                        "below this score the version would rather not answer; bound: the share of wrong answers that "
+                        "is not exceeded then, with 95 % confidence, null where too few pictures say so",
+                        threshold=SHARE,
+                        coverage=SHARE,
+                        risk=SHARE,
+                        bound=_or_null(SHARE),
+                    )
+                ),
+                familiarity=_or_null(
+                    record("pictures below this familiarity are unlike those learned from", threshold=SHARE)
+                ),
             ),
             record(unavailable=TEXT),
         ],
