@@ -91,7 +91,7 @@ bench-overload: .bench/packages/.installed ## Measure goodput and latency at thr
 	@touch $@
 
 reproduce: $(STAMP) ## Run every tutorial experiment, as published and improved, and write docs/reproduced.md
-	@$(BIN)/python scripts/reproduce.py
+	@$(BIN)/python -m scripts.reproduce
 
 image:           ## Build the container images, with the names and the tag that k8s/images pulls
 	docker build --target gateway -t $(IMAGES)/gateway:$(RELEASE) .

@@ -1,134 +1,161 @@
-"""Run every experiment of the source tutorials, as published and improved, and write the table ``docs/reproduced.md``.
+"""Run every experiment of the source tutorials, as published and improved, and write ``docs/reproduced.md``.
 
-Run by ``make reproduce``. Each recipe is a run of ``headway train`` of its own; one that was run before with the same
-recipe is not run again, so that an interrupted reproduction goes on where it stopped.
+Run by ``make reproduce``. Each recipe and seed is a run of ``headway train`` of its own; one that was run before with
+the same recipe is not run again, so that an interrupted reproduction continues where it stopped. The figures of all
+runs are kept in ``docs/reproduced.json``; ``--only`` renews those of one document.
 """
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from headway_contract.durable_files import write_atomically
 from headway_contract.errors import ContractError
 from headway_contract.model_repository import ModelRepository
 from headway_training.comparison import load_run, paired_test
+from headway_training.datasets import load_splits
 from headway_training.errors import TrainingError
-from headway_training.recipe import recipe_mapping
+from headway_training.recipe import Recipe
 from headway_training.recipe_files import load_recipe
-from headway_training.run_record import RUN_FILE, RunRecord
+from headway_training.run_record import RUN_FILE, SCORES_FILE, RunRecord, ScoredPictures
+from scripts.published_figures import EXPERIMENTS, RANDOM_WEIGHTS, Experiment
+from scripts.reproduced_page import missed, page
+from scripts.run_figures import Figures, figures_of
 
 HEADWAY = [sys.executable, "-m", "headway_client.cli"]
+WITHOUT_A_NETWORK = "densenet121-as-published"
+"""Needs weights that are downloaded, or a file (``--densenet-weights``)."""
+
+WALKED_THROUGH = "mnist-as-published"
 REPEATED = "mnist-0to4"
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """A row: what the source did and reported, our recipe of it, our improved one, and what that must reach."""
+class Place:
+    """Where runs are kept, the data they read, and DenseNet121's weights file, if any."""
 
-    document: str
-    title: str
-    published: str
-    as_published: str | None
-    improved: str | None
-    bar: float | None = None
+    folder: Path
+    data_dir: Path | None
+    densenet_weights: str | None
 
+    def repository(self, seed: int) -> ModelRepository:
+        """A repository for each seed: a head finds the base of its own seed there."""
+        return ModelRepository(self.folder / f"seed-{seed}" / "models")
 
-EXPERIMENTS = (
-    Experiment("000", "MNIST, ten digits from scratch", "~95 % (train)", "mnist-as-published", "mnist", 0.992),
-    Experiment("000", "Fashion-MNIST from scratch", "89 %", "fashion-as-published", "fashion", 0.92),
-    Experiment(
-        "000", "Fashion head, all but the last layer frozen", "< 89 %", "fashion-head-as-published", "fashion-head"
-    ),
-    Experiment("000", "Fashion head, then fewer layers frozen", "not reported", None, "fashion-sweep"),
-    Experiment("001", "MNIST 5-9, base", "0.7147", "mnist-5to9-as-published", "mnist-5to9", 0.99),
-    Experiment("001", "MNIST 0-4, head on it", "0.6908", "mnist-0to4-as-published", "mnist-0to4", 0.995),
-    Experiment(
-        "002", "Fashion, network A on eight classes", "not reported", "fashion-a-8-classes-as-published",
-        "fashion-a-8-classes",
-    ),
-    Experiment(
-        "002", "Sandal or shirt, B from scratch on 200 pictures", "0.498 (one-unit softmax)",
-        "sandal-or-shirt-scratch-as-published", "sandal-or-shirt-scratch",
-    ),
-    Experiment(
-        "002", "the same B with a correct sigmoid", "not reported", "sandal-or-shirt-sigmoid-as-published", None
-    ),
-    Experiment("002", "Sandal or shirt, B on A", "0.9886", "sandal-or-shirt-as-published", "sandal-or-shirt", 0.99),
-    Experiment("003", "DenseNet121 (ImageNet), dense head, 96x96", "0.877", "densenet121-as-published", "stl10", 0.95),
-    Experiment("003", "ten kinds of clothes, own pictures", "not reported", None, "clothing", 0.83),
-    Experiment("004", "Fashion 5-9, base", "0.6614", "fashion-5to9-as-published", "fashion-5to9", 0.93),
-    Experiment(
-        "004", "Fashion 0-4, head on 5-9", "0.5592", "fashion-0to4-on-5to9-as-published", "fashion-0to4-on-5to9", 0.93
-    ),
-    Experiment("004", "Fashion 0-4, base", "0.6258", "fashion-0to4-as-published", "fashion-0to4", 0.93),
-    Experiment(
-        "004", "Fashion 5-9, head on 0-4", "0.6988", "fashion-5to9-on-0to4-as-published", "fashion-5to9-on-0to4", 0.93
-    ),
-)  # fmt: skip
+    def recipe(self, name: str, seed: int) -> tuple[list[str], Recipe]:
+        """The recipe's name and overrides as ``headway train`` takes them, and what they make."""
+        overrides = [f"seed={seed}"]
+        if name == RANDOM_WEIGHTS:
+            overrides += [f"name={name}", f"weights={self.folder / 'densenet121-random.weights.h5'}"]
+            name = WITHOUT_A_NETWORK
+        elif name == WITHOUT_A_NETWORK and self.densenet_weights:
+            overrides.append(f"weights={self.densenet_weights}")
+        return [name, *(part for override in overrides for part in ("--set", override))], load_recipe(name, overrides)
 
 
 def main() -> int:
     """Reproduce everything. Exit codes: 0; 1 when a bar is missed or a run failed that can run on this machine."""
+    arguments = _arguments()
+    rows = [row for row in EXPERIMENTS if arguments.only in (None, row.document)]
+    data_dir = os.environ.get("HEADWAY_DATA_DIR")
+    place = Place(arguments.folder, Path(data_dir) if data_dir else None, arguments.densenet_weights)
+    kept = arguments.out.with_suffix(".json")
+    figures = Figures.read(kept)
+    for seed in range(1, arguments.seeds + 1):
+        for name in _recipes(rows, improved=not arguments.as_published):
+            if arguments.train_nothing:
+                _take_up(name, seed, place, figures)
+            else:
+                _measure(name, seed, place, figures)
+            _write(figures, kept, arguments.out)
+    if not arguments.train_nothing:
+        _look_closer(rows, place, arguments, figures)
+    _write(figures, kept, arguments.out)
+    print(page(figures))
+    return 1 if missed(figures, rows) or set(figures.failed) - {WITHOUT_A_NETWORK} else 0
+
+
+def _look_closer(rows: Sequence[Experiment], place: Place, arguments: argparse.Namespace, figures: Figures) -> None:
+    """What is more than an accuracy: document 000 step by step, the predictions of 003, the same seed twice."""
+    if any(row.as_published == WALKED_THROUGH for row in rows):
+        _walk_through(place, arguments.out.parent / "pictures", figures)
+    if any(row.as_published == RANDOM_WEIGHTS for row in rows):
+        _predictions(place, arguments.out.parent / "pictures" / "predictions.png")
+    if not arguments.as_published and any(row.improved == REPEATED for row in rows):
+        figures.again = _repeated(place)
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(".reproduce"), help="repositories of the runs")
-    parser.add_argument("--out", type=Path, default=Path("docs/reproduced.md"), help="the table")
-    parser.add_argument("--only", help="run and show only rows of this document, such as 001")
-    arguments = parser.parse_args()
-    rows = [row for row in EXPERIMENTS if arguments.only in (None, row.document)]
-    repository = ModelRepository(arguments.folder / "models")
-    failed: dict[str, str] = {}
-    for recipe in _recipes(rows):
-        print(f"\n== {recipe}", flush=True)
-        problem = _run(recipe, repository)
-        if problem:
-            failed[recipe] = problem
-    page = _Page(rows, repository, failed)
-    sections = [page.table(), page.other_tests(), page.sweeps(), page.epochs()]
-    if any(row.improved == REPEATED for row in rows):
-        sections.append(_repeated(repository, arguments.folder / "again"))
-    text = "\n\n".join(part for part in (_heading(), *sections) if part) + "\n"
-    write_atomically(arguments.out, text.encode())
-    print(text)
-    return 1 if page.missed() or set(failed) - {"densenet121-as-published"} else 0
+    parser.add_argument("--out", type=Path, default=Path("docs/reproduced.md"), help="the page; figures lie beside it")
+    parser.add_argument("--only", help="run only rows of this document, such as 001")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds for each recipe, from 1")
+    parser.add_argument("--as-published", action="store_true", help="leave the improved recipes' figures as they are")
+    parser.add_argument("--train-nothing", action="store_true", help="only take the figures of runs that are there")
+    parser.add_argument("--densenet-weights", metavar="FILE", help="DenseNet121's ImageNet weights, else downloaded")
+    return parser.parse_args()
 
 
-def _recipes(rows: list[Experiment]) -> list[str]:
+def _write(figures: Figures, kept: Path, out: Path) -> None:
+    figures.write(kept)
+    write_atomically(out, page(figures).encode())
+
+
+def _recipes(rows: Sequence[Experiment], *, improved: bool) -> list[str]:
     """Every recipe once, each base before what stands on it."""
+    built = {name for row in EXPERIMENTS for name in (row.as_published, row.improved) if name is not None}
     order: list[str] = []
 
     def add(name: str) -> None:
-        base = load_recipe(name).base
-        if base in _BUILT:
+        base = None if name == RANDOM_WEIGHTS else load_recipe(name).base
+        if base in built:
             add(base)
         if name not in order:
             order.append(name)
 
     for row in rows:
-        for name in (row.as_published, row.improved):
+        for name in (row.as_published, row.improved if improved else None):
             if name is not None:
                 add(name)
     return order
 
 
-_BUILT = {name for row in EXPERIMENTS for name in (row.as_published, row.improved) if name is not None}
+def _measure(name: str, seed: int, place: Place, figures: Figures) -> None:
+    """Train unless this very recipe was, and keep the figures or the reason why there are none."""
+    repository = place.repository(seed)
+    arguments, recipe = place.recipe(name, seed)
+    print(f"\n== {name}, seed {seed}", flush=True)
+    if name == RANDOM_WEIGHTS:
+        _write_random_weights(Path(recipe.weights))
+    if not _take_up(name, seed, place, figures):
+        command = [*HEADWAY, "train", *arguments, "--repository", str(repository.root)]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        sys.stderr.write(done.stderr)
+        record = _record(repository, name)
+        if done.returncode or record is None:
+            # A page for everyone: no machine's home folder.
+            figures.failed[name] = done.stderr.strip().splitlines()[-1].replace(str(Path.home()), "~")
+            return
+        _take_up(name, seed, place, figures)
+    figures.failed.pop(name, None)
 
 
-def _run(name: str, repository: ModelRepository) -> str | None:
-    """Train unless this very recipe was; return what went wrong."""
-    record = _record(repository, name)
-    if record is not None and record.recipe == json.loads(json.dumps(recipe_mapping(load_recipe(name)))):
-        print(f"   as before: {record.evaluation.accuracy.value:.4f}", flush=True)
-        return None
-    command = [*HEADWAY, "train", name, "--repository", str(repository.root)]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-    sys.stderr.write(done.stderr)
-    return None if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
+def _take_up(name: str, seed: int, place: Place, figures: Figures) -> bool:
+    """Keep the figures of a run of this very recipe, if there is one."""
+    record = _record(place.repository(seed), name)
+    # As recipes and not as texts: a field that a release added since then has its default in both.
+    if record is None or Recipe.model_validate(record.recipe) != place.recipe(name, seed)[1]:
+        return False
+    figures.put(figures_of(record))
+    print(f"   {record.evaluation.accuracy.value:.4f}", flush=True)
+    return True
 
 
 def _record(repository: ModelRepository, name: str) -> RunRecord | None:
@@ -139,142 +166,54 @@ def _record(repository: ModelRepository, name: str) -> RunRecord | None:
         return None
 
 
-class _Page:
-    """The parts of the page, from the records of the runs."""
+def _write_random_weights(file: Path) -> None:
+    """A weights file of DenseNet121 that knows nothing, once."""
+    if file.exists():
+        return
+    import keras  # noqa: PLC0415  # loads TensorFlow: only when the file is not there
 
-    def __init__(self, rows: list[Experiment], repository: ModelRepository, failed: dict[str, str]) -> None:
-        self._rows, self._failed = rows, failed
-        names = {name for row in rows for name in (row.as_published, row.improved) if name}
-        found = {name: _record(repository, name) for name in sorted(names - set(failed))}
-        self._records = {name: record for name, record in found.items() if record is not None}
-
-    def missed(self) -> list[str]:
-        """Improved recipes that are below their bar."""
-        return [
-            row.improved
-            for row in self._rows
-            if row.improved and row.bar and not self._accuracy(row.improved) >= row.bar
-        ]
-
-    def table(self) -> str:
-        """Published, as published, improved."""
-        lines = [
-            "| Document | Experiment | Published | As published, here | Improved | Must reach |",
-            "|---|---|---|---|---|---|",
-        ]
-        for row in self._rows:
-            bar = "" if row.bar is None else f"{row.bar:g}: {self._reached(row)}"
-            cells = (
-                row.document,
-                row.title,
-                row.published,
-                self._cell(row.as_published),
-                self._cell(row.improved),
-                bar,
-            )
-            lines.append(f"| {' | '.join(cells)} |")
-        # A page for everyone: no machine's home folder.
-        home = str(Path.home())
-        notes = [f"- `{name}` could not run here: {text.replace(home, '~')}" for name, text in self._failed.items()]
-        return "\n".join([*lines, "", *notes]).rstrip()
-
-    def _reached(self, row: Experiment) -> str:
-        if row.improved not in self._records:
-            return "not run"
-        return "**no**" if row.improved in self.missed() else "yes"
-
-    def other_tests(self) -> str:
-        """Models applied unchanged to another dataset."""
-        lines = [
-            f"| `{name}` | {other.dataset} | {_shown(other.accuracy)} |"
-            for name, record in self._records.items()
-            for other in record.other_tests
-        ]
-        head = ["## Applied unchanged to another test set", "", "| Model | Test set | Accuracy |", "|---|---|---|"]
-        return "\n".join([*head, *lines]) if lines else ""
-
-    def sweeps(self) -> str:
-        """Where and how deep to fine-tune."""
-        parts = []
-        for name, record in self._records.items():
-            if not record.sweep:
-                continue
-            lines = [
-                f"| {point.depth} | {point.trainable_parameters:,} | {point.validation_accuracy:.4f} "
-                f"| {_shown(point.test_accuracy)} | {point.seconds:.1f} | {point.epoch_seconds:.2f} |"
-                for point in record.sweep
-            ]
-            heading = (
-                f"## How deep to fine-tune: `{name}`\n\nDepth: how many of the base's last layers with weights are "
-                "trained beside the head; 0 is the frozen base.\n\n"
-                "| Depth | Trained parameters | Validation | Test (95 % interval) | Seconds | Seconds an epoch |\n"
-                "|---|---|---|---|---|---|"
-            )
-            parts.append("\n".join([heading, *lines]))
-        return "\n\n".join(parts)
-
-    def epochs(self) -> str:
-        """Heads against the bases they stand on."""
-        lines = []
-        for name, record in self._records.items():
-            if record.base is None or record.base_epoch_seconds is None:
-                continue
-            own = record.phases[0].median_epoch_seconds
-            lines.append(
-                f"| `{name}` | `{record.base.model}` | {own:.2f} | {record.base_epoch_seconds:.2f} "
-                f"| {record.base_epoch_seconds / own:.1f} |"
-            )
-        head = [
-            "## An epoch of a head against an epoch of its base",
-            "",
-            "| Head | Base | Seconds, head | Seconds, base | Times faster |",
-            "|---|---|---|---|---|",
-        ]
-        return "\n".join([*head, *lines]) if lines else ""
-
-    def _accuracy(self, name: str) -> float:
-        record = self._records.get(name)
-        return record.evaluation.accuracy.value if record else float("nan")
-
-    def _cell(self, name: str | None) -> str:
-        if name is None:
-            return ""
-        record = self._records.get(name)
-        if record is None:
-            return f"`{name}`: not run"
-        return f"{_shown(record.evaluation.accuracy)}, {record.total_seconds:.0f} s, `{name}`"
+    keras.utils.set_random_seed(1)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    keras.applications.DenseNet121(weights=None, include_top=False, pooling="avg").save_weights(file)
 
 
-def _repeated(repository: ModelRepository, folder: Path) -> str:
+def _walk_through(place: Place, pictures: Path, figures: Figures) -> None:
+    from scripts.published_walkthrough import walk_through  # noqa: PLC0415  # loads TensorFlow: only when it is wanted
+
+    repository = place.repository(1)
+    version = repository.path(WALKED_THROUGH, repository.latest(WALKED_THROUGH))
+    found = walk_through(version, place.data_dir, pictures)
+    figures.facts = [(fact.title, fact.published, fact.here) for fact in found]
+
+
+def _predictions(place: Place, file: Path) -> None:
+    """The picture of predictions of document 003: names come from the order of the folders, as the model has them."""
+    from scripts.published_walkthrough import grid  # noqa: PLC0415  # loads TensorFlow: only when it is wanted
+
+    repository = place.repository(1)
+    recipe = place.recipe(RANDOM_WEIGHTS, 1)[1]
+    splits = load_splits(recipe.data, recipe.image_spec(), recipe.seed, place.data_dir)
+    path = repository.path(RANDOM_WEIGHTS, repository.latest(RANDOM_WEIGHTS))
+    called = ScoredPictures.load(path / SCORES_FILE).scores.argmax(axis=1)
+    chosen = np.linspace(0, len(called) - 1, 10).astype(np.intp)
+    titles = [f"{splits.classes[splits.test.labels[row]]} called {splits.classes[called[row]]}" for row in chosen]
+    grid(list(splits.test.pictures.read(chosen)), titles, file)
+
+
+def _repeated(place: Place) -> list[tuple[str, str, str, str]]:
     """The same base and head once more, in other processes and an empty repository: the same accuracy?"""
-    base = load_recipe(REPEATED).base
-    again = ModelRepository(folder)
-    lines = ["## The same seed twice", "", "| Recipe | First | Again | Weights |", "|---|---|---|---|"]
-    for name in (str(base), REPEATED):
-        problem = _run(name, again)
-        if problem:
-            return "\n".join([*lines, f"| `{name}` | | {problem} | |"])
+    repository, again = place.repository(1), ModelRepository(place.folder / "again")
+    rows: list[tuple[str, str, str, str]] = []
+    for name in (str(load_recipe(REPEATED).base), REPEATED):
+        command = [*HEADWAY, "train", *place.recipe(name, 1)[0], "--repository", str(again.root)]
+        if _record(again, name) is None and subprocess.run(command, check=False).returncode:
+            return [*rows, (f"`{name}`", "", "failed", "")]
         runs = [load_run(each, name, each.latest(name)) for each in (repository, again)]
         digests = {each.manifest(name, each.latest(name)).weights_digest for each in (repository, again)}
-        first, second = (run.record.evaluation.accuracy.value for run in runs)
-        differing = paired_test(runs[0], runs[1]).verdict
-        same = "the same" if len(digests) == 1 else f"other weights ({differing})"
-        lines.append(f"| `{name}` | {first:.4f} | {second:.4f} | {same} |")
-    return "\n".join(lines)
-
-
-def _heading() -> str:
-    return (
-        "# The tutorials' experiments, reproduced\n\n"
-        f"Written by `make reproduce` on {os.cpu_count()} cores, Python {platform.python_version()}. Accuracy is of "
-        "the whole test split, with its 95 % Wilson interval; seconds are the run's wall time from reading the data "
-        "to the evaluated model, on a machine that other work may have shared. `headway recipes show NAME` prints a "
-        "recipe, `headway train NAME` runs it, and each run leaves a report with curves, confusion matrix, galleries."
-    )
-
-
-def _shown(accuracy: Any) -> str:
-    return f"**{accuracy.value:.4f}** ({accuracy.low:.4f}-{accuracy.high:.4f})"
+        first, second = (f"{run.record.evaluation.accuracy.value:.4f}" for run in runs)
+        same = "the same" if len(digests) == 1 else f"other weights ({paired_test(runs[0], runs[1]).verdict})"
+        rows.append((f"`{name}`", first, second, same))
+    return rows
 
 
 if __name__ == "__main__":
