@@ -15,6 +15,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot
 from numpy.typing import NDArray
+from PIL import Image
 
 from headway_contract.preprocessing import ImageSpec
 from headway_training.datasets import Split, load_test_split
@@ -86,7 +87,11 @@ def sneakers(model: Any, fashion: Split) -> list[Fact]:
     called = model.predict(fashion.pictures.read(rows), verbose=0).argmax(axis=1).tolist()
     most = ", ".join(f"{digit} ({count})" for digit, count in Counter(called).most_common(3))
     return [
-        Fact("A sneaker, to the unchanged model", 'called "2"', f'the first is called "{called[0]}"; of 1,000: {most}')
+        Fact(
+            "A sneaker, to the unchanged model",
+            'called "2"',
+            f'the first is called "{called[0]}"; of {len(rows):,}: {most}',
+        )
     ]
 
 
@@ -154,7 +159,7 @@ def _fitted(output: str, loss: str, train: tuple[Any, Any]) -> tuple[Any, float]
 def ten_of_each_digit(digits: NDArray[np.uint8], labels: NDArray[np.int32], file: Path) -> None:
     """A picture of the first ten test pictures of every digit, a row for each."""
     rows = [np.concatenate(list(digits[labels == digit][:10, ..., 0]), axis=1) for digit in range(10)]
-    pyplot.imsave(file, 255 - np.concatenate(rows), cmap="gray", vmin=0, vmax=255)
+    Image.fromarray(255 - np.concatenate(rows)).save(file)
 
 
 def first_misclassified(model: Any, digits: NDArray[np.uint8], labels: NDArray[np.int32], file: Path) -> None:
@@ -166,7 +171,7 @@ def first_misclassified(model: Any, digits: NDArray[np.uint8], labels: NDArray[n
 
 def grid(pictures: list[NDArray[np.uint8]], titles: list[str], file: Path) -> None:
     """Pictures in rows of five with a title over each, as PNG."""
-    with mpl.rc_context({"savefig.dpi": 80, "font.size": 9}):
+    with mpl.rc_context({"savefig.dpi": 80}):
         figure, axes = pyplot.subplots(
             -(-len(pictures) // 5), 5, figsize=(7, 1.6 * -(-len(pictures) // 5)), squeeze=False
         )
@@ -174,7 +179,7 @@ def grid(pictures: list[NDArray[np.uint8]], titles: list[str], file: Path) -> No
             axis.axis("off")
         for axis, picture, title in zip(axes.flat, pictures, titles, strict=False):
             axis.imshow(picture, cmap="gray_r" if picture.ndim == 2 else None)
-            axis.set_title(title, fontsize=9)
+            axis.set_title(title, fontsize=7)
         figure.tight_layout()
         figure.savefig(file, metadata={"Software": None})
         pyplot.close(figure)

@@ -86,7 +86,7 @@ def _look_closer(rows: Sequence[Experiment], place: Place, arguments: argparse.N
     if any(row.as_published == WALKED_THROUGH for row in rows):
         _walk_through(place, arguments.out.parent / "pictures", figures)
     if any(row.as_published == RANDOM_WEIGHTS for row in rows):
-        _predictions(place, arguments.out.parent / "pictures" / "predictions.png")
+        _predictions(place, arguments.folder / "predictions.png")
     if not arguments.as_published and any(row.improved == REPEATED for row in rows):
         figures.again = _repeated(place)
 

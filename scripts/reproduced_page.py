@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean, median
 
-from scripts.published_figures import EXPERIMENTS, Experiment
+from scripts.published_figures import EXPERIMENTS, RANDOM_WEIGHTS, Experiment
 from scripts.run_figures import Figures, RunFigures
 
 HEADING = """# The tutorials' experiments, reproduced
@@ -20,7 +20,7 @@ def page(figures: Figures, rows: Sequence[Experiment] = EXPERIMENTS) -> str:
     """The whole page."""
     parts = (
         HEADING, table(figures, rows), epochs(figures, rows), ratios(figures, rows), sweeps(figures, rows),
-        other_tests(figures, rows), facts(figures), again(figures),
+        other_tests(figures, rows), facts(figures), predictions(figures), again(figures),
     )  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -144,6 +144,17 @@ def facts(figures: Figures) -> str:
         "On `mnist-as-published`; the mistakes on the first 12,000 training pictures.\n"
     )
     return "\n".join([heading, *lines, "", pictures])
+
+
+def predictions(figures: Figures) -> str:
+    """The picture of predictions of document 003, by what could run here."""
+    if not figures.of(RANDOM_WEIGHTS):
+        return ""
+    return (
+        f"## Document 003, ten predictions\n\nOf `{RANDOM_WEIGHTS}`, which knows little: the names show that class "
+        "indices, which are the order of the folders' names, are mapped back to their names. `make reproduce` draws "
+        "them into `.reproduce/predictions.png`; photographs of others are not kept here."
+    )
 
 
 def again(figures: Figures) -> str:
