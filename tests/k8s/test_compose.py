@@ -41,12 +41,10 @@ def test_what_is_mounted_is_there_and_where_it_is_read() -> None:
     flags = flag_values(stage.last("CMD").exec_form())
     inside = {f"/etc/headway/{path.name}" for path in (ROOT / "k8s/base/config").iterdir()}
     assert {flags["model_config_file"], flags["monitoring_config_file"]} <= inside
-    assert re.search(r"HEADWAY_ROUTES_FILE=(\S+)", stage_environment("gateway"))[1] in inside
+    routes = re.search(r"HEADWAY_ROUTES_FILE=(\S+)", " ".join(DOCKERFILE.stages["gateway"].all("ENV")))
+    assert routes is not None
+    assert routes[1] in inside
     assert "./k8s/base/config:/etc/headway:ro" in SERVICES["gateway"]["volumes"]
-
-
-def stage_environment(stage: str) -> str:
-    return " ".join(DOCKERFILE.stages[stage].all("ENV"))
 
 
 def test_the_gateway_knows_its_settings_and_is_published_without_its_metrics() -> None:

@@ -19,10 +19,20 @@ _TIMEOUT_SECONDS = 1.0
 
 
 class Readiness:
-    """Looks at the model server now, and reads manifests on the way. Safe for use by many threads."""
+    """Looks at the model server now, and reads manifests on the way. Safe for use by many threads.
 
-    def __init__(self, catalog: Catalog, server: VersionStates, clock: Callable[[], float] = time.monotonic) -> None:
+    ``of_all``: what is asked about all models at once, where that is not the server itself.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        server: VersionStates,
+        clock: Callable[[], float] = time.monotonic,
+        of_all: VersionStates | None = None,
+    ) -> None:
         self._catalog, self._server, self._clock = catalog, server, clock
+        self._of_all = of_all or server
         self._been_ready = False
         self._able: frozenset[str] = frozenset()
         self._joined_at: float | None = None
@@ -41,7 +51,8 @@ class Readiness:
 
     def obstacles(self, table: RouteTable) -> dict[str, str]:
         """The models whose stable version cannot answer, by name, and why."""
-        reasons = {name: self.obstacle(name, table) for name in sorted(table.models)}
+        stable = Pin(label="stable")
+        reasons = {name: self._of_route(table.choose(name, stable, ""), self._of_all) for name in sorted(table.models)}
         return {name: reason for name, reason in reasons.items() if reason is not None}
 
     def obstacle(self, name: str, table: RouteTable, version: int | None = None) -> str | None:
@@ -49,26 +60,28 @@ class Readiness:
 
         Raises ``ModelNotFound`` for a model that is not routed.
         """
-        return self._of_route(table.choose(name, Pin(label="stable") if version is None else Pin(version), ""))
+        pin = Pin(label="stable") if version is None else Pin(version)
+        return self._of_route(table.choose(name, pin, ""), self._server)
 
     def of_version(self, model: str, version: int) -> str | None:
         """Why a version of a model cannot answer, wherever it is routed or not; None if it can."""
-        return self._of_route(Route(model, version, Arm.PINNED, "version"))
+        return self._of_route(Route(model, version, Arm.PINNED, "version"), self._server)
 
-    def _of_route(self, route: Route) -> str | None:
+    def _of_route(self, route: Route, server: VersionStates) -> str | None:
         try:
-            state = self._state(route.model, route.version)
+            state = _state(server, route.model, route.version)
             if state != "AVAILABLE":
                 return f"version {route.version} is {state}"
             manifest = self._catalog.manifest(route, _TIMEOUT_SECONDS)
             if manifest.form == "on_base" and manifest.base is not None:
                 base = manifest.base
-                state = self._state(base.model, base.version)
+                state = _state(server, base.model, base.version)
                 if state != "AVAILABLE":
                     return f"its base {base.model} version {base.version} is {state}"
         except ServingError as error:
             return str(error)
         return None
 
-    def _state(self, model: str, version: int) -> str:
-        return self._server.version_states(model, _TIMEOUT_SECONDS).get(version, "not loaded")
+
+def _state(server: VersionStates, model: str, version: int) -> str:
+    return server.version_states(model, _TIMEOUT_SECONDS).get(version, "not loaded")

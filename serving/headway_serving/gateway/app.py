@@ -61,7 +61,8 @@ class ModelServer(Predictor, ManifestSource, VersionStates, Protocol):
 class Parts:
     """What the application is made of.
 
-    ``rest``: where ``:predict`` is passed on to, if anywhere. ``tokens``: None lets everyone in.
+    ``rest``: where ``:predict`` is passed on to, if anywhere. ``tokens``: None lets everyone in. ``states``: what
+    probes and listings are answered from, if not the model server itself.
     """
 
     routes: RouteFile
@@ -69,6 +70,11 @@ class Parts:
     metrics: PrometheusMetrics
     rest: RestModelServer | None = None
     tokens: TokenFile | None = None
+    states: VersionStates | None = None
+
+    def states_of_all(self) -> VersionStates:
+        """What probes and listings of every model ask."""
+        return self.states or self.server
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     app.url_map.converters["name"] = NameConverter
     catalog, admission = Catalog(parts.server), Admission(queue_limits(settings, settings.max_in_flight), Signal)
     parts.metrics.watch_queues(admission.states)
-    readiness = Readiness(catalog, parts.server)
+    readiness = Readiness(catalog, parts.server, of_all=parts.states_of_all())
     routes = _routes_in_force(parts, readiness, settings.routes_poll_seconds)
     classifier = _classifier(parts, settings, routes, catalog, admission)
     observer = Observer(routes.table, catalog, parts.metrics, settings.access_log)
@@ -112,7 +118,7 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     app.register_blueprint(tfserving_rest_endpoints.blueprint(parts.rest, classifier, observer, limits))
     app.register_blueprint(inference_metadata_endpoints.blueprint(routes, catalog, parts.server, readiness))
     app.register_blueprint(triton_endpoints.blueprint(routes, catalog, parts.metrics.totals, limits.max_images))
-    app.register_blueprint(model_endpoints.blueprint(routes, catalog, parts.server))
+    app.register_blueprint(model_endpoints.blueprint(routes, catalog, readiness, parts.server, parts.states_of_all()))
     app.register_blueprint(health_endpoints.blueprint(parts.routes.problem, routes, readiness))
     if not settings.admin_port:
         app.register_blueprint(_admin(parts))

@@ -12,6 +12,7 @@ from headway_serving.adapters.files.tokens import TokenFile
 from headway_serving.adapters.metrics.prometheus import PrometheusMetrics, process_registry
 from headway_serving.adapters.model_server.predictor import TfServingPredictor
 from headway_serving.adapters.model_server.rest import TfServingRest
+from headway_serving.core.polled_states import PolledStates
 from headway_serving.gateway.app import Gateway, Parts, create_admin_app, create_gateway, queue_limits
 from headway_serving.gateway.requests.log_lines import OneLineFormatter
 from headway_serving.gateway.server.admin_port import AdminServer
@@ -63,7 +64,7 @@ def _compose(settings: GatewaySettings) -> tuple[Gateway, TfServingPredictor]:
         metrics.watch_tokens(tokens.problem)
         tokens.watch()
     model_server = TfServingPredictor(settings.model_server, settings.model_server_socket)
-    parts = Parts(routes, model_server, metrics, rest, tokens)
+    parts = Parts(routes, model_server, metrics, rest, tokens, PolledStates(model_server))
     gateway = create_gateway(parts, settings)
     if settings.admin_port:
         AdminServer(settings.host, settings.admin_port, create_admin_app(parts)).start()

@@ -39,11 +39,14 @@ _CHANNEL_OPTIONS = (
 
 
 def open_channel(target: str, library: Any = grpc) -> Any:
-    """An insecure channel to ``target`` (``host:port`` or ``dns:///host:port``); calls spread over its addresses.
+    """An insecure channel to ``target``; calls are spread over its addresses.
+
+    ``target``: ``host:port``, ``dns:///host:port`` or ``ipv4:address:port,address:port``.
 
     ``library`` is ``grpc``, whose calls block, or ``grpc.aio`` for the event loop that calls this.
     """
-    codes = _RETRIED_ON_MANY if target.startswith("dns:") else _RETRIED_ON_ONE
+    # A name, or a list of addresses: ipv4:A,B.
+    codes = _RETRIED_ON_MANY if target.startswith("dns:") or "," in target else _RETRIED_ON_ONE
     service = {
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [{"name": [{}], "retryPolicy": {**_RETRY, "retryableStatusCodes": codes}}],

@@ -19,6 +19,7 @@ DESCRIBED: dict[str, Any] = {
     "familiarity": None,
     **ROUTED,
     "pending": None,
+    "ready": True,
     "versions": [1, 2, 3],
     "states": {"1": "AVAILABLE", "2": "AVAILABLE", "3": "AVAILABLE"},
     "classes": ["0", "1", "2", "3", "4"],
@@ -54,7 +55,7 @@ def test_while_the_model_server_is_away_the_routes_are_still_told(gateway: Gatew
     gateway.server.away = True
     described = gateway.get("/v1/models/digits").get_json()
     assert "cannot answer now" in described.pop("unavailable")
-    assert described == {**ROUTED, "pending": None, "versions": [], "states": {}, "classes": []}
+    assert described == {**ROUTED, "pending": None, "ready": False, "versions": [], "states": {}, "classes": []}
 
 
 def test_while_the_stable_version_is_not_loaded_the_states_are_still_told(gateway: GatewayUnderTest) -> None:
@@ -62,6 +63,7 @@ def test_while_the_stable_version_is_not_loaded_the_states_are_still_told(gatewa
     described = gateway.get("/v1/models/digits").get_json()
     assert described["versions"] == [2, 3]
     assert described["states"]["1"] == "LOADING"
+    assert described["ready"] is False
     assert described["classes"] == []
     assert "version 1" in described["unavailable"]
 

@@ -104,6 +104,15 @@ def test_a_version_that_one_replica_does_not_have_yet_is_answered_by_the_others(
     assert replicas.versions[1].asked > had, "it gets its share again"
 
 
+def test_a_list_of_addresses_is_as_good_as_a_name(replicas: Replicas) -> None:
+    port = replicas.target.rpartition(":")[2]
+    predictor = TfServingPredictor("ipv4:" + ",".join(f"{address}:{port}" for address in ADDRESSES))
+    replicas.versions[1].clear()
+    replicas.servers[2].stop(grace=None).wait()
+    assert [outcome(predictor) for _ in range(100)] == [True] * 100
+    predictor.close()
+
+
 def test_a_replica_that_is_gone_fails_no_request(replicas: Replicas, ask: Ask) -> None:
     replicas.servers[0].stop(grace=None).wait()
     assert ask(300) == [True] * 300

@@ -9,6 +9,7 @@ from headway_contract.model_manifest import ModelManifest
 from headway_serving.core.access import Scope
 from headway_serving.core.catalog import Catalog, VersionStates
 from headway_serving.core.errors import InvalidRequest, ServingError
+from headway_serving.core.readiness import Readiness
 from headway_serving.core.routes_in_force import RoutesInForce
 from headway_serving.core.routing import ModelRoutes, Pin, Route, RouteTable, position
 from headway_serving.gateway.operators.route_documents import pending_document, traffic_document
@@ -43,20 +44,28 @@ _ROUTE = Operation(
 )
 
 
-def blueprint(routes: RoutesInForce, catalog: Catalog, server: VersionStates) -> Blueprint:
-    """The listing routes and the explanation of a choice. While the model server is away they say what is routed."""
+def blueprint(
+    routes: RoutesInForce, catalog: Catalog, readiness: Readiness, server: VersionStates, of_all: VersionStates
+) -> Blueprint:
+    """The listing routes and the explanation of a choice. While the model server is away they say what is routed.
+
+    ``server`` is asked for one model, ``of_all`` for the list of all.
+    """
     endpoints = Blueprint("models", __name__)
 
     @endpoints.get("/v1/models")
     @describes(_MODELS)
     def models() -> Response:
         table = routes.table()
-        return json_response({"models": [_describe(name, table) for name in sorted(table.models)]})
+        obstacles = readiness.obstacles(table)
+        described = [_describe(name, table, of_all, name not in obstacles) for name in sorted(table.models)]
+        return json_response({"models": described})
 
     @endpoints.get("/v1/models/<name:model>")
     @describes(_MODEL)
     def model(model: str) -> Response:
-        return json_response(_describe(model, routes.table()))
+        table = routes.table()
+        return json_response(_describe(model, table, server, readiness.obstacle(model, table) is None))
 
     @endpoints.get("/v1/models/<name:model>/route")
     @describes(_ROUTE)
@@ -69,11 +78,11 @@ def blueprint(routes: RoutesInForce, catalog: Catalog, server: VersionStates) ->
         chosen = table.choose(model, Pin(), key)
         return json_response({**_explained(chosen, routed, key), **_routing(model, routed)})
 
-    def _describe(name: str, table: RouteTable) -> dict[str, Any]:
+    def _describe(name: str, table: RouteTable, asked: VersionStates, ready: bool) -> dict[str, Any]:
         routed = table.of(name)
         states: dict[int, str] = {}
         try:
-            states = server.version_states(name, _TIMEOUT_SECONDS)
+            states = asked.version_states(name, _TIMEOUT_SECONDS)
             manifest = catalog.manifest(table.choose(name, Pin(label="stable"), ""), _TIMEOUT_SECONDS)
             description = _self_description(manifest)
         except ServingError as error:
@@ -82,6 +91,8 @@ def blueprint(routes: RoutesInForce, catalog: Catalog, server: VersionStates) ->
         return {
             **_routing(name, routed),
             "pending": None if pending is None else pending_document(pending),
+            # As KServe's protocol asks it.
+            "ready": ready,
             "versions": sorted(version for version, state in states.items() if state == "AVAILABLE"),
             "states": {str(version): state for version, state in sorted(states.items())},
             **description,

@@ -116,6 +116,7 @@ DOCUMENTS: dict[str, JsonSchema] = {
                     reason=TEXT,
                 )
             ),
+            ready={"type": "boolean", "description": "whether the stable version can answer now"},
             versions=listing(COUNT),
             states={"type": "object", "additionalProperties": TEXT},
             classes=listing(TEXT),
