@@ -54,6 +54,27 @@ _RULE = {
 }  # fmt: skip
 _RULE["properties"]["for"] = _DURATION
 
+_FORMAT = _object(
+    ("name",), name=_TEXT, version=_TEXT, autoSelect={"type": "boolean"}, priority={"type": "integer", "minimum": 1}
+)
+_PROTOCOL = {"enum": ["v1", "v2", "grpc-v1", "grpc-v2"]}
+# Containers and volumes are Kubernetes' own: they are validated as those of a pod.
+_RUNTIME = _object(
+    ("supportedModelFormats", "containers"),
+    annotations=_TEXTS,
+    supportedModelFormats=_list(_FORMAT),
+    protocolVersions=_list(_PROTOCOL),
+    containers=_list({"type": "object"}),
+    volumes=_list({"type": "object"}),
+)
+_PREDICTOR_MODEL = _object(
+    ("modelFormat",),
+    modelFormat=_object(("name",), name=_TEXT, version=_TEXT),
+    runtime=_TEXT,
+    protocolVersion=_PROTOCOL,
+    storageUri=_TEXT,
+)
+
 CUSTOM_SCHEMAS: dict[str, dict[str, Document]] = {
     "monitoring.coreos.com/v1": {
         "PodMonitor": _resource(
@@ -71,6 +92,14 @@ CUSTOM_SCHEMAS: dict[str, dict[str, Document]] = {
             ),
         ),
     },
+}
+
+
+CUSTOM_SCHEMAS["serving.kserve.io/v1alpha1"] = {"ClusterServingRuntime": _resource("ClusterServingRuntime", _RUNTIME)}
+CUSTOM_SCHEMAS["serving.kserve.io/v1beta1"] = {
+    "InferenceService": _resource(
+        "InferenceService", _object(("predictor",), predictor=_object(("model",), model=_PREDICTOR_MODEL))
+    )
 }
 
 
