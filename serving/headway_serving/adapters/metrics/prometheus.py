@@ -20,11 +20,12 @@ from prometheus_client import (
     Histogram,
     disable_created_metrics,
 )
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from headway_serving.adapters.metrics.buffered_histogram import BufferedHistogram
+from headway_serving.adapters.metrics.exposition import Exposition
 from headway_serving.adapters.metrics.key_sample import KeyedRequest, KeySamples
 from headway_serving.adapters.metrics.pending_routes import PendingRoutesCollector
 from headway_serving.adapters.metrics.route_metrics import RouteMetrics
@@ -100,7 +101,7 @@ class PrometheusMetrics:
     """Counts what requests did. The registry is an argument, so that tests read their own."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
+        self._exposition = Exposition(registry)
         self._requests = Counter(
             "headway_requests", "Classification requests by outcome: ok or the problem's code",
             (*_VERSION_LABELS, "code"), registry=registry,
@@ -260,7 +261,7 @@ class PrometheusMetrics:
 
     def exposition(self) -> bytes:
         """The page that Prometheus scrapes, of type :data:`CONTENT_TYPE`."""
-        return generate_latest(self._registry)
+        return self._exposition.page()
 
     def _child(self, kind: str, metric: Counter | Histogram, labels: tuple[str, ...]) -> Any:
         key = (kind, *labels)
