@@ -1,5 +1,6 @@
 """Whatever components an overlay of one's own adds, alone or together, what is sent is valid and fits together."""
 
+import dataclasses
 import itertools
 import json
 import re
@@ -68,7 +69,7 @@ def test_every_combination_is_valid_and_fits_together(overlay: str, tmp_path: Pa
     for chosen in combinations(overlay):
         documents = with_components(overlay, chosen, tmp_path)
         problems = [error for check in CHECKS for error in check(documents)]
-        problems += [error for check in (_label_errors, _scaling_errors, _rights_errors) for error in check(documents)]
+        problems += [error for check in OWN_CHECKS for error in check(documents)]
         for document in documents:
             # Most are the same in every combination, and need not be validated again.
             text = json.dumps(document, sort_keys=True)
@@ -115,6 +116,22 @@ def _rights_errors(documents: list[Document]) -> list[str]:
         errors += [f"RoleBinding {binding['metadata']['name']}: no {kind} {name}" for kind, name in named
                    if (kind, name) not in there]  # fmt: skip
     return errors
+
+
+def _setting_errors(documents: list[Document]) -> list[str]:
+    """Variables and flags that the processes do not know."""
+    known = {f"HEADWAY_{field.name.upper()}" for field in dataclasses.fields(GatewaySettings)}
+    names = {each["name"] for spec in manifests.pod_specs(documents) for one in spec["containers"]
+             for each in one.get("env", [])}  # fmt: skip
+    errors = [f"no setting is called {name}" for name in sorted(names - known) if name.startswith("HEADWAY_")]
+    try:
+        flag_values(container(documents, "headway-model-server")["args"])
+    except ValueError as error:
+        errors.append(str(error))
+    return errors
+
+
+OWN_CHECKS = (_label_errors, _scaling_errors, _rights_errors, _setting_errors)
 
 
 @pytest.fixture(scope="module")
