@@ -75,7 +75,17 @@ class GatewaySettings:
     )
     drain_seconds: int = _setting(20, "how long requests in flight may finish after SIGTERM, seconds", 1, 600)
     log_level: str = _setting("info", "debug, info, warning or error")
+    log_format: str = _setting("text", "text, for people, or json: one object a line, for whoever collects logs")
     access_log: bool = _setting(False, "write one JSON line for each classification to stderr: true or false")
+    access_log_share: float = _setting(
+        1.0, "of the classifications that were answered, the share that leaves a line; all others leave one", 0, 1
+    )
+    slo_seconds: float = _setting(
+        0.25, "time in which classifications shall be answered: an edge of headway_request_seconds", 0.001, 60
+    )
+    supervision_file: Path | None = _setting(
+        None, "file in which headway serve says how its children do, for /metrics; unset: nobody says it"
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "GatewaySettings":
@@ -93,6 +103,8 @@ class GatewaySettings:
         settings = cls(**values)
         if settings.log_level not in ("debug", "info", "warning", "error"):
             problems.append(f"{PREFIX}LOG_LEVEL={settings.log_level!r}: must be debug, info, warning or error")
+        if settings.log_format not in ("text", "json"):
+            problems.append(f"{PREFIX}LOG_FORMAT={settings.log_format!r}: must be text or json")
         rest = settings.model_server_rest
         if rest and not _is_origin(rest):
             problems.append(f"{PREFIX}MODEL_SERVER_REST={rest!r}: must be http://HOST:PORT, or empty for none")

@@ -53,8 +53,10 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "unit/serving/adapters/files/test_routes.py",
         "unit/serving/adapters/files/test_tokens.py",
     ),
+    "serving/adapters/logs/fields.py": ("unit/serving/gateway/requests/test_access_log.py",),
+    "serving/adapters/metrics/observations.py": ("unit/serving/adapters/metrics/test_request_counts.py",),
+    "serving/adapters/model_server/calls.py": ("integration/gateway/test_predictor_conformance.py",),
     "serving/adapters/metrics/traffic_window.py": ("integration/test_traffic_sources.py",),
-    "serving/adapters/metrics/pending_routes.py": ("integration/gateway/test_model_pages.py",),
     "serving/adapters/model_server/predictor.py": (
         "integration/gateway/test_predictor_conformance.py",
         "integration/gateway/test_replicas.py",

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from headway_serving.adapters.metrics.key_sample import KeyedRequest
-from headway_serving.adapters.metrics.prometheus import Observation as Request
+from headway_serving.adapters.metrics.observations import Observation as Request
 from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
 from headway_serving.adapters.metrics.traffic_window import GatewayMetrics, PrometheusApi, TrafficUnknown
 from headway_serving.core.duration_steps import step_of

@@ -161,8 +161,9 @@ class Admission:
         with self._lock:
             if ticket.started:
                 return
+            reason = "limit" if ticket.refused else "deadline"
             queue.give_up(ticket)
-            raise queue.overloaded()
+            raise queue.overloaded(reason)
 
 
 class _Admitted:

@@ -3,6 +3,7 @@
 Routing comes before preprocessing, because size, colour and crop belong to the version that answers.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from headway_serving.core.decode_budget import DecodeBudget
 from headway_serving.core.errors import IncompatibleModel, InvalidRequest, PredictionFailed
 from headway_serving.core.pictures import PreparedPictures, RunLongWork, in_place, of_pixels, prepare
 from headway_serving.core.ranking import Prediction, rank
+from headway_serving.core.request_trace import current
 from headway_serving.core.requests import ClassifyRequest, Deadline, Progress, SharedWork, answer_within
 from headway_serving.core.routing import Route, RouteTable
 
@@ -96,7 +98,9 @@ class Classifier:
             return self._answer(request, version, deadline, progress, shared)
 
         priority, time_left = priority_of(route, request.count), request.deadline.remaining
+        came = time.monotonic()
         with self.admission.admitted(priority, request.model, request.count, time_left) as admitted:
+            progress.stages.spent("queue", came, time.monotonic())
             progress.leave_queue = admitted.leave
             answer = answer_within(request.deadline, route, table, progress, ask)
             admitted.wanted = progress.wanted
@@ -196,6 +200,9 @@ class Classifier:
     ) -> NDArray[np.float32]:
         with progress.stages.timed(stage):
             answers = self.predictor.predict(route, rows, deadline.remaining(), signature)
+        trace = current()
+        if trace is not None:
+            progress.stages.move(stage, "batch", trace.take_batch_seconds())
         wanted = self.rows_wanted(route, signature)
         if wanted is not None:
             progress.wanted = min(wanted, progress.wanted or wanted)

@@ -38,6 +38,11 @@ class DecodeBudget:
         self._used = self._large = 0
         self._lines: dict[bool, deque[_Waiting]] = {False: deque(), True: deque()}
 
+    @property
+    def used(self) -> int:
+        """Bytes that are reserved now."""
+        return self._used
+
     def is_large(self, needed: int) -> bool:
         """Whether a picture of so many bytes is one of those that are decoded a few at a time."""
         return needed > self._most // _SMALL_SHARE
@@ -70,7 +75,9 @@ class DecodeBudget:
             if waiting.started:
                 return
             self._lines[large].remove(waiting)
-        raise Overloaded("the pictures that are decoded now fill the gateway's memory; try again in a moment", 1.0)
+        raise Overloaded(
+            "the pictures that are decoded now fill the gateway's memory; try again in a moment", 1.0, "memory"
+        )
 
     def give_back(self, needed: int) -> None:
         """End the use of bytes that were taken; those who find room now go on."""

@@ -103,10 +103,14 @@ class AnswerTooLarge(ServingError):
 
 
 class Overloaded(ServingError):
-    """More work is under way than can be answered in good time; a new try is worth it after ``retry_after`` seconds."""
+    """More work is under way than can be answered in good time; a new try is worth it after ``retry_after`` seconds.
+
+    ``reason``, for those who run the gateway: ``limit`` (the queue sheds), ``deadline`` (its turn did not come in
+    time), ``bytes`` (of bodies), ``memory`` (for decoding), ``threads`` or ``connections``.
+    """
 
     code = "overloaded"
 
-    def __init__(self, text: str, retry_after: float = 1.0) -> None:
+    def __init__(self, text: str, retry_after: float = 1.0, reason: str = "limit") -> None:
         super().__init__(text)
-        self.retry_after = retry_after
+        self.retry_after, self.reason = retry_after, reason

@@ -180,10 +180,12 @@ class RequestQueue:
             self.waiting -= ticket.rows
             self._forget_gone()
 
-    def overloaded(self) -> Overloaded:
+    def overloaded(self, reason: str = "limit") -> Overloaded:
         """The error of a request that is refused now, with the seconds until those who wait will be worked on."""
         rows = self.serving + self.waiting
-        return Overloaded(f"{rows} pictures are waiting or worked on, as many as can be in good time", self.wait)
+        return Overloaded(
+            f"{rows} pictures are waiting or worked on, as many as can be in good time", self.wait, reason
+        )
 
     def _start(self, ticket: Ticket) -> None:
         ticket.started = True

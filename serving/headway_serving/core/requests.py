@@ -55,32 +55,57 @@ class Deadline:
         return Deadline(self.remaining() * share)
 
 
+@dataclass(frozen=True, slots=True)
+class StageSpan:
+    """One stay in a stage: when it began and ended, on the monotonic clock, and whether it failed."""
+
+    stage: str
+    began: float
+    ended: float
+    failed: bool
+
+
 class Stages:
-    """Seconds that one request spent in each stage, in the order of the stages."""
+    """Seconds that one request spent in each stage, in the order of the stages.
+
+    ``spans``: of a request whose trace is recorded, each stay; else None.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.spans: list[StageSpan] | None = None
 
     def timed(self, stage: str, since: float | None = None) -> "_Timed":
         """A block whose time is counted, also when it fails; ``since``: it began then, on the monotonic clock."""
-        return _Timed(self.seconds, stage, since)
+        return _Timed(self, stage, since)
+
+    def spent(self, stage: str, began: float, ended: float, *, failed: bool = False) -> None:
+        """Count a stay in a stage, from and to on the monotonic clock."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + ended - began
+        if self.spans is not None:
+            self.spans.append(StageSpan(stage, began, ended, failed))
+
+    def move(self, stage: str, other: str, seconds: float) -> None:
+        """Count a part of what was counted for ``stage`` for another one instead."""
+        if seconds > 0:
+            self.seconds[stage] = max(0.0, self.seconds[stage] - seconds)
+            self.seconds[other] = self.seconds.get(other, 0.0) + seconds
 
 
 class _Timed:
-    # A class: a generator as context manager costs three times as much, and there are six of them in a request.
-    __slots__ = ("_seconds", "_stage", "_started")
+    # A class: a generator as context manager costs three times as much, and there are seven of them in a request.
+    __slots__ = ("_stage", "_stages", "_started")
 
-    def __init__(self, seconds: dict[str, float], stage: str, since: float | None) -> None:
-        self._seconds, self._stage, self._started = seconds, stage, since
+    def __init__(self, stages: Stages, stage: str, since: float | None) -> None:
+        self._stages, self._stage, self._started = stages, stage, since
 
     def __enter__(self) -> None:
         if self._started is None:
             self._started = time.monotonic()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         assert self._started is not None
-        spent = time.monotonic() - self._started
-        self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + spent
+        self._stages.spent(self._stage, self._started, time.monotonic(), failed=kind is not None)
 
 
 @dataclass(frozen=True)

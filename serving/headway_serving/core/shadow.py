@@ -84,6 +84,16 @@ class ShadowMirror:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
+    @property
+    def waiting(self) -> int:
+        """Mirrored requests that wait."""
+        return len(self._waiting)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Their bytes."""
+        return self._bytes
+
     def offer(self, request: ClassifyRequest, answer: Classification, shared: SharedWork, table: RouteTable) -> None:
         """Mirror a request that was answered, if its model has a shadow and it is drawn; never blocks."""
         routes = table.models.get(request.model)

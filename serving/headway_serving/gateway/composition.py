@@ -9,9 +9,12 @@ from flask import Flask
 
 from headway_serving.adapters.files.routes import RouteFile
 from headway_serving.adapters.files.tokens import TokenFile
+from headway_serving.adapters.metrics import names
 from headway_serving.adapters.metrics.prometheus import PrometheusMetrics, process_registry
+from headway_serving.adapters.metrics.surroundings import Supervision, memory_limit
 from headway_serving.adapters.model_server.predictor import TfServingPredictor
 from headway_serving.adapters.model_server.rest import TfServingRest
+from headway_serving.adapters.model_server.version_watch import VersionWatch
 from headway_serving.core.polled_states import PolledStates
 from headway_serving.gateway.app import Gateway, Parts, create_admin_app, create_gateway, queue_limits
 from headway_serving.gateway.requests.log_lines import OneLineFormatter
@@ -27,7 +30,7 @@ def compose_server(settings: GatewaySettings) -> HttpServer:
 
     Raises ``InvalidRoutes``, ``InvalidTokens``, or OSError if the admin port cannot be had.
     """
-    gateway, model_server = _compose(settings)
+    gateway, model_server, metrics = _compose(settings)
     dispatcher = Dispatcher(
         gateway.app.wsgi_app,
         gateway.posts,
@@ -35,14 +38,19 @@ def compose_server(settings: GatewaySettings) -> HttpServer:
         gateway.intake,
         (settings.host, settings.port),
     )
-    return HttpServer(
+    most = most_connections()
+    server = HttpServer(
         dispatcher,
         settings.host,
         settings.port,
         settings.drain_seconds,
-        most_connections(),
+        most,
         at_start=model_server.open_on_loop,
     )
+    metrics.watch_value(names.CONNECTIONS, lambda: len(server.protocols))
+    metrics.watch_value(names.CONNECTIONS_LIMIT, lambda: most)
+    metrics.watch_value(names.DRAINING, lambda: server.stopping)
+    return server
 
 
 def compose_application(settings: GatewaySettings) -> Flask:
@@ -50,11 +58,11 @@ def compose_application(settings: GatewaySettings) -> Flask:
     return _compose(settings)[0].app
 
 
-def _compose(settings: GatewaySettings) -> tuple[Gateway, TfServingPredictor]:
+def _compose(settings: GatewaySettings) -> tuple[Gateway, TfServingPredictor, PrometheusMetrics]:
     configure_logging(settings.log_level)
     routes = RouteFile(settings.routes_file, settings.routes_poll_seconds)
-    metrics = PrometheusMetrics(process_registry())
-    metrics.watch_routes(routes.problem)
+    metrics = PrometheusMetrics(process_registry(), settings.slo_seconds)
+    _watch_files(metrics, routes, settings)
     rest = None
     if settings.model_server_rest:
         rest = TfServingRest(settings.model_server_rest, settings.threads, settings.max_answer_bytes)
@@ -63,13 +71,29 @@ def _compose(settings: GatewaySettings) -> tuple[Gateway, TfServingPredictor]:
         tokens = TokenFile(settings.tokens_file, settings.routes_poll_seconds)
         metrics.watch_tokens(tokens.problem)
         tokens.watch()
-    model_server = TfServingPredictor(settings.model_server, settings.model_server_socket)
+    model_server = TfServingPredictor(settings.model_server, settings.model_server_socket, metrics.observe_call)
     parts = Parts(routes, model_server, metrics, rest, tokens, PolledStates(model_server))
     gateway = create_gateway(parts, settings)
     if settings.admin_port:
         AdminServer(settings.host, settings.admin_port, create_admin_app(parts)).start()
     routes.watch()
-    return gateway, model_server
+    versions = VersionWatch(model_server, lambda: gateway.routes().models, settings.model_server)
+    metrics.watch(names.MODEL_SERVER_UP, versions.up)
+    metrics.watch(names.VERSION_STATE, versions.states)
+    metrics.watch(names.VERSION_LOAD_FAILED, versions.failures)
+    versions.start()
+    return gateway, model_server, metrics
+
+
+def _watch_files(metrics: PrometheusMetrics, routes: RouteFile, settings: GatewaySettings) -> None:
+    metrics.watch_routes(routes.problem)
+    metrics.watch(names.ROUTES_INFO, lambda: [((routes.digest(),), 1.0)])
+    metrics.watch_value(names.ROUTES_TIMESTAMP, lambda: routes.read_at)
+    metrics.watch(names.MEMORY_LIMIT_BYTES, memory_limit)
+    if settings.supervision_file is not None:
+        supervision = Supervision(settings.supervision_file)
+        metrics.watch(names.CHILD_UP, supervision.up)
+        metrics.watch(names.CHILD_RESTARTS, supervision.restarts)
 
 
 def configure_logging(level: str) -> None:

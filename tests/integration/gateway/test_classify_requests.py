@@ -232,7 +232,7 @@ def test_server_timing_tells_every_stage_in_milliseconds(gateway: GatewayUnderTe
     stages = [re.fullmatch(r"(\w+);dur=(\d+\.\d{3})", entry) for entry in entries]
     assert all(stages)
     names = [stage.group(1) for stage in stages if stage]
-    assert names == ["read", "manifest", "decode", "preprocess", "predict", "rank"]
+    assert names == ["read", "queue", "manifest", "decode", "preprocess", "predict", "batch", "rank"]
 
 
 def test_the_model_server_gets_no_more_time_than_the_request(gateway: GatewayUnderTest) -> None:
@@ -255,17 +255,22 @@ def test_a_traceparent_reaches_the_access_log(
         gateway.classify(headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01", "X-Request-Id": "abc"})
     line = json.loads(caplog.records[-1].getMessage())
     assert line.pop("ms") > 0
-    assert line == {
-        "request_id": "abc",
-        "trace_id": trace,
-        "model": "digits",
-        "version": 1,
-        "arm": "stable",
-        "fallback_from": None,
-        "code": "ok",
-        "status": 200,
-        "images": 1,
-    }
+    assert set(line.pop("stages_ms")) >= {"read", "queue", "decode", "batch", "predict"}
+    wanted = {
+        "request_id": "abc", "trace_id": trace, "model": "digits", "version": 1, "arm": "stable", "reason": "stable",
+        "fallback_from": None, "code": "ok", "status": 200, "images": 1, "label": "3",
+    }  # fmt: skip
+    assert {name: line[name] for name in wanted} == wanted
+
+
+def test_a_trace_is_followed_and_said_in_the_answer_whatever_it_is(gateway: GatewayUnderTest) -> None:
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    sent = {"traceparent": f"00-{trace}-{span}-01"}
+    for answer in (gateway.classify(headers=sent), gateway.get("/v1/models", headers=sent)):
+        version, said, below, flags = answer.headers["traceparent"].split("-")
+        assert (version, said, flags) == ("00", trace, "01")
+        assert below != span
+    assert "traceparent" not in gateway.classify().headers
 
 
 def test_labels_of_any_script_arrive_as_they_are(gateway: GatewayUnderTest) -> None:

@@ -144,7 +144,7 @@ def test_a_version_in_the_path_answers(start: Start) -> None:
 def test_server_timing_tells_every_stage(gateway: Gateway) -> None:
     timing = infer(gateway, digits_input(1)).headers["Server-Timing"]
     stages = [entry.partition(";")[0] for entry in timing.split(", ")]
-    assert stages == ["read", "manifest", "decode", "preprocess", "predict", "rank"]
+    assert stages == ["read", "queue", "manifest", "decode", "preprocess", "predict", "batch", "rank"]
 
 
 def test_requests_are_counted_with_the_native_ones(gateway: Gateway) -> None:

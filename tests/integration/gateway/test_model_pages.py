@@ -254,7 +254,7 @@ def test_the_metrics_are_counted_by_model_version_arm_and_stage(gateway: Gateway
     assert samples["headway_requests_total", ("1", "digits", "ok", "stable")] == 2
     assert samples["headway_images_total", ("1", "digits", "stable")] == 3
     assert samples["headway_requests_total", ("2", "digits", "ok", "pinned")] == 1
-    for stage in ("read", "decode", "manifest", "preprocess", "predict", "rank"):
+    for stage in ("read", "queue", "decode", "preprocess", "batch", "predict"):
         assert samples["headway_stage_seconds_count", tuple(sorted(("1", "digits", "stable", stage)))] == 2
     assert samples["headway_requests_in_flight", ()] == 0
     assert samples["headway_routes_valid", ()] == 1

@@ -69,7 +69,7 @@ def receive(connection: socket.socket, size: int) -> bytes:
 
 
 def ask(connection: socket.socket, message: bytes, seconds: float = 30.0) -> tuple[int, bytes]:
-    connection.sendall(REQUEST.pack(len(message), seconds) + message)
+    connection.sendall(REQUEST.pack(len(message), seconds, 0) + message)
     size, code = ANSWER.unpack(receive(connection, ANSWER.size))
     return code, receive(connection, size)
 
@@ -129,10 +129,10 @@ def test_many_connections_ask_at_the_same_time(server: ModelServerProcess, path:
 
 def test_who_announces_too_much_or_goes_in_the_middle_harms_nobody(server: ModelServerProcess, path: Path) -> None:
     with connected(path) as connection:
-        connection.sendall(REQUEST.pack(MOST_BYTES + 1, 1.0))
+        connection.sendall(REQUEST.pack(MOST_BYTES + 1, 1.0, 0))
         assert connection.recv(1) == b""
     with connected(path) as connection:
-        connection.sendall(REQUEST.pack(1000, 1.0) + b"x")
+        connection.sendall(REQUEST.pack(1000, 1.0, 0) + b"x")
     with connected(path) as connection:
         assert ask(connection, half_plus())[0] == 0
     assert "Traceback" not in server.stderr
@@ -141,7 +141,7 @@ def test_who_announces_too_much_or_goes_in_the_middle_harms_nobody(server: Model
 def test_a_call_under_way_is_answered_before_the_server_stops(server: ModelServerProcess, path: Path) -> None:
     with connected(path) as connection, connected(path) as idle:
         message = spin()
-        connection.sendall(REQUEST.pack(len(message), 2.0) + message)
+        connection.sendall(REQUEST.pack(len(message), 2.0, 0) + message)
         eventually(lambda: server.process.poll() is None and path.exists(), "it runs")
         threading.Event().wait(0.5)
         server.terminate()

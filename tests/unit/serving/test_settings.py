@@ -37,6 +37,10 @@ GOOD = {
     "drain_seconds": ("5", 5),
     "log_level": ("warning", "warning"),
     "access_log": ("true", True),
+    "access_log_share": ("0.01", 0.01),
+    "log_format": ("json", "json"),
+    "slo_seconds": ("0.1", 0.1),
+    "supervision_file": ("children.json", Path("children.json")),
 }
 NAMES = [item.name for item in fields(GatewaySettings)]
 
@@ -50,6 +54,7 @@ def test_each_setting_is_read_from_its_variable(name: str) -> None:
         "routes_file",
         "tokens_file",
         "model_server_socket",
+        "supervision_file",
     )
     untouched = [other for other in NAMES if other != name]
     assert all(getattr(settings, other) == getattr(GatewaySettings(), other) for other in untouched)

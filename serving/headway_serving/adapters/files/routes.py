@@ -8,6 +8,7 @@
 A file that cannot be used is refused with the reason; the last good one stays in force.
 """
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,3 +88,7 @@ class RouteFile(WatchedFile[RouteTable]):
     def table(self) -> RouteTable:
         """The last good table."""
         return self.content()
+
+    def digest(self) -> str:
+        """The first 16 digits of the SHA-256 of the last good table, as Headway writes it."""
+        return hashlib.sha256(format_routes(self.content()).encode()).hexdigest()[:16]

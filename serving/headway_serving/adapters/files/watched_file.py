@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -39,7 +40,7 @@ class WatchedFile(Generic[T]):
         self._path, self._poll_seconds, self._read = path, poll_seconds, read
         self._refusal, self._what = refusal, what
         self._stamp = _stamp(path)
-        self._content = read(path)
+        self._content, self._read_at = read(path), time.time()
         self._problem: str | None = None
         self._followers: list[Callable[[T], None]] = []
         self._stopping = threading.Event()
@@ -48,6 +49,11 @@ class WatchedFile(Generic[T]):
     def content(self) -> T:
         """The last good content."""
         return self._content
+
+    @property
+    def read_at(self) -> float:
+        """When the last good content was read, Unix time."""
+        return self._read_at
 
     def problem(self) -> str | None:
         """Why the file as it is now was refused, or None if it is in force."""
@@ -83,7 +89,7 @@ class WatchedFile(Generic[T]):
         except Exception as error:
             self._refuse(f"{self._what} file {self._path} is refused: {error!r}")
         else:
-            self._problem, self._content = None, content
+            self._problem, self._content, self._read_at = None, content, time.time()
             _log.info("new %s were read from %s", self._what, self._path)
             self._hand_on(content)
 

@@ -14,16 +14,17 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from headway_serving.adapters.metrics import names
 from headway_serving.core.duration_steps import edge_text, step_of
 from headway_serving.core.rollout_traffic import NO_FAULT, SCORE_BINS
 from headway_serving.core.routing import Route, RouteTable
 
-KEYS = "headway_key_requests"
-LATENCY = "headway_key_latency"
-WORK = "headway_key_work"
-LABELS = "headway_key_labels"
-SCORES = "headway_key_scores"
-FEEDBACK = "headway_key_feedback"
+KEYS = names.KEY_REQUESTS.stem
+LATENCY = names.KEY_LATENCY.stem
+WORK = names.KEY_WORK.stem
+LABELS = names.KEY_LABELS.stem
+SCORES = names.KEY_SCORES.stem
+FEEDBACK = names.KEY_FEEDBACK.stem
 
 OTHER = "other"
 """The label of all answers beyond the first :data:`_MOST_LABELS` labels."""
@@ -36,17 +37,8 @@ _SLOTS = 2**20
 """
 
 _FAMILIES = (
-    (KEYS, "Routing keys by the outcome of their first request in a stage of a rollout", "code"),
-    (
-        LATENCY,
-        "Of those that were answered: requests by seconds from request to answer, up to the step's edge",
-        "up_to",
-    ),
-    (WORK, "Of those that were answered: requests by seconds of work for a picture, up to the step's edge", "up_to"),
-    (LABELS, "Of those that were answered: the best label of the first picture", "label"),
-    (SCORES, "Of those that were answered: the score of that label, up to", "up_to"),
-    (FEEDBACK, "Routing keys by the outcome of the first feedback on one of their answers in a stage", "outcome"),
-)
+    names.KEY_REQUESTS, names.KEY_LATENCY, names.KEY_WORK, names.KEY_LABELS, names.KEY_SCORES, names.KEY_FEEDBACK,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -139,14 +131,14 @@ class KeySamples(Collector):
             for name in set(self._models) - split:
                 del self._models[name]
             counts = {name: dict(model.counts) for name, model in self._models.items()}
-        for metric, documentation, label in _FAMILIES:
-            family = CounterMetricFamily(metric, documentation, labels=("model", "version", label))
+        for metric in _FAMILIES:
+            family = CounterMetricFamily(metric.stem, metric.help, labels=metric.labels)
             for name, counted in counts.items():
                 for (kind, version, value), count in counted.items():
-                    if kind == metric:
+                    if kind == metric.stem:
                         family.add_metric((name, str(version), value), count)
             yield family
 
     def describe(self) -> list[CounterMetricFamily]:
         """Their names, for the registry to refuse others of the same name."""
-        return [CounterMetricFamily(metric, documentation) for metric, documentation, _ in _FAMILIES]
+        return [CounterMetricFamily(each.stem, each.help) for each in _FAMILIES]

@@ -1,60 +1,73 @@
-"""Every metric of the gateway, named in this one file.
+"""The gateway's metrics, as its page shows them; what they are called stands in :mod:`.names`.
 
 Label values come from the route table and the catalogue, never from what a client typed: an unknown model or version
 is counted as ``unknown``, so a scan of random names makes no new series.
 """
 
+import gzip
 import importlib.metadata
+import time
 import uuid
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from prometheus_client import (
     GC_COLLECTOR,
     PLATFORM_COLLECTOR,
     PROCESS_COLLECTOR,
     CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
     disable_created_metrics,
 )
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
-from headway_serving.adapters.metrics.buffered_histogram import BufferedHistogram
-from headway_serving.adapters.metrics.exposition import Exposition
+from headway_serving.adapters.metrics import names
+from headway_serving.adapters.metrics.families import (
+    Distributions,
+    Samples,
+    Tally,
+    WatchedValues,
+    family_of,
+)
 from headway_serving.adapters.metrics.key_sample import KeyedRequest, KeySamples
-from headway_serving.adapters.metrics.pending_routes import PendingRoutesCollector
+from headway_serving.adapters.metrics.observations import Observation, VersionTotals
+from headway_serving.adapters.metrics.request_counts import UNKNOWN, RequestCounts
 from headway_serving.adapters.metrics.route_metrics import RouteMetrics
+from headway_serving.adapters.model_server.calls import ModelServerCall
 from headway_serving.core.admission import QueueState
-from headway_serving.core.requests import Fallback
 from headway_serving.core.routing import Route, RouteTable
 from headway_serving.core.shadow import Comparison
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
+SLO_SECONDS = 0.25
+"""In which requests shall be answered, where nobody says otherwise."""
 
-_VERSION_LABELS = ("model", "version", "arm")
-_UNKNOWN = "unknown"
-REQUEST_SECONDS = (
-    0.001, 0.0015, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012, 0.016, 0.025, 0.035, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3,
-    0.4, 0.6, 0.8, 1.2, 1.6, 2.5, 3.5, 5.0, 7.0, 10.0,
-)  # fmt: skip
-"""Edges about half as far apart as usual: a rollout compares two versions' latencies, and knows them no better."""
 _SHIFTS = (0.001, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
-_BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64)
-_STAGE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+_BATCH_ROWS = (1, 4, 16, 64)
+_BATCH_WAITS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+_CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
+_RETIRE_EVERY_SECONDS = 60.0
+_GZIP_LEVEL = 1
+"""A page shrinks to a twentieth at the first level; the ninth takes four times as long for a third less."""
 
-_QUEUE_METRICS: tuple[tuple[str, str, Callable[[QueueState], float]], ...] = (
-    ("headway_queue_pictures", "Pictures that wait for their turn", lambda state: state.waiting),
-    ("headway_queue_serving_pictures", "Pictures that are worked on", lambda state: state.serving),
-    ("headway_queue_limit", "Pictures that may be worked on at the same time now", lambda state: state.limit),
-    ("headway_queue_wait_seconds", "How long a picture that comes now will wait", lambda state: state.wait_seconds),
-    ("headway_queue_shedding", "1 while pictures are refused because the queue stands", lambda state: state.shedding),
+_QUEUE_VALUES: tuple[tuple[names.Metric, Callable[[QueueState], float]], ...] = (
+    (names.QUEUE_PICTURES, lambda state: state.waiting),
+    (names.QUEUE_SERVING, lambda state: state.serving),
+    (names.QUEUE_LIMIT, lambda state: state.limit),
+    (names.QUEUE_WAIT_SECONDS, lambda state: state.wait_seconds),
+    (names.QUEUE_SHEDDING, lambda state: state.shedding),
 )
+
+_WATCHED = (
+    *(metric for metric, _ in _QUEUE_VALUES),
+    names.IN_FLIGHT, names.TOKENS_VALID, names.HTTP_ANSWERS, names.CONNECTIONS, names.CONNECTIONS_LIMIT,
+    names.DRAINING, names.BATCH_WAITING_ROWS, names.BATCH_CALLS, names.HELD_BYTES, names.HELD_BYTES_LIMIT,
+    names.DECODE_BYTES, names.DECODE_BYTES_LIMIT, names.MEMORY_LIMIT_BYTES, names.MODEL_SERVER_UP,
+    names.VERSION_STATE, names.VERSION_LOAD_FAILED, names.ROUTES_VALID, names.ROUTES_INFO, names.ROUTES_TIMESTAMP,
+    names.ROUTES_PENDING, names.SHADOW_QUEUE, names.SHADOW_QUEUE_BYTES, names.LOG_RECORDS, names.CHILD_UP,
+    names.CHILD_RESTARTS, names.BUILD_INFO, names.SLO_SECONDS,
+)  # fmt: skip
 
 
 def process_registry() -> CollectorRegistry:
@@ -68,97 +81,51 @@ def process_registry() -> CollectorRegistry:
 
 
 @dataclass(frozen=True)
-class Observation:
-    """One classification request as it ended.
+class Page:
+    """What a scrape gets: the page, its type, and how it is packed (``gzip``, or empty)."""
 
-    ``model``: None if no such model is routed. ``route``: None if the request failed before a version that exists was
-    chosen. ``code``: ``ok`` or the problem's code. ``images``: pictures answered. ``seconds``: from request to answer.
-    ``fallback``: the candidate that failed before ``route`` answered. ``bad_picture_codes``: of each picture that could
-    not be read, its problem's code.
-    """
-
-    model: str | None
-    route: Route | None
-    code: str
-    images: int
-    seconds: float
-    stage_seconds: Mapping[str, float]
-    fallback: Fallback | None = None
-    bad_picture_codes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class VersionTotals:
-    """Of a version since this process began: requests that were answered and not, the seconds of both, and pictures."""
-
-    answered: int
-    failed: int
-    seconds: float
-    pictures: int
+    body: bytes
+    content_type: str
+    encoding: str
 
 
 class PrometheusMetrics:
     """Counts what requests did. The registry is an argument, so that tests read their own."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._exposition = Exposition(registry)
-        self._requests = Counter(
-            "headway_requests", "Classification requests by outcome: ok or the problem's code",
-            (*_VERSION_LABELS, "code"), registry=registry,
-        )  # fmt: skip
-        self._images = Counter("headway_images", "Pictures answered", _VERSION_LABELS, registry=registry)
-        self._seconds = BufferedHistogram(
-            "headway_request_seconds", "Seconds from request to answer, all outcomes",
-            _VERSION_LABELS, REQUEST_SECONDS, registry,
-        )  # fmt: skip
-        self._stage_seconds = BufferedHistogram(
-            "headway_stage_seconds",
-            "Seconds in one stage: read, manifest, decode, preprocess, features, predict, rank",
-            (*_VERSION_LABELS, "stage"), _STAGE_SECONDS, registry,
-        )  # fmt: skip
-        self._fallbacks = Counter(
-            "headway_fallbacks", "Candidates that failed, by the problem's code, where the stable version answered",
-            ("model", "version", "code"), registry=registry,
-        )  # fmt: skip
-        self._bad_pictures = Counter(
-            "headway_bad_pictures", "Pictures that could not be read, by the problem's code", ("code",),
-            registry=registry,
-        )  # fmt: skip
-        self._batch_rows = Histogram(
-            "headway_batch_rows", "Rows in one call to the model server",
-            ("model", "version", "signature"), buckets=_BATCH_ROWS, registry=registry,
-        )  # fmt: skip
-        self._queues = _QueueCollector()
-        registry.register(self._queues)
-        self._in_flight = Gauge(
-            "headway_requests_in_flight", "Classification requests being worked on", registry=registry
-        )
-        self._routes_valid = Gauge(
-            "headway_routes_valid", "1 if the routes file as it is now is in force, 0 if the last good one is",
-            registry=registry,
-        )  # fmt: skip
-        self._shadow_compared = Counter(
-            "headway_shadow_compared", "Mirrored pictures: agree, disagree, error (the shadow failed), dropped",
-            ("model", "version", "outcome"), registry=registry,
-        )  # fmt: skip
-        self._shadow_classes = Counter(
-            "headway_shadow_class_compared", "Mirrored pictures that were compared, by the stable version's label",
-            ("model", "version", "label"), registry=registry,
-        )  # fmt: skip
-        self._shadow_flips = Counter(
-            "headway_shadow_flips", "Mirrored pictures whose label the shadow changes",
-            ("model", "version", "from_label", "to_label"), registry=registry,
-        )  # fmt: skip
-        self._shadow_shift = Histogram(
-            "headway_shadow_score_shift", "How far the score of the stable version's label moves, 0 to 1",
-            ("model", "version"), buckets=_SHIFTS, registry=registry,
-        )  # fmt: skip
-        self._tokens_valid, self._refused_callers = _caller_metrics(registry)
-        self._pending_routes, self._feedback = PendingRoutesCollector(registry), _feedback_counter(registry)
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        slo_seconds: float = SLO_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry, self._clock = registry, clock
+        self._requests = RequestCounts(registry, slo_seconds)
+        self._batch_rows = Distributions(names.BATCH_ROWS, _BATCH_ROWS, registry)
+        self._batch_waits = Distributions(names.BATCH_WAIT_SECONDS, _BATCH_WAITS, registry)
+        self._call_seconds = Distributions(names.MODEL_SERVER_CALL_SECONDS, _CALL_SECONDS, registry)
+        self._calls = Tally(names.MODEL_SERVER_CALLS, registry)
+        self._refused_callers = Tally(names.REFUSED_CALLERS, registry)
+        self._feedback = Tally(names.FEEDBACK, registry)
+        self._shadow_compared = Tally(names.SHADOW_COMPARED, registry)
+        self._shadow_classes = Tally(names.SHADOW_CLASSES, registry)
+        self._shadow_flips = Tally(names.SHADOW_FLIPS, registry)
+        self._shadow_shift = Distributions(names.SHADOW_SHIFT, _SHIFTS, registry)
         self._keys, self._routes = KeySamples(registry), RouteMetrics(registry)
-        _say_build(registry)
-        # Finding a labelled child by its texts costs more than counting: each one is looked up once.
-        self._children: dict[tuple[str, ...], Any] = {}
+        self._scrapes = _Scrapes(registry)
+        self._watched = WatchedValues(_WATCHED, registry)
+        build = importlib.metadata.version("headway"), uuid.uuid4().hex
+        self.watch(names.BUILD_INFO, lambda: [(build, 1.0)])
+        self.watch(names.SLO_SECONDS, lambda: [((), slo_seconds)])
+        self.watch(names.TOKENS_VALID, lambda: [((), 1.0)])
+        self._retired_at = clock()
+
+    def watch(self, metric: names.Metric, samples: Callable[[], Samples]) -> None:
+        """Have a metric say at every scrape what ``samples`` gives then: label values and numbers."""
+        self._watched.watch(metric, samples)
+
+    def watch_value(self, metric: names.Metric, value: Callable[[], float]) -> None:
+        """The same of a metric without labels."""
+        self._watched.watch(metric, lambda: [((), float(value()))])
 
     def watch_route_table(self, table: Callable[[], RouteTable]) -> None:
         """Report at every scrape the routes in force and how rollouts stand."""
@@ -166,74 +133,75 @@ class PrometheusMetrics:
 
     def watch_routes(self, problem: Callable[[], str | None]) -> None:
         """Report at every scrape whether the routes file is in force."""
-        self._routes_valid.set_function(lambda: 0.0 if problem() else 1.0)
+        self.watch_value(names.ROUTES_VALID, lambda: not problem())
 
     def watch_pending_routes(self, states: Callable[[], Mapping[str, bool]]) -> None:
         """Report at every scrape which of the routed models wait for versions of new routes."""
-        self._pending_routes.states = states
+        self.watch(names.ROUTES_PENDING, lambda: [((model,), float(waits)) for model, waits in states().items()])
+
+    def watch_in_flight(self, count: Callable[[], float]) -> None:
+        """Report at every scrape how many requests are being worked on."""
+        self.watch_value(names.IN_FLIGHT, count)
+
+    def watch_queues(self, states: Callable[[], Mapping[str, QueueState]]) -> None:
+        """Report at every scrape how the queue of each model does."""
+
+        def read(value: Callable[[QueueState], float]) -> Callable[[], Samples]:
+            return lambda: [((model,), float(value(state))) for model, state in states().items()]
+
+        for metric, value in _QUEUE_VALUES:
+            self.watch(metric, read(value))
+
+    def watch_tokens(self, problem: Callable[[], str | None]) -> None:
+        """Report at every scrape whether the tokens file is in force."""
+        self.watch_value(names.TOKENS_VALID, lambda: not problem())
 
     def count_feedback(self, route: Route, stage: Hashable, *, right: bool) -> None:
         """Count one answer whose truth is known; its route is one that the catalogue knows."""
         outcome = "right" if right else "wrong"
-        self._child("feedback", self._feedback, (route.model, str(route.version), route.arm.value, outcome)).inc()
+        self._feedback.count(route.model, str(route.version), route.arm.value, outcome)
         self._keys.observe_feedback(route, stage, outcome)
-
-    def watch_in_flight(self, count: Callable[[], float]) -> None:
-        """Report at every scrape how many requests are being worked on."""
-        self._in_flight.set_function(count)
-
-    def watch_queues(self, states: Callable[[], Mapping[str, QueueState]]) -> None:
-        """Report at every scrape how the queue of each model does."""
-        self._queues.states = states
 
     def observe_batch(self, route: Route, signature: str, rows: int) -> None:
         """Count one call to the model server; its route is one that the catalogue knows."""
-        self._child("batch", self._batch_rows, (route.model, str(route.version), signature)).observe(rows)
+        self._batch_rows.observe(rows, route.model, str(route.version), signature)
 
-    def watch_tokens(self, problem: Callable[[], str | None]) -> None:
-        """Report at every scrape whether the tokens file is in force."""
-        self._tokens_valid.set_function(lambda: 0.0 if problem() else 1.0)
+    def observe_call(self, call: ModelServerCall) -> None:
+        """Count one call to the model server as it ended."""
+        self._calls.count(call.method, call.transport, call.code)
+        if call.signature is not None:
+            self._call_seconds.observe(call.ended - call.began, call.signature)
 
     def refuse_caller(self, code: str) -> None:
         """Count one request that was refused for its token; ``code``: ``unauthorized`` or ``forbidden``."""
-        self._refused_callers.labels(code).inc()
+        self._refused_callers.count(code)
 
     def compared(self, model: str, version: int, comparisons: list[Comparison]) -> None:
         """Count pictures that a shadow has answered too; labels are those of the two manifests."""
         labels = (model, str(version))
         for each in comparisons:
             agree = each.stable_label == each.shadow_label
-            self._child("shadow", self._shadow_compared, (*labels, "agree" if agree else "disagree")).inc()
-            self._child("shadow_class", self._shadow_classes, (*labels, each.stable_label)).inc()
+            self._shadow_compared.count(*labels, "agree" if agree else "disagree")
+            self._shadow_classes.count(*labels, each.stable_label)
             if not agree:
-                flip = (*labels, each.stable_label, each.shadow_label)
-                self._child("shadow_flip", self._shadow_flips, flip).inc()
+                self._shadow_flips.count(*labels, each.stable_label, each.shadow_label)
             if each.score_shift is not None:
-                self._child("shadow_shift", self._shadow_shift, labels).observe(each.score_shift)
+                self._shadow_shift.observe(each.score_shift, *labels)
 
     def not_compared(self, model: str, version: int, outcome: str, pictures: int) -> None:
         """Count pictures that a shadow failed (``error``) or was not asked for (``dropped``)."""
-        self._child("shadow", self._shadow_compared, (model, str(version), outcome)).inc(pictures)
+        self._shadow_compared.count(model, str(version), outcome, by=pictures)
 
     def observe(self, observation: Observation) -> None:
         """Count one request."""
-        route = observation.route
-        if route is None:
-            labels = (observation.model or _UNKNOWN, _UNKNOWN, _UNKNOWN)
-        else:
-            labels = (route.model, str(route.version), route.arm.value)
-        self._child("requests", self._requests, (*labels, observation.code)).inc()
-        self._seconds.labels(*labels).observe(observation.seconds)
-        if observation.code == "ok":
-            self._child("images", self._images, labels).inc(observation.images)
-        if observation.fallback is not None:
-            failed = observation.fallback.route
-            labels_of_fallback = (failed.model, str(failed.version), observation.fallback.code)
-            self._child("fallbacks", self._fallbacks, labels_of_fallback).inc()
-        for code in observation.bad_picture_codes:
-            self._child("bad_pictures", self._bad_pictures, (code,)).inc()
-        for stage, seconds in observation.stage_seconds.items():
-            self._stage_seconds.labels(*labels, stage).observe(seconds)
+        self._requests.observe(observation)
+        waited = observation.stage_seconds.get("batch")
+        if waited is not None:
+            self._batch_waits.observe(waited)
+
+    def shed(self, reason: str) -> None:
+        """Count somebody who was turned away before it was known what was asked."""
+        self._requests.shed(reason)
 
     def observe_key(self, request: KeyedRequest) -> None:
         """Count a request whose version the split chose, if it is its key's first in this stage."""
@@ -241,75 +209,63 @@ class PrometheusMetrics:
 
     def totals(self, model: str, version: int) -> VersionTotals:
         """What was counted for a version, whatever its arm was."""
+        return self._requests.totals(model, version)
 
-        def summed(metric: Collector, name: str, *codes: bool) -> float:
-            return sum(
-                sample.value
-                for family in metric.collect()
-                for sample in family.samples
-                if sample.name == name
-                and (sample.labels["model"], sample.labels["version"]) == (model, str(version))
-                and (not codes or (sample.labels["code"] == "ok") in codes)
-            )
-
-        return VersionTotals(
-            answered=int(summed(self._requests, "headway_requests_total", True)),
-            failed=int(summed(self._requests, "headway_requests_total", False)),
-            seconds=summed(self._seconds, "headway_request_seconds_sum"),
-            pictures=int(summed(self._images, "headway_images_total")),
-        )
+    def page(self, accept: str = "", accept_encoding: str = "") -> Page:
+        """The page that Prometheus scrapes, as it asks for it: OpenMetrics has exemplars, and gzip is smaller."""
+        began = time.perf_counter()
+        self._retire()
+        encoder, content_type = choose_encoder(accept)
+        body, encoding = encoder(self._registry), ""
+        if _takes_gzip(accept_encoding):
+            body, encoding = gzip.compress(body, _GZIP_LEVEL), "gzip"
+        self._scrapes.took(time.perf_counter() - began)
+        return Page(body, content_type, encoding)
 
     def exposition(self) -> bytes:
-        """The page that Prometheus scrapes, of type :data:`CONTENT_TYPE`."""
-        return self._exposition.page()
+        """The page in Prometheus' text format."""
+        return self.page().body
 
-    def _child(self, kind: str, metric: Counter | Histogram, labels: tuple[str, ...]) -> Any:
-        key = (kind, *labels)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = metric.labels(*labels)
-        return child
+    def _retire(self) -> None:
+        """Let the series of versions go that are routed no more; each was unchanged for an hour."""
+        now = self._clock()
+        if now - self._retired_at < _RETIRE_EVERY_SECONDS:
+            return
+        self._retired_at = now
+        table = self._routes.routes()
+        routed = {(name, str(each)) for name, routes in table.models.items() for each in routes.versions()}
 
+        def is_routed(model: str, version: str) -> bool:
+            return (model, version) in routed or (version == UNKNOWN and model in {*table.models, UNKNOWN})
 
-class _QueueCollector(Collector):
-    """Reads the queues when somebody scrapes."""
-
-    def __init__(self) -> None:
-        self.states: Callable[[], Mapping[str, QueueState]] = dict
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """One series a model and metric."""
-        states = self.states()
-        for name, doc, value in _QUEUE_METRICS:
-            family = GaugeMetricFamily(name, doc, labels=("model",))
-            for model, state in states.items():
-                family.add_metric((model,), value(state))
-            yield family
+        for each in (self._requests, self._batch_rows, self._feedback, self._shadow_compared, self._shadow_classes,
+                     self._shadow_flips, self._shadow_shift):  # fmt: skip
+            each.retire(is_routed, now)
 
 
-def _feedback_counter(registry: CollectorRegistry) -> Counter:
-    return Counter(
-        "headway_feedback", "Answers whose truth an application told: right or wrong",
-        (*_VERSION_LABELS, "outcome"), registry=registry,
-    )  # fmt: skip
+def _takes_gzip(accept_encoding: str) -> bool:
+    for each in accept_encoding.split(","):
+        coding, _, weight = each.strip().partition(";")
+        if coding.strip().lower() == "gzip":
+            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
 
 
-def _say_build(registry: CollectorRegistry) -> None:
-    build = Gauge(
-        "headway_build_info", "Always 1; the version of the gateway, and a name of its own for each process",
-        ("version", "process"), registry=registry,
-    )  # fmt: skip
-    build.labels(importlib.metadata.version("headway"), uuid.uuid4().hex).set(1)
+class _Scrapes(Collector):
+    """What the scrapes before have cost."""
 
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._count, self._seconds = 0, 0.0
+        registry.register(self)
 
-def _caller_metrics(registry: CollectorRegistry) -> tuple[Gauge, Counter]:
-    valid = Gauge(
-        "headway_tokens_valid", "1 if the tokens file as it is now is in force, or none is used; else 0",
-        registry=registry,
-    )  # fmt: skip
-    valid.set(1)
-    refused = Counter(
-        "headway_refused_callers", "Requests refused for their token, by the problem's code", ("code",),
-        registry=registry,
-    )  # fmt: skip
-    return valid, refused
+    def took(self, seconds: float) -> None:
+        """Another page was made."""
+        self._count += 1
+        self._seconds += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric."""
+        family = family_of(names.SCRAPE_SECONDS)
+        assert isinstance(family, SummaryMetricFamily)
+        family.add_metric((), count_value=self._count, sum_value=self._seconds)
+        yield family

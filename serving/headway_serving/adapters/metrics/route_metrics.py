@@ -6,10 +6,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from headway_serving.adapters.metrics import names
 from headway_serving.core.routing import ModelRoutes, RouteTable
 
-ROUTE_WEIGHT = "headway_route_weight"
+ROUTE_WEIGHT = names.ROUTE_WEIGHT.name
 
+_FAMILIES = (names.ROUTE_WEIGHT, names.ROLLOUT_STATE, names.ROLLOUT_STAGE, names.ROLLOUT_STAGE_SINCE)
 _MOST_REASON_CHARACTERS = 120
 
 
@@ -23,21 +25,9 @@ class RouteMetrics(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """A few series for each model."""
         models = sorted(self.routes().models.items())
-        weight = GaugeMetricFamily(
-            ROUTE_WEIGHT, "Share of a model's traffic that a version gets, 0 to 1; of a shadow: that it gets copies of",
-            labels=("model", "version", "arm"),
-        )  # fmt: skip
-        state = GaugeMetricFamily(
-            "headway_rollout_state", "1 for the state that a model's rollout is in, with the reason it last gave",
-            labels=("model", "candidate", "state", "reason"),
-        )  # fmt: skip
-        stage = GaugeMetricFamily(
-            "headway_rollout_stage", "The stage that a rollout is at: 0 is the first", labels=("model", "candidate")
+        weight, state, stage, since = (
+            GaugeMetricFamily(each.name, each.help, labels=each.labels) for each in _FAMILIES
         )
-        since = GaugeMetricFamily(
-            "headway_rollout_stage_since_seconds", "Unix time from which the traffic of the stage counts",
-            labels=("model", "candidate"),
-        )  # fmt: skip
         for model, routes in models:
             for version, arm, share in _shares(routes):
                 weight.add_metric((model, str(version), arm), share)
@@ -51,8 +41,8 @@ class RouteMetrics(Collector):
         yield from (weight, state, stage, since)
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """One name, for the registry to refuse a second collector of this kind."""
-        return [GaugeMetricFamily(ROUTE_WEIGHT, "")]
+        """Their names, for the registry to refuse others of the same name."""
+        return [GaugeMetricFamily(each.name, each.help) for each in _FAMILIES]
 
 
 def _shares(routes: ModelRoutes) -> Iterator[tuple[int, str, float]]:

@@ -37,8 +37,10 @@ from headway_serving.adapters.model_server.call_cost import CallCost
 from headway_serving.concurrency import event_loop
 from headway_serving.concurrency.event_loop import running_loop
 from headway_serving.concurrency.signal import Signal
+from headway_serving.core import request_trace
 from headway_serving.core.classification import Predictor
 from headway_serving.core.errors import DeadlineExceeded, ModelUnavailable, PredictionFailed, without_frames
+from headway_serving.core.request_trace import TraceContext
 from headway_serving.core.routing import Route
 
 _TURNS = 2
@@ -63,10 +65,11 @@ class BatchLimits:
 class _Waiting:
     """Rows that wait for a call, and the answer that their request waits for."""
 
-    __slots__ = ("abandoned", "answers", "error", "expires_at", "route", "rows", "signal")
+    __slots__ = ("abandoned", "answers", "came", "error", "expires_at", "route", "rows", "signal", "trace")
 
-    def __init__(self, rows: NDArray[Any], route: Route, expires_at: float) -> None:
-        self.rows, self.route, self.expires_at = rows, route, expires_at
+    def __init__(self, rows: NDArray[Any], route: Route, expires_at: float, came: float) -> None:
+        self.rows, self.route, self.expires_at, self.came = rows, route, expires_at, came
+        self.trace = request_trace.current()
         self.answers: NDArray[np.float32] | None = None
         self.error: Exception | None = None
         self.abandoned = False
@@ -132,6 +135,10 @@ class _Queue:
                 return _Start.NOW
             self._put_off += 1
             return _Start.SOON
+
+    def state(self) -> tuple[int, int]:
+        """Rows that wait, and calls under way or about to start."""
+        return self._rows, self._calls
 
     def put_off(self) -> bool:
         """Leave the room of a call that has ended to one that starts soon. False: it is worth it now."""
@@ -239,6 +246,17 @@ class BatchingPredictor:
         queue = self._latest.get((route.model, route.version, signature))
         return None if queue is None else queue.rows_wanted()
 
+    def waiting_rows(self) -> list[tuple[str, int, int]]:
+        """Model, version and the rows that wait for a call of it, of every version that was asked."""
+        rows: dict[tuple[str, int], int] = {}
+        for key, queue in list(self._queues.items()):
+            rows[key[:2]] = rows.get(key[:2], 0) + queue.state()[0]
+        return [(model, version, count) for (model, version), count in rows.items()]
+
+    def calls(self) -> int:
+        """Calls that are under way, or about to start."""
+        return sum(queue.state()[1] for queue in list(self._queues.values()))
+
     def _queue(self, key: tuple[Any, ...]) -> _Queue:
         queue = self._queues.get(key)
         if queue is None:
@@ -250,7 +268,7 @@ class BatchingPredictor:
     def _predict_some(
         self, queue: _Queue, route: Route, rows: NDArray[Any], expires_at: float, signature: str
     ) -> NDArray[np.float32]:
-        item = _Waiting(rows, route, expires_at)
+        item = _Waiting(rows, route, expires_at, self._clock())
         start = queue.enqueue(item)
         if start is _Start.NOW:
             self._begin(item.signal.loop, queue, signature)
@@ -285,6 +303,13 @@ class BatchingPredictor:
     def _send(self, queue: _Queue, signature: str, batch: list[_Waiting]) -> None:
         try:
             rows = batch[0].rows if len(batch) == 1 else np.concatenate([item.rows for item in batch])
+            began = self._clock()
+            for item in batch:
+                if item.trace is not None:
+                    item.trace.batch_seconds += began - item.came
+                    item.came = began
+            # One call has one parent: of the requests whose traces are recorded, the first.
+            request_trace.begin(_trace_of(batch))
             answers = self._call(queue, batch[0].route, rows, max(item.expires_at for item in batch), signature)
         except PredictionFailed as error:
             if len(batch) > 1:
@@ -317,3 +342,8 @@ class BatchingPredictor:
         queue.cost.measured(len(rows), self._clock() - started)
         self._observe(route, signature, len(rows))
         return answers
+
+
+def _trace_of(batch: list[_Waiting]) -> TraceContext | None:
+    contexts = [item.trace.context for item in batch if item.trace is not None and item.trace.context is not None]
+    return next((each for each in contexts if each.sampled), contexts[0] if contexts else None)

@@ -17,19 +17,22 @@ class LocalCalls:
         self._path, self._loop = path, loop
         self._idle: list[_Connection] = []
 
-    def call(self, message: bytes, timeout: float) -> "asyncio.Future[Answer]":
-        """Send a PredictRequest. The future raises OSError if the server is away, TimeoutError if it takes too long."""
+    def call(self, message: bytes, timeout: float, trace: bytes = b"") -> "asyncio.Future[Answer]":
+        """Send a PredictRequest, in the trace that ``trace`` says.
+
+        The future raises OSError if the server is away, TimeoutError if it takes too long.
+        """
         while self._idle:
             connection = self._idle.pop()
             if connection.is_open():
-                return connection.call(message, timeout)
-        return self._loop.create_task(self._connect_and_call(message, timeout))
+                return connection.call(message, timeout, trace)
+        return self._loop.create_task(self._connect_and_call(message, timeout, trace))
 
-    async def _connect_and_call(self, message: bytes, timeout: float) -> Answer:
+    async def _connect_and_call(self, message: bytes, timeout: float, trace: bytes) -> Answer:
         _, connection = await self._loop.create_unix_connection(
             lambda: _Connection(self._loop, self._idle), str(self._path)
         )
-        return await connection.call(message, timeout)
+        return await connection.call(message, timeout, trace)
 
     def close_soon(self) -> None:
         """Close what is idle, on the loop; for any thread."""
@@ -60,10 +63,10 @@ class _Connection(asyncio.Protocol):
     def close(self) -> None:
         self._transport.close()
 
-    def call(self, message: bytes, timeout: float) -> "asyncio.Future[Answer]":
+    def call(self, message: bytes, timeout: float, trace: bytes) -> "asyncio.Future[Answer]":
         self._answered = self._loop.create_future()
         self._alarm = self._loop.call_later(timeout, self._end, TimeoutError())
-        self._transport.write(REQUEST.pack(len(message), timeout) + message)
+        self._transport.write(REQUEST.pack(len(message), timeout, len(trace)) + trace + message)
         return self._answered
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -12,8 +12,11 @@ import grpc.aio
 import numpy as np
 from numpy.typing import NDArray
 
+from headway_serving.adapters.model_server.calls import ModelServerCall, Observe, nobody
 from headway_serving.adapters.model_server.local_socket import LocalCalls
+from headway_serving.adapters.model_server.version_watch import VersionStatus
 from headway_serving.concurrency.event_loop import running_loop, wait_for
+from headway_serving.core import request_trace
 from headway_serving.core.errors import (
     DeadlineExceeded,
     IncompatibleModel,
@@ -55,6 +58,8 @@ _PREDICT, _STATUS = attrgetter("predict"), attrgetter("get_model_status")
 
 _LEAST_SECONDS = 0.001
 
+Metadata = tuple[tuple[str, str], ...] | None
+
 _LOOP_GRACE_SECONDS = 1.0
 """How much longer than the call itself a thread waits for the loop: one that stops meanwhile never answers."""
 
@@ -80,9 +85,12 @@ class TfServingPredictor:
     first used, and again after a loss.
     """
 
-    def __init__(self, target: str, local_socket: Path | None = None) -> None:
-        """``local_socket``: where the same server answers Predict on this machine; gRPC is used where it does not."""
-        self._target, self._local_socket = target, local_socket
+    def __init__(self, target: str, local_socket: Path | None = None, observe: Observe = nobody) -> None:
+        """``local_socket``: where the same server answers Predict on this machine; gRPC is used where it does not.
+
+        ``observe`` is shown every call that has ended.
+        """
+        self._target, self._local_socket, self._observe = target, local_socket, observe
         self._channel = rpc.open_channel(target)
         self._stub = rpc.ModelServerStub(self._channel)
         # A loop's channel is made on the loop, by open_on_loop or with its first call.
@@ -126,6 +134,17 @@ class TfServingPredictor:
             if item.state == _END and item.status.error_code
         }
 
+    def version_statuses(self, model: str, timeout: float) -> list[VersionStatus]:
+        """Every version that the model server knows, with why it could not be loaded. Raises a ``ServingError``."""
+        return [
+            VersionStatus(
+                item.version,
+                _STATES.get(item.state, "UNKNOWN"),
+                _name_of(item.status.error_code) if item.state == _END and item.status.error_code else None,
+            )
+            for item in self._statuses(model, timeout)
+        ]
+
     def _statuses(self, model: str, timeout: float) -> Sequence[Any]:
         request = messages.GetModelStatusRequest()
         request.model_spec.name = model
@@ -158,21 +177,33 @@ class TfServingPredictor:
 
     def _ask(self, method: Callable[[rpc.ModelServerStub], Any], request: Any, timeout: float) -> Any:
         """Make one call. On an event loop, the loop serves others meanwhile. Raises ``grpc.RpcError``."""
-        here = running_loop()
+        here, call = running_loop(), _Call(method is _PREDICT, request.model_spec, self._observe)
+        if here is not None and call.is_predict and self._local_socket is not None:
+            began = time.monotonic()
+            with call.by("local"):
+                answer = self._ask_locally(here, self._local_socket, request, timeout, call)
+            if answer is not None:
+                return answer
+            timeout = max(_LEAST_SECONDS, timeout - (time.monotonic() - began))
+        with call.by("grpc"):
+            return self._ask_by_grpc(here, method, request, timeout, call.metadata())
+
+    def _ask_by_grpc(
+        self,
+        here: asyncio.AbstractEventLoop | None,
+        method: Callable[[rpc.ModelServerStub], Any],
+        request: Any,
+        timeout: float,
+        metadata: Metadata,
+    ) -> Any:
         if here is not None:
-            if method is _PREDICT and self._local_socket is not None:
-                began = time.monotonic()
-                answer = self._ask_locally(here, self._local_socket, request, timeout)
-                if answer is not None:
-                    return answer
-                timeout = max(_LEAST_SECONDS, timeout - (time.monotonic() - began))
-            return wait_for(method(self._stub_on(here))(request, timeout=timeout))
+            return wait_for(method(self._stub_on(here))(request, timeout=timeout, metadata=metadata))
         if self._on_loop is None or not self._on_loop[0].is_running():
-            return method(self._stub)(request, timeout=timeout)
+            return method(self._stub)(request, timeout=timeout, metadata=metadata)
         loop, stub = self._on_loop
 
         async def call() -> Any:
-            return await method(stub)(request, timeout=timeout)
+            return await method(stub)(request, timeout=timeout, metadata=metadata)
 
         # Not over a channel of its own, which would find a model server again at another moment: what is said to be
         # ready in one thread has to be ready for all.
@@ -183,22 +214,24 @@ class TfServingPredictor:
             raise DeadlineExceeded(_TOO_LATE) from None
 
     def _ask_locally(
-        self, loop: asyncio.AbstractEventLoop, path: Path, request: Any, timeout: float
+        self, loop: asyncio.AbstractEventLoop, path: Path, request: Any, timeout: float, call: "_Call"
     ) -> messages.PredictResponse | None:
         """Make one Predict over the socket; None if the server is away there: gRPC finds it again. Raises as gRPC."""
         if self._local is None or self._on_loop is None or self._on_loop[0] is not loop:
             self._local = LocalCalls(path, loop)
             self._stub_on(loop)
         try:
-            code, answer = wait_for(self._local.call(request.SerializeToString(), timeout))
+            code, answer = wait_for(self._local.call(request.SerializeToString(), timeout, call.trace_bytes()))
         except TimeoutError:
             raise _LocalError(grpc.StatusCode.DEADLINE_EXCEEDED, _TOO_LATE) from None
         except OSError:
+            call.away()
             return None
         status = _STATUSES.get(code, grpc.StatusCode.UNKNOWN)
         if status is grpc.StatusCode.OK:
             return messages.PredictResponse.FromString(answer)
         if status is grpc.StatusCode.UNAVAILABLE:
+            call.away()
             return None
         raise _LocalError(status, answer.decode("utf-8", "replace"))
 
@@ -215,3 +248,71 @@ class TfServingPredictor:
         if kind is DeadlineExceeded:
             return DeadlineExceeded(_TOO_LATE)
         return kind(f"the model server answered {error.code().name}: {error.details()}")
+
+
+class _Call:
+    """One call while it is made: what it says of its trace, and how it ended, for those who count."""
+
+    __slots__ = ("_away", "_began", "_observe", "_parent", "_span", "_spec", "_transport", "is_predict")
+
+    def __init__(self, is_predict: bool, spec: Any, observe: Observe) -> None:
+        self.is_predict, self._spec, self._observe = is_predict, spec, observe
+        trace = request_trace.current()
+        self._parent = None if trace is None else trace.context
+        self._span = None if self._parent is None else self._parent.below()
+        self._transport, self._began, self._away = "", 0.0, False
+
+    def metadata(self) -> Metadata:
+        """The trace as gRPC carries it."""
+        span = self._span
+        if span is None:
+            return None
+        return (("traceparent", span.traceparent), *((("tracestate", span.state),) if span.state else ()))
+
+    def trace_bytes(self) -> bytes:
+        """The trace as the local socket carries it."""
+        span = self._span
+        if span is None:
+            return b""
+        return (f"{span.traceparent}\n{span.state}" if span.state else span.traceparent).encode()
+
+    def by(self, transport: str) -> "_Call":
+        """The block in which it is made so."""
+        self._transport, self._away = transport, False
+        return self
+
+    def away(self) -> None:
+        """The server was not there; that is no error of the block."""
+        self._away = True
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        spec = self._spec
+        self._observe(
+            ModelServerCall(
+                "Predict" if self.is_predict else "GetModelStatus",
+                self._transport,
+                "UNAVAILABLE" if self._away else _code_of(error),
+                spec.name,
+                spec.version.value if self.is_predict else None,
+                spec.signature_name if self.is_predict else None,
+                self._began,
+                time.monotonic(),
+                self._span,
+                self._parent,
+            )
+        )
+
+
+def _code_of(error: BaseException | None) -> str:
+    if error is None:
+        return "OK"
+    if isinstance(error, grpc.RpcError):
+        return str(error.code().name)
+    return "DEADLINE_EXCEEDED" if isinstance(error, DeadlineExceeded) else "CANCELLED"
+
+
+def _name_of(code: int) -> str:
+    return _STATUSES[code].name if code in _STATUSES else "UNKNOWN"

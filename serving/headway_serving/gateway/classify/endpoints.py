@@ -54,8 +54,9 @@ class Classify:
         """Answer a request to one model. ``read`` gives the encoded pictures. Raises what is wrong with any of it."""
         with self.observer.request(model) as seen:
             wanted = self._read(http, model, Pin(version_number(version), label), read, seen.progress)
+            seen.pictures = wanted.images
             found = self.classifier.classify(wanted, seen.progress)
-            seen.images = len(found.scores)
+            seen.images, seen.results = len(found.scores), found.results
             text = classification_json(found, seen.progress, current().request_id)
             return Answer(200, [_JSON, *route_headers(found.route, seen.progress.stages)], f"{text}\n".encode())
 
@@ -75,8 +76,9 @@ class Classify:
         """One model's part of the answer of several, as JSON; its time is its own."""
         try:
             with self.observer.request(wanted.model, since=time.monotonic()) as seen:
+                seen.pictures = wanted.images
                 found = self.classifier.classify(wanted, seen.progress, shared)
-                seen.images = len(found.scores)
+                seen.images, seen.results = len(found.scores), found.results
                 return classification_json(found, seen.progress)
         except Exception as error:
             part = json.dumps({"model": wanted.model, "problem": problem_part(error)}, ensure_ascii=False)

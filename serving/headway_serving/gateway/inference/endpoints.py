@@ -46,9 +46,10 @@ def blueprint(classifier: Classifier, observer: Observer, limits: RequestLimits)
                 wanted = ClassifyRequest(model, (), pin, key, deadline, pixels=images)
             else:
                 wanted = ClassifyRequest(model, images, pin, key, deadline)
+            seen.pictures = wanted.images
             found = classifier.classify(wanted, seen.progress)
             _check_every_picture(found, seen.progress)
-            seen.images = len(found.scores)
+            seen.images, seen.results = len(found.scores), found.results
             answer = _answer(sent, found, seen.progress)
             if len(answer.body) > limits.max_answer_bytes:
                 raise AnswerTooLarge(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response
 
-from headway_serving.adapters.metrics.prometheus import VersionTotals
+from headway_serving.adapters.metrics.observations import VersionTotals
 from headway_serving.core.catalog import Catalog
 from headway_serving.core.routes_in_force import RoutesInForce
 from headway_serving.gateway.inference.operations import MODEL_CONFIG, MODEL_STATS

@@ -1,16 +1,21 @@
 """``/metrics``: what only those who run the gateway may see; on a port of its own where one is asked for."""
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
-from headway_serving.adapters.metrics.prometheus import CONTENT_TYPE, PrometheusMetrics
+from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
 from headway_serving.core.access import Scope
 from headway_serving.gateway.requests.operations import Answer, Operation, describes
 
 _METRICS = Operation(
     tag="Operation",
-    summary="Metrics in Prometheus' text format",
+    summary="Metrics in Prometheus' text format, or as OpenMetrics where that is asked for",
     scope=Scope.ADMIN,
-    answers={200: Answer("All metrics of this process", {"text/plain": {"type": "string"}})},
+    answers={
+        200: Answer(
+            "All metrics of this process",
+            {"text/plain": {"type": "string"}, "application/openmetrics-text": {"type": "string"}},
+        )
+    },
 )
 
 
@@ -21,6 +26,11 @@ def blueprint(metrics: PrometheusMetrics) -> Blueprint:
     @endpoints.get("/metrics")
     @describes(_METRICS)
     def exposition() -> Response:
-        return Response(metrics.exposition(), content_type=CONTENT_TYPE)
+        page = metrics.page(request.headers.get("Accept", ""), request.headers.get("Accept-Encoding", ""))
+        response = Response(page.body, content_type=page.content_type)
+        response.headers["Vary"] = "Accept, Accept-Encoding"
+        if page.encoding:
+            response.headers["Content-Encoding"] = page.encoding
+        return response
 
     return endpoints

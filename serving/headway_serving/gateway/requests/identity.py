@@ -15,7 +15,9 @@ from typing import Any
 from flask import Flask, Response, current_app, request
 
 from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
+from headway_serving.core import request_trace
 from headway_serving.core.access import Scope, Tokens
+from headway_serving.core.request_trace import TraceContext, parse_traceparent
 from headway_serving.gateway.requests.errors import Forbidden, Unauthorized
 from headway_serving.gateway.requests.exchange import RequestView
 from headway_serving.gateway.requests.operations import operation_of
@@ -25,20 +27,43 @@ LONGEST_ID = 128
 
 _REQUEST_ID = re.compile(rf"[A-Za-z0-9._:-]{{1,{LONGEST_ID}}}")
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(slots=True)
 class RequestIdentity:
-    """Who asks: the request's id, the id of the trace it belongs to, and the name of the token it came with, if any.
+    """Who asks: the request's id, its span and its caller's, and the name of the token it came with, if any.
 
-    ``received_at``: when its headers were here, in seconds on the monotonic clock.
+    ``received_at``: when its headers were here, in seconds on the monotonic clock. ``span_taken``: whether something
+    is recorded as ``span`` already.
     """
 
     request_id: str
     received_at: float
-    trace_id: str | None = None
+    span: TraceContext | None = None
+    parent: TraceContext | None = None
     caller: str | None = None
+    span_taken: bool = False
+
+    @property
+    def trace_id(self) -> str | None:
+        """The id of the trace that it belongs to, if any."""
+        return None if self.span is None else self.span.trace_id
+
+    def take_span(self) -> TraceContext | None:
+        """Its span for the first part of it that asks, a new one below it for every other."""
+        if self.span is None or not self.span_taken:
+            self.span_taken = True
+            return self.span
+        return self.span.below()
+
+
+Sample = Callable[[TraceContext | None], TraceContext | None]
+"""The span of a request whose caller has this one; None for a request that belongs to no trace."""
+
+
+def follow(parent: TraceContext | None) -> TraceContext | None:
+    """A span of the caller's trace; without one there is no trace."""
+    return None if parent is None else parent.below()
 
 
 RECEIVED_AT = "headway.received_at"
@@ -47,23 +72,23 @@ RECEIVED_AT = "headway.received_at"
 _current: ContextVar[RequestIdentity] = ContextVar("request_identity")
 
 
-def identify(environ: Mapping[str, Any]) -> RequestIdentity:
+def identify(environ: Mapping[str, Any], sample: Sample = follow) -> RequestIdentity:
     """Make the request of a WSGI environment the current one; see :func:`begin`."""
     received_at = environ.get(RECEIVED_AT) or time.monotonic()
-    return begin(environ.get("HTTP_X_REQUEST_ID", ""), environ.get("HTTP_TRACEPARENT"), received_at)
+    caller = parse_traceparent(environ.get("HTTP_TRACEPARENT"), environ.get("HTTP_TRACESTATE"))
+    return begin(environ.get("HTTP_X_REQUEST_ID", ""), caller, received_at, sample)
 
 
-def begin(wanted_id: str, traceparent: str | None, received_at: float) -> RequestIdentity:
-    """Make a request the current one of this ``contextvars`` context.
+def begin(wanted_id: str, caller: TraceContext | None, received_at: float, sample: Sample = follow) -> RequestIdentity:
+    """Make a request the current one of this ``contextvars`` context; ``caller``: its caller's span.
 
     Its id is the one that the caller wants, if that is harmless, else a new one.
     """
     # An id is no secret, and asking the system for one costs a switch to another thread.
     harmless = wanted_id and _REQUEST_ID.fullmatch(wanted_id)
     identity = RequestIdentity(wanted_id if harmless else f"{random.getrandbits(128):032x}", received_at)
-    if traceparent is not None:
-        trace = _TRACEPARENT.fullmatch(traceparent)
-        identity.trace_id = trace.group(1) if trace else None
+    identity.parent, identity.span = caller, sample(caller)
+    request_trace.begin(identity.span)
     _current.set(identity)
     return identity
 
@@ -75,15 +100,19 @@ def current() -> RequestIdentity:
 
 def standard_headers() -> list[tuple[str, str]]:
     """What every answer says."""
-    return [("X-Request-Id", current().request_id), ("X-Content-Type-Options", "nosniff")]
+    identity = current()
+    said = [("X-Request-Id", identity.request_id), ("X-Content-Type-Options", "nosniff")]
+    if identity.span is not None:
+        said.append(("traceparent", identity.span.traceparent))
+    return said
 
 
-def install(app: Flask) -> None:
+def install(app: Flask, sample: Sample = follow) -> None:
     """Identify each request of ``app``, and say its id in the answer."""
 
     @app.before_request
     def _identify() -> None:
-        identify(request.environ)
+        identify(request.environ, sample)
 
     @app.after_request
     def _answer(response: Response) -> Response:

@@ -1,21 +1,23 @@
-"""One request to one model is one observation and one log line, whatever protocol it came by."""
+"""One request to one model is one observation, one log line and one span, whatever protocol it came by."""
 
-import json
-import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from headway_serving.adapters.metrics.key_sample import KeyedRequest
-from headway_serving.adapters.metrics.prometheus import Observation, PrometheusMetrics
+from headway_serving.adapters.metrics.observations import Observation
+from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
 from headway_serving.core.catalog import Catalog
-from headway_serving.core.requests import Progress, Stages
+from headway_serving.core.classification import PictureAnswer
+from headway_serving.core.errors import Overloaded
+from headway_serving.core.request_trace import TraceContext
+from headway_serving.core.requests import Progress, Stages, StageSpan
 from headway_serving.core.routing import Route, RouteTable
+from headway_serving.gateway.requests.access_log import AccessLog
 from headway_serving.gateway.requests.exchange import Headers
-from headway_serving.gateway.requests.identity import current
+from headway_serving.gateway.requests.identity import RequestIdentity, current
 from headway_serving.gateway.requests.problems import problem_of
-
-_access_log = logging.getLogger("headway.access")
 
 
 class InFlight:
@@ -36,14 +38,39 @@ class InFlight:
         self._inside.pop()
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedRequest:
+    """A request of a recorded trace as it ended: what a span says. Times are seconds on the monotonic clock."""
+
+    span: TraceContext
+    parent: TraceContext | None
+    request_id: str
+    model: str | None
+    route: Route | None
+    code: str
+    status: int
+    began: float
+    ended: float
+    stages: Sequence[StageSpan]
+
+
+class Tracing(Protocol):
+    """Where requests of recorded traces go."""
+
+    def request(self, request: RecordedRequest, /) -> None:
+        """Record one."""
+        ...
+
+
 @dataclass(frozen=True)
 class Observer:
-    """Counts requests. ``access_log``: each leaves one JSON line too."""
+    """Counts requests. ``access_log``: each leaves a line there too; ``tracing``: and its spans there, if sampled."""
 
     routes: Callable[[], RouteTable]
     catalog: Catalog
     metrics: PrometheusMetrics
-    access_log: bool
+    access_log: AccessLog | None = None
+    tracing: Tracing | None = None
     in_flight: InFlight = field(default_factory=InFlight)
 
     def request(self, model: str, since: float | None = None) -> "ObservedRequest":
@@ -51,46 +78,55 @@ class Observer:
 
         Its time began ``since`` on the monotonic clock, or when the request was received.
         """
-        return ObservedRequest(self, model, current().received_at if since is None else since)
+        return ObservedRequest(self, model, since)
 
     def count_refusal(self, model: str, error: Exception) -> None:
         """Count a request that was refused before anything was made of it."""
-        self._count(
-            Observation(self._routed(model), None, problem_of(error).code, 0, 0.0, {}), problem_of(error).status
+        problem = problem_of(error)
+        observation = Observation(
+            self._routed(model), None, problem.code, 0, 0.0, {}, status=problem.status, shed=_shed(error)
         )
+        self.metrics.observe(observation)
+        if self.access_log is not None:
+            self.access_log.write(observation, current(), ())
 
     def count(self, request: "ObservedRequest") -> None:
         """Count a request that has ended."""
-        progress, seconds = request.progress, time.monotonic() - request.since
+        progress, now = request.progress, time.monotonic()
         chosen = progress.route if progress.fallback is None else progress.fallback.route
         if chosen is not None and chosen.position is not None:
-            self._count_key(request, chosen, seconds)
-        self._count(
-            Observation(
-                model=self._routed(request.model),
-                route=self._known(progress.route),
-                code=request.code,
-                images=request.images,
-                seconds=seconds,
-                stage_seconds=progress.stages.seconds,
-                fallback=progress.fallback,
-                bad_picture_codes=tuple(problem_of(problem).code for problem in progress.bad_pictures),
-            ),
-            request.status,
+            self._count_key(request, chosen, now - request.since)
+        span = request.span
+        observation = Observation(
+            model=self._routed(request.model),
+            route=self._known(progress.route),
+            code=request.code,
+            images=request.images,
+            seconds=now - request.since,
+            stage_seconds=progress.stages.seconds,
+            fallback=progress.fallback,
+            bad_picture_codes=tuple([problem_of(problem).code for problem in progress.bad_pictures]),
+            status=request.status,
+            results=request.results,
+            body_bytes=sum(map(len, request.pictures)) if request.pictures else None,
+            shed=request.shed,
+            token=request.identity.caller,
+            trace_id=span.trace_id if span is not None and span.sampled else None,
         )
+        self.metrics.observe(observation)
+        if self.access_log is not None:
+            self.access_log.write(observation, request.identity, request.pictures)
+        if span is not None and span.sampled and self.tracing is not None:
+            self.tracing.request(_recorded(request, span, observation, now))
 
     def _count_key(self, request: "ObservedRequest", chosen: Route, seconds: float) -> None:
         routes, progress = self.routes().models.get(chosen.model), request.progress
         if routes is not None:
             code = request.code if progress.fallback is None else progress.fallback.code
-            work = sum(spent for stage, spent in progress.stages.seconds.items() if stage != "read")
+            spent = progress.stages.seconds
+            work = sum(spent.values()) - spent.get("read", 0.0) - spent.get("queue", 0.0)
             each = work / max(request.images, 1)
             self.metrics.observe_key(KeyedRequest(chosen, routes.sampling, code, seconds, each, progress.best))
-
-    def _count(self, observation: Observation, status: int) -> None:
-        self.metrics.observe(observation)
-        if self.access_log:
-            _write_access_line(observation, status)
 
     def _routed(self, model: str) -> str | None:
         return model if model in self.routes().models else None
@@ -106,15 +142,26 @@ class Observer:
 class ObservedRequest:
     """A request while it is worked on. ``progress``: how far it came.
 
-    ``images``: pictures answered; ``code``: ``ok`` or a problem's code; ``status``: of HTTP. Who answers sets them.
+    ``images``: pictures answered; ``code``: ``ok`` or a problem's code; ``status``: of HTTP; ``pictures``: as they were
+    sent; ``results``: what each got. Who answers sets them.
     """
 
-    __slots__ = ("_observer", "code", "images", "model", "progress", "since", "status")
+    __slots__ = (
+        "_observer", "code", "identity", "images", "model", "pictures", "progress", "results", "shed", "since", "span",
+        "status",
+    )  # fmt: skip
 
-    def __init__(self, observer: Observer, model: str, since: float) -> None:
-        self._observer, self.model, self.since = observer, model, since
+    def __init__(self, observer: Observer, model: str, since: float | None) -> None:
+        self._observer, self.model, self.identity = observer, model, current()
+        self.since = self.identity.received_at if since is None else since
+        self.span = self.identity.take_span()
         self.progress = Progress()
+        if self.span is not None and self.span.sampled and observer.tracing is not None:
+            self.progress.stages.spans = []
         self.images, self.code, self.status = 0, "ok", 200
+        self.pictures: Sequence[bytes] = ()
+        self.results: Sequence[PictureAnswer] = ()
+        self.shed: str | None = None
 
     def __enter__(self) -> "ObservedRequest":
         self._observer.in_flight.__enter__()
@@ -125,27 +172,24 @@ class ObservedRequest:
         if isinstance(error, Exception):
             problem = problem_of(error)
             self.images, self.code, self.status = 0, problem.code, problem.status
+            self.results, self.shed = (), _shed(error)
         self._observer.count(self)
+
+
+def _shed(error: Exception) -> str | None:
+    return error.reason if isinstance(error, Overloaded) else None
+
+
+def _recorded(request: ObservedRequest, span: TraceContext, seen: Observation, now: float) -> RecordedRequest:
+    identity: RequestIdentity = request.identity
+    parent = identity.parent if span is identity.span else identity.span
+    stages = request.progress.stages.spans or ()
+    return RecordedRequest(
+        span, parent, identity.request_id, seen.model, seen.route, seen.code, seen.status, request.since, now, stages
+    )
 
 
 def route_headers(route: Route, stages: Stages) -> Headers:
     """Why the version was chosen, and how many milliseconds each stage took."""
     timing = ", ".join([f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.seconds.items()])
     return [("X-Route-Reason", route.reason), ("Server-Timing", timing)]
-
-
-def _write_access_line(observation: Observation, status: int) -> None:
-    route, identity = observation.route, current()
-    line = {
-        "request_id": identity.request_id,
-        "trace_id": identity.trace_id,
-        "model": observation.model,
-        "version": route.version if route else None,
-        "arm": route.arm.value if route else None,
-        "fallback_from": observation.fallback.route.version if observation.fallback else None,
-        "code": observation.code,
-        "status": status,
-        "images": observation.images,
-        "ms": round(observation.seconds * 1000, 3),
-    }
-    _access_log.info(json.dumps(line))

@@ -164,6 +164,7 @@ class Connection:
     def _send(self, answer: Answer, *, is_last: bool, to_head: bool) -> None:
         reader = self._reader
         is_last = is_last or (reader.draining and reader.state is Reading.IDLE and not self._queue)
+        self._intake.count_answer(answer.status)
         self._out.append(Send(answer_bytes(answer, self._date, closes=is_last, to_head=to_head)))
         if is_last:
             reader.state = Reading.CLOSED

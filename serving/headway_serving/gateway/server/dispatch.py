@@ -23,11 +23,12 @@ from werkzeug.datastructures import MultiDict
 from headway_serving.concurrency import event_loop
 from headway_serving.core.access import Scope
 from headway_serving.core.request_queue import QueueLimits, RequestQueue
+from headway_serving.core.request_trace import parse_traceparent
 from headway_serving.gateway.classify.endpoints import Classify
 from headway_serving.gateway.requests.cross_origin import CrossOrigin
 from headway_serving.gateway.requests.errors import EmptyBody
 from headway_serving.gateway.requests.exchange import Answer
-from headway_serving.gateway.requests.identity import Authentication, begin, standard_headers
+from headway_serving.gateway.requests.identity import Authentication, Sample, begin, follow, standard_headers
 from headway_serving.gateway.requests.pictures import EMPTY_PICTURE
 from headway_serving.gateway.requests.problems import problem_answer
 from headway_serving.gateway.server.intake import GatewayIntake
@@ -96,6 +97,7 @@ class PicturePosts:
     endpoint: Classify
     authentication: Authentication
     cross_origin: CrossOrigin = CrossOrigin()  # noqa: RUF009  # frozen
+    sample: Sample = follow
 
     def recognized(self, request: Request) -> PicturePost | None:
         """The request as a picture post; None: it is left to Flask."""
@@ -125,7 +127,9 @@ class PicturePosts:
     def answer(self, post: PicturePost) -> Answer:
         """The answer; never raises."""
         headers = post.headers
-        begin(headers.get("x-request-id") or "", headers.get("traceparent"), post.request.received_at)
+        traceparent = headers.get("traceparent")
+        caller = None if traceparent is None else parse_traceparent(traceparent, headers.get("tracestate"))
+        begin(headers.get("x-request-id") or "", caller, post.request.received_at, self.sample)
         try:
             self.authentication.check(post, Scope.CLASSIFY)
             answer = self.endpoint.by_one(post, post.model, post.version, post.label, post.pictures)
@@ -181,13 +185,13 @@ class Dispatcher:
             if alarm is not None:
                 alarm.cancel()
             if ticket.refused:
-                done(self.intake.refused(request, self._queue.overloaded()))
+                done(self.intake.refused(request, self._queue.overloaded("threads")))
             else:
                 self._call(loop, self._for_posts, request, left)
 
         def give_up() -> None:
             self._queue.give_up(ticket)
-            done(self.intake.refused(request, self._queue.overloaded()))
+            done(self.intake.refused(request, self._queue.overloaded("threads")))
 
         alarm = None
         if ticket.started or ticket.refused:

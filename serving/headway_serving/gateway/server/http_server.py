@@ -161,8 +161,12 @@ class HttpServer:
 
     def refuse(self, transport: asyncio.Transport) -> None:
         """Tell a client that it cannot be kept, and close."""
-        error = Overloaded(f"{self._most_connections:,} connections are open, as many as there may be; try again soon")
+        error = Overloaded(
+            f"{self._most_connections:,} connections are open, as many as there may be; try again soon",
+            reason="connections",
+        )
         answer = self.dispatcher.intake.answer_to(error)
+        self.dispatcher.intake.count_refused_connection(answer.status)
         transport.write(answer_bytes(answer, self.date, closes=True, to_head=False))
         if self._leaving < _MOST_LEAVING:
             # Closed at once, the connection may be reset before the client has read why.

@@ -6,10 +6,12 @@ more is asked than can be answered, most of the time would else go into saying n
 
 import json
 import time
+from collections.abc import Mapping
 from functools import lru_cache
 
 from headway_serving.core.admission import Admission
 from headway_serving.core.errors import Overloaded
+from headway_serving.core.request_trace import parse_traceparent
 from headway_serving.gateway.requests.cross_origin import CrossOrigin
 from headway_serving.gateway.requests.exchange import Answer
 from headway_serving.gateway.requests.grammar import RequestLimits, timeout_ms
@@ -43,6 +45,25 @@ class GatewayIntake:
         self._cross_origin = cross_origin or CrossOrigin()
         self._admission, self._observer = admission, observer
         self._held = 0
+        self._answers: dict[int, int] = {}
+
+    @property
+    def held(self) -> int:
+        """Bytes of bodies that are here now."""
+        return self._held
+
+    def answers(self) -> Mapping[int, int]:
+        """How many answers of each status were sent."""
+        return dict(self._answers)
+
+    def count_answer(self, status: int) -> None:
+        """An answer of this status is sent."""
+        self._answers[status] = self._answers.get(status, 0) + 1
+
+    def count_refused_connection(self, status: int) -> None:
+        """A client was told that its connection cannot be kept."""
+        self.count_answer(status)
+        self._observer.metrics.shed("connections")
 
     @property
     def max_body_bytes(self) -> int:
@@ -120,8 +141,13 @@ def _complete(answer: Answer) -> Answer:
 
 
 def _identify(request: Request) -> None:
-    wanted = request.values.get(b"x-request-id", b"").decode("latin-1")
-    begin(wanted, None, request.received_at)
+    values = request.values
+    wanted = values.get(b"x-request-id", b"").decode("latin-1")
+    header = values.get(b"traceparent")
+    caller = None
+    if header is not None:
+        caller = parse_traceparent(header.decode("latin-1"), values.get(b"tracestate", b"").decode("latin-1"))
+    begin(wanted, caller, request.received_at)
 
 
 @lru_cache(maxsize=1024)

@@ -115,6 +115,10 @@ class Intake(Protocol):
         """How long its body may take."""
         ...
 
+    def count_answer(self, status: int, /) -> None:
+        """An answer of this status is sent."""
+        ...
+
     def hold(self, size: int) -> bool:
         """Count so many bytes of a body; False, and nothing is counted, if there is no room for them."""
         ...
@@ -275,7 +279,9 @@ class RequestReader:
             return
         body = self._body
         if not self._intake.hold(len(piece)):
-            self._fail_body(Overloaded("the bodies of the requests that are under way fill the gateway's memory", 1.0))
+            self._fail_body(
+                Overloaded("the bodies of the requests that are under way fill the gateway's memory", 1.0, "bytes")
+            )
             return
         body.size += len(piece)
         body.pieces.append(piece)

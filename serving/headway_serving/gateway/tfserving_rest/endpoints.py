@@ -3,6 +3,7 @@
 The gateway chooses the version; body and answer pass unchanged between the client and the model server's REST port.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -171,7 +172,9 @@ def pass_on(
 
     # Its pictures are not counted: it is one request whatever it carries, in a queue of its own.
     priority = priority_of(route, len(bodies))
+    came = time.monotonic()
     with classifier.admission.admitted(priority, f"{model}:predict", 1, deadline.remaining):
+        progress.stages.spent("queue", came, time.monotonic())
         return answer_within(deadline, route, table, progress, ask)
 
 

@@ -98,14 +98,15 @@ class LocalServer:
         try:
             with connection:
                 while (head := _read(connection, REQUEST.size)) is not None:
-                    size, seconds = REQUEST.unpack(head)
+                    size, seconds, trace_size = REQUEST.unpack(head)
                     if size > MOST_BYTES:
                         return
+                    trace = _read(connection, trace_size) if trace_size else b""
                     message = _read(connection, size)
-                    if message is None:
+                    if message is None or trace is None:
                         return
                     self._busy[connection] = True
-                    code, answer = self._answer(message, seconds)
+                    code, answer = self._answer(message, seconds, trace)
                     connection.sendall(ANSWER.pack(len(answer), code) + answer)
                     self._busy[connection] = False
         except OSError:
@@ -117,7 +118,7 @@ class LocalServer:
         with self._lock:
             del self._busy[connection]
 
-    def _answer(self, message: bytes, seconds: float) -> tuple[Code, bytes]:
+    def _answer(self, message: bytes, seconds: float, _trace: bytes) -> tuple[Code, bytes]:
         started, error, model = time.perf_counter(), None, ""
         if self._stopping:
             return Code.UNAVAILABLE, b"the model server is shutting down"

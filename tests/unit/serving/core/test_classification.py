@@ -99,7 +99,7 @@ def test_the_pixels_have_the_geometry_of_the_version_that_answers(classify: Clas
 def test_the_way_of_a_request_is_noted(classify: Classify, progress: Progress) -> None:
     classify(picture(0))
     assert progress.route == Route("digits", 1, Arm.STABLE, "weight")
-    assert list(progress.stages.seconds) == ["manifest", "decode", "preprocess", "predict", "rank"]
+    assert list(progress.stages.seconds) == ["queue", "manifest", "decode", "preprocess", "predict", "rank"]
 
 
 def test_an_unknown_model_is_told_before_a_bad_picture(classify: Classify) -> None:

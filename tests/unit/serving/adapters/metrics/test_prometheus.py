@@ -4,7 +4,8 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from headway_serving.adapters.metrics.prometheus import Observation, PrometheusMetrics
+from headway_serving.adapters.metrics.observations import Observation
+from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
 from headway_serving.core.admission import QueueState
 from headway_serving.core.routing import Arm, Route
 

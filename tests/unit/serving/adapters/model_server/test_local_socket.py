@@ -23,7 +23,8 @@ class Server:
         self.connections += 1
         try:
             while True:
-                size, seconds = REQUEST.unpack(await reader.readexactly(REQUEST.size))
+                size, seconds, trace = REQUEST.unpack(await reader.readexactly(REQUEST.size))
+                await reader.readexactly(trace)
                 await self._handle(await reader.readexactly(size), seconds, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()

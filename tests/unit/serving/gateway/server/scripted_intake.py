@@ -19,6 +19,7 @@ class ScriptedIntake:
     max_held: int = 10_000
     refuses: set[bytes] = field(default_factory=set)
     held: int = 0
+    answered: list[int] = field(default_factory=list)
 
     def refusal(self, request: Request) -> Answer | None:
         return Answer(503, (), b"no room") if request.target in self.refuses else None
@@ -28,6 +29,9 @@ class ScriptedIntake:
 
     def body_seconds(self, _: Request) -> float:
         return 5.0
+
+    def count_answer(self, status: int) -> None:
+        self.answered.append(status)
 
     def hold(self, size: int) -> bool:
         if self.held + size > self.max_held:
