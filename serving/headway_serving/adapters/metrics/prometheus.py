@@ -18,11 +18,11 @@ from prometheus_client import (
     CollectorRegistry,
     disable_created_metrics,
 )
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 from headway_serving.adapters.metrics import names
+from headway_serving.adapters.metrics.exposition import content_type_for, page_of
 from headway_serving.adapters.metrics.families import (
     Distributions,
     Samples,
@@ -215,8 +215,8 @@ class PrometheusMetrics:
         """The page that Prometheus scrapes, as it asks for it: OpenMetrics has exemplars, and gzip is smaller."""
         began = time.perf_counter()
         self._retire()
-        encoder, content_type = choose_encoder(accept)
-        body, encoding = encoder(self._registry), ""
+        content_type = content_type_for(accept)
+        body, encoding = page_of(self._registry, content_type), ""
         if _takes_gzip(accept_encoding):
             body, encoding = gzip.compress(body, _GZIP_LEVEL), "gzip"
         self._scrapes.took(time.perf_counter() - began)
