@@ -68,6 +68,7 @@ ENV PATH=/opt/headway/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     HEADWAY_HOST=0.0.0.0 \
     HEADWAY_PORT=8080 \
+    HEADWAY_LOG_FORMAT=json \
     HEADWAY_ROUTES_FILE=/etc/headway/routes.json
 # A number, so that Kubernetes can see that it is not root.
 USER 10001:10001
@@ -107,7 +108,8 @@ LABEL org.opencontainers.image.title="Headway model server" \
 COPY --from=model-server-packages /opt/headway /opt/headway
 COPY k8s/base/config/models.config k8s/base/config/monitoring.config /etc/headway/
 ENV PATH=/opt/headway/bin:${PATH} \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    HEADWAY_LOG_FORMAT=json
 USER 10001:10001
 EXPOSE 8500 8501
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s CMD ["python", "-c", "import socket; socket.create_connection(('127.0.0.1', 8500), 3)"]

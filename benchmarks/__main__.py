@@ -1,6 +1,7 @@
 """``make bench``: Headway beside the plain services; ``make bench-overload``: Headway at three times what saturates it.
 
 ``python -m benchmarks heads``: what three heads on one base cost beside one.
+``python -m benchmarks observability``: what metrics, logs and traces cost.
 
 Models, pictures, logs and results stay in ``.bench``.
 """
@@ -12,6 +13,7 @@ from benchmarks import results
 from benchmarks.cases import CASES
 from benchmarks.comparison import compare
 from benchmarks.heads import compare_heads
+from benchmarks.observability import measure_observability, observability_table
 from benchmarks.overload import overload
 from benchmarks.shared_bench import ROOT, CannotMeasure, prepare
 
@@ -27,6 +29,9 @@ def main() -> int:
             heads = compare_heads(bench, work, arguments.rounds, arguments.seconds)
             wrong = sum(each.wrong for each in heads.figures)
             text = results.write(work, "heads", [heads])
+        elif arguments.command == "observability":
+            watchings = measure_observability(bench, work, arguments.rounds, arguments.seconds)
+            wrong, text = sum(each.wrong for each in watchings), observability_table(watchings)
         elif arguments.command == "compare":
             comparisons = [
                 each for case in cases for each in compare(case, bench, work, arguments.rounds, arguments.seconds)
@@ -55,6 +60,9 @@ def _arguments() -> argparse.Namespace:
     headed = commands.add_parser("heads", help="what three heads on one base cost beside one")
     headed.add_argument("--rounds", type=int, default=5, help="rounds, each with every number of heads (default: 5)")
     headed.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default: 4)")
+    watched = commands.add_parser("observability", help="what metrics, logs and traces cost")
+    watched.add_argument("--rounds", type=int, default=9, help="rounds, each with every way (default: 9)")
+    watched.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default: 4)")
     for command, seconds, cases in ((compared, 5.0, list(CASES)), (overloaded, 10.0, ["digits", "photos"])):
         command.add_argument(
             "--seconds", type=float, default=seconds, help=f"of each measurement (default: {seconds:g})"

@@ -126,6 +126,11 @@ class GatewaySettings:
         return frozenset(each.strip() for each in self.cors_origins.split(",") if each.strip())
 
 
+def known_variables() -> list[str]:
+    """The names of the variables that settings are read from."""
+    return [PREFIX + item.name.upper() for item in fields(GatewaySettings)]
+
+
 def _is_origin(text: str) -> bool:
     found = _HTTP_ORIGIN.fullmatch(text)
     return found is not None and 1 <= int(found.group(2)) <= 65535

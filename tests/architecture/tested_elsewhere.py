@@ -53,6 +53,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "unit/serving/adapters/files/test_routes.py",
         "unit/serving/adapters/files/test_tokens.py",
     ),
+    "serving/adapters/logs/stderr_lines.py": ("unit/serving/adapters/logs/test_setup.py",),
     "serving/adapters/logs/fields.py": ("unit/serving/gateway/requests/test_access_log.py",),
     "serving/adapters/metrics/observations.py": ("unit/serving/adapters/metrics/test_request_counts.py",),
     "serving/adapters/model_server/calls.py": ("integration/gateway/test_predictor_conformance.py",),

@@ -68,13 +68,18 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(repository: Path, log: Path, *flags: str, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
-    """Run ``headway serve`` on free ports until it says that it serves; stop it afterwards."""
+def serving(
+    repository: Path, log: Path, *flags: str, environment: Mapping[str, str] | None = None, errors: Path | None = None
+) -> Iterator[Served]:
+    """Run ``headway serve`` on free ports until it says that it serves; stop it afterwards.
+
+    ``errors``: a file for standard error alone.
+    """
     port, grpc_port = free_port(), free_port()
     command = [*HEADWAY, "serve", "--repository", str(repository), "--port", str(port), "--grpc-port", str(grpc_port)]
-    with log.open("w") as stream:
+    with log.open("w") as stream, (errors or log).open("a") as error_stream:
         process = subprocess.Popen(
-            [*command, *flags], stdout=stream, stderr=stream, text=True, env={**os.environ, **(environment or {})}
+            [*command, *flags], stdout=stream, stderr=error_stream, text=True, env={**os.environ, **(environment or {})}
         )
         served = Served(process, f"http://127.0.0.1:{port}", grpc_port, log)
         try:

@@ -7,6 +7,7 @@ up, also while serving; of a newer version of one that is served, the command is
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ from headway_contract.errors import ContractError
 from headway_contract.running_pair import Pair
 from headway_serving.adapters.files.locks import locked
 from headway_serving.adapters.files.routes import InvalidRoutes, read_routes, write_routes
+from headway_serving.adapters.logs.setup import configure, wants_json
 from headway_serving.commands.serve_arguments import CannotServe, Plan, check_ports, parse
 from headway_serving.commands.serve_processes import (
     EMBEDDED,
@@ -37,7 +39,10 @@ from headway_serving.operations.models_config import ForeignConfiguration, write
 from headway_serving.operations.removed_models import removed_models
 from headway_serving.operations.repository_watch import Found, RepositoryWatch
 from headway_serving.operations.served_config import UnusableConfiguration, settle
+from headway_serving.operations.supervision import SupervisionFile
 from headway_serving.operations.supervisor_lock import SupervisedElsewhere, supervising
+
+_log = logging.getLogger("headway.serve")
 
 _MOST_SOCKET_BYTES = 100
 """A Unix socket's path may not be longer on any system; without the socket gRPC is used."""
@@ -53,6 +58,7 @@ _MODEL_SERVER_GRACE_SECONDS = 15.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT. Exit codes: 0 stopped, 1 a child failed at start, 2 refused."""
+    configure("serve", as_json=wants_json(os.environ), level="info", line="headway serve: %(message)s")
     with contextlib.ExitStack() as held:
         try:
             plan = parse(argv)
@@ -65,10 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             check_ports(plan)
         except (CannotServe, SupervisedElsewhere, UnusableConfiguration, ForeignConfiguration, ContractError,
                 InvalidRoutes, OSError) as error:  # fmt: skip
-            sys.stderr.write(f"headway serve: {error}\n")
+            _log.error("%s", error)
             return 2
         folder = held.enter_context(tempfile.TemporaryDirectory(prefix="headway-"))
-        return _run(plan, _children(plan, model_server, Path(folder)), Newcomers(plan, pair))
+        children = _children(plan, model_server, Path(folder))
+        return _run(plan, children, Newcomers(plan, pair), SupervisionFile(_supervision(Path(folder)), children))
 
 
 def _settle_files(plan: Plan) -> None:
@@ -78,7 +85,7 @@ def _settle_files(plan: Plan) -> None:
     table = read_routes(plan.routes)
     if plan.starts_model_server:
         for remark in settle(plan.models_config, plan.repository, table):
-            sys.stderr.write(f"headway serve: {plan.models_config}: {remark}\n")
+            _log.warning("%s: %s", plan.models_config, remark)
     elif not plan.models_config.exists():
         plan.models_config.parent.mkdir(parents=True, exist_ok=True)
         write_models_config(plan.models_config, plan.repository, table)
@@ -100,11 +107,15 @@ def _write_routes(plan: Plan) -> None:
 
 
 def _children(plan: Plan, model_server: list[str] | None, folder: Path) -> list[ManagedProcess]:
-    environment = dict(gateway_environment(plan))
+    environment = dict(gateway_environment(plan, _supervision(folder)))
     path = folder / "model-server.sock"
     if model_server is not None and EMBEDDED in model_server and len(os.fsencode(path)) <= _MOST_SOCKET_BYTES:
         model_server = [*model_server, f"--local_socket_path={path}"]
         environment["HEADWAY_MODEL_SERVER_SOCKET"] = str(path)
+    if model_server is not None and plan.rest_port:
+        monitoring = folder / "monitoring.config"
+        monitoring.write_text("prometheus_config { enable: true }\n")
+        model_server = [*model_server, f"--monitoring_config_file={monitoring}"]
     children = [ManagedProcess("gateway", gateway_command(), environment)]
     if model_server is not None:
         children.insert(0, ManagedProcess("model server", model_server, dict(os.environ)))
@@ -132,7 +143,7 @@ class Newcomers:
             found = self._watch.look(read_routes(self._plan.routes), removed_models(self._plan.routes))
         except (InvalidRoutes, ContractError, OSError) as error:
             # The gateway keeps its last good routes and says what is wrong; here there is another look.
-            sys.stderr.write(f"headway serve: cannot look for new versions: {error}\n")
+            _log.error("cannot look for new versions: %s", error)
             return
         self._tell(found)
         if found.newcomers and self._plan.starts_model_server:
@@ -167,7 +178,7 @@ class Newcomers:
         self._adding.start()
 
 
-def _run(plan: Plan, children: Sequence[ManagedProcess], newcomers: Newcomers) -> int:
+def _run(plan: Plan, children: Sequence[ManagedProcess], newcomers: Newcomers, supervision: SupervisionFile) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -175,14 +186,15 @@ def _run(plan: Plan, children: Sequence[ManagedProcess], newcomers: Newcomers) -
     try:
         for child in children:
             child.start()
+        supervision.update()
         if _wait_until_ready(plan, children, stopping):
             newcomers.attend()
             announced_by = time.monotonic() + _MOST_SECONDS_FOR_NEWCOMERS
             while newcomers.busy() and time.monotonic() < announced_by and not stopping.wait(_READY_POLL_SECONDS):
-                _revive(children)
+                _revive(children, supervision)
             _announce(plan)
             while not stopping.wait(_WATCH_SECONDS):
-                _revive(children)
+                _revive(children, supervision)
                 newcomers.attend()
         elif not stopping.is_set():
             exit_code = 1
@@ -194,9 +206,15 @@ def _run(plan: Plan, children: Sequence[ManagedProcess], newcomers: Newcomers) -
     return exit_code
 
 
-def _revive(children: Sequence[ManagedProcess]) -> None:
+def _revive(children: Sequence[ManagedProcess], supervision: SupervisionFile) -> None:
+    supervision.update()
     for child in children:
         child.revive()
+    supervision.update()
+
+
+def _supervision(folder: Path) -> Path:
+    return folder / "children.json"
 
 
 def _wait_until_ready(plan: Plan, children: Sequence[ManagedProcess], stopping: threading.Event) -> bool:
@@ -206,13 +224,13 @@ def _wait_until_ready(plan: Plan, children: Sequence[ManagedProcess], stopping: 
         for child in children:
             code = child.exit_code()
             if code is not None:
-                sys.stderr.write(f"headway serve: the {child.name} ended at start with exit code {code}; see above\n")
+                _log.error("the %s ended at start with exit code %s; see above", child.name, code)
                 return False
         obstacle = _obstacle(plan.url)
         if obstacle is None:
             return True
         if obstacle != shown and time.monotonic() - changed_at > 5:
-            sys.stderr.write(f"headway serve: waiting: {obstacle}\n")
+            _log.warning("waiting: %s", obstacle)
             shown, changed_at = obstacle, time.monotonic()
     return False
 

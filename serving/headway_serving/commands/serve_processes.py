@@ -1,9 +1,11 @@
 """The two processes of ``headway serve``: the commands that start them, and what the gateway is given to know."""
 
+import logging
 import os
 import shutil
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from headway_contract.errors import ContractError
 from headway_contract.model_manifest import BFLOAT16
@@ -11,6 +13,8 @@ from headway_contract.plain_paths import is_plain
 from headway_contract.processor import bfloat16_obstacle_here
 from headway_serving.adapters.files.routes import read_routes
 from headway_serving.commands.serve_arguments import TFSERVING, CannotServe, Plan
+
+_log = logging.getLogger("headway.serve")
 
 EMBEDDED = "headway_serving.modelserver"
 _EMBEDDED_FLAGS = (
@@ -73,11 +77,10 @@ def _tfserving_precision(plan: Plan) -> list[str]:
         return [f"--mixed_precision={BFLOAT16}"]
     if plan.mixed_precision == "auto" and bfloat16_obstacle_here() is None:
         others = _not_for_bfloat16(plan)
-        sys.stderr.write(
-            f"headway serve: not every version may be computed in {BFLOAT16}, so none is: {', '.join(others)}\n"
-            if others
-            else f"headway serve: every version may be computed in {BFLOAT16}; --mixed-precision {BFLOAT16} does it\n"
-        )
+        if others:
+            _log.info("not every version may be computed in %s, so none is: %s", BFLOAT16, ", ".join(others))
+        else:
+            _log.info("every version may be computed in %s; --mixed-precision %s does it", BFLOAT16, BFLOAT16)
     return []
 
 
@@ -100,8 +103,8 @@ def gateway_command() -> list[str]:
     return [sys.executable, "-m", "headway_serving.gateway"]
 
 
-def gateway_environment(plan: Plan) -> Mapping[str, str]:
-    """The environment of the gateway: ours, and what it has to know."""
+def gateway_environment(plan: Plan, supervision: Path) -> Mapping[str, str]:
+    """The environment of the gateway: ours, and what it has to know. ``supervision``: how its children do."""
     host = plan.target.removeprefix("dns:///").rpartition(":")[0]
     rest = {"HEADWAY_MODEL_SERVER_REST": f"http://{host}:{plan.rest_port}"} if plan.rest_port else {}
     return (
@@ -112,5 +115,6 @@ def gateway_environment(plan: Plan) -> Mapping[str, str]:
             "HEADWAY_PORT": str(plan.port),
             "HEADWAY_MODEL_SERVER": plan.target,
             "HEADWAY_ROUTES_FILE": str(plan.routes),
+            "HEADWAY_SUPERVISION_FILE": str(supervision),
         }
     )

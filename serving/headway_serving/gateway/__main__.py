@@ -2,14 +2,18 @@
 
 import ctypes
 import gc
+import logging
 import os
 import socket
 import sys
 
 from headway_serving.adapters.files.routes import InvalidRoutes
 from headway_serving.adapters.files.tokens import InvalidTokens
+from headway_serving.adapters.logs.setup import configure, wants_json
 from headway_serving.gateway.composition import compose_server
 from headway_serving.settings import GatewaySettings, InvalidSettings
+
+_log = logging.getLogger("headway.gateway")
 
 _M_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 4 * 1024 * 1024
 
@@ -21,7 +25,11 @@ def main() -> int:
         _check_ports(settings)
         server = compose_server(settings)
     except (InvalidSettings, InvalidRoutes, InvalidTokens) as error:
-        sys.stderr.write(f"headway-gateway: {error}\n")
+        if wants_json(os.environ):
+            configure("gateway", as_json=True, level="info")
+            _log.critical("%s", error)
+        else:
+            sys.stderr.write(f"headway-gateway: {error}\n")
         return 2
     _spare_the_collector()
     _return_large_blocks()

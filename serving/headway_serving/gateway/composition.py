@@ -4,25 +4,34 @@ Importing does nothing.
 """
 
 import logging
+import os
+from typing import TYPE_CHECKING
 
 from flask import Flask
 
 from headway_serving.adapters.files.routes import RouteFile
 from headway_serving.adapters.files.tokens import TokenFile
+from headway_serving.adapters.logs.setup import JSON, configure, unknown_variables
 from headway_serving.adapters.metrics import names
 from headway_serving.adapters.metrics.prometheus import PrometheusMetrics, process_registry
 from headway_serving.adapters.metrics.surroundings import Supervision, memory_limit
+from headway_serving.adapters.model_server.calls import ModelServerCall, Observe
 from headway_serving.adapters.model_server.predictor import TfServingPredictor
 from headway_serving.adapters.model_server.rest import TfServingRest
 from headway_serving.adapters.model_server.version_watch import VersionWatch
+from headway_serving.adapters.tracing.setup import TracingUnavailable, open_tracing
 from headway_serving.core.polled_states import PolledStates
 from headway_serving.gateway.app import Gateway, Parts, create_admin_app, create_gateway, queue_limits
-from headway_serving.gateway.requests.log_lines import OneLineFormatter
 from headway_serving.gateway.server.admin_port import AdminServer
 from headway_serving.gateway.server.descriptors import most_connections
 from headway_serving.gateway.server.dispatch import Dispatcher
 from headway_serving.gateway.server.http_server import HttpServer
-from headway_serving.settings import GatewaySettings
+from headway_serving.settings import GatewaySettings, known_variables
+
+if TYPE_CHECKING:
+    from headway_serving.adapters.tracing.spans import Spans
+
+_log = logging.getLogger(__name__)
 
 
 def compose_server(settings: GatewaySettings) -> HttpServer:
@@ -59,10 +68,13 @@ def compose_application(settings: GatewaySettings) -> Flask:
 
 
 def _compose(settings: GatewaySettings) -> tuple[Gateway, TfServingPredictor, PrometheusMetrics]:
-    configure_logging(settings.log_level)
+    lines = configure("gateway", as_json=settings.log_format == JSON, level=settings.log_level)
+    for remark in unknown_variables(os.environ, known_variables()):
+        _log.warning("%s", remark)
     routes = RouteFile(settings.routes_file, settings.routes_poll_seconds)
     metrics = PrometheusMetrics(process_registry(), settings.slo_seconds)
     _watch_files(metrics, routes, settings)
+    metrics.watch(names.LOG_RECORDS, lambda: [((level,), count) for level, count in list(lines.counts.items())])
     rest = None
     if settings.model_server_rest:
         rest = TfServingRest(settings.model_server_rest, settings.threads, settings.max_answer_bytes)
@@ -71,8 +83,10 @@ def _compose(settings: GatewaySettings) -> tuple[Gateway, TfServingPredictor, Pr
         tokens = TokenFile(settings.tokens_file, settings.routes_poll_seconds)
         metrics.watch_tokens(tokens.problem)
         tokens.watch()
-    model_server = TfServingPredictor(settings.model_server, settings.model_server_socket, metrics.observe_call)
-    parts = Parts(routes, model_server, metrics, rest, tokens, PolledStates(model_server))
+    spans = _spans()
+    observe = metrics.observe_call if spans is None else _both(metrics.observe_call, spans.call)
+    model_server = TfServingPredictor(settings.model_server, settings.model_server_socket, observe)
+    parts = Parts(routes, model_server, metrics, rest, tokens, PolledStates(model_server), spans)
     gateway = create_gateway(parts, settings)
     if settings.admin_port:
         AdminServer(settings.host, settings.admin_port, create_admin_app(parts)).start()
@@ -85,6 +99,23 @@ def _compose(settings: GatewaySettings) -> tuple[Gateway, TfServingPredictor, Pr
     return gateway, model_server, metrics
 
 
+def _spans() -> "Spans | None":
+    """Where spans go, if OpenTelemetry's variables say so; what keeps them from it is logged, and nothing else."""
+    try:
+        return open_tracing(os.environ, "headway-gateway")
+    except TracingUnavailable as error:
+        _log.error("no traces are recorded: %s", error)
+        return None
+
+
+def _both(one: Observe, other: Observe) -> Observe:
+    def observe(call: ModelServerCall) -> None:
+        one(call)
+        other(call)
+
+    return observe
+
+
 def _watch_files(metrics: PrometheusMetrics, routes: RouteFile, settings: GatewaySettings) -> None:
     metrics.watch_routes(routes.problem)
     metrics.watch(names.ROUTES_INFO, lambda: [((routes.digest(),), 1.0)])
@@ -94,12 +125,3 @@ def _watch_files(metrics: PrometheusMetrics, routes: RouteFile, settings: Gatewa
         supervision = Supervision(settings.supervision_file)
         metrics.watch(names.CHILD_UP, supervision.up)
         metrics.watch(names.CHILD_RESTARTS, supervision.restarts)
-
-
-def configure_logging(level: str) -> None:
-    """Send log lines to stderr, one line each."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(OneLineFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler])
-    # Pillow tells what it finds in users' pictures.
-    logging.getLogger("PIL").setLevel(logging.ERROR)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
 import sys
 
+from headway_serving.adapters.logs.setup import configure, wants_json
 from headway_serving.modelserver.errors import Code, StatusError
 from headway_serving.modelserver.process import flags, lean_tensorflow
 from headway_serving.modelserver.process.termination import Termination
@@ -68,12 +70,19 @@ def _versions() -> str:
 
 
 def _log_to_stderr() -> None:
-    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
-        logging.addLevelName(level, logging.getLevelName(level)[0])
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s serving: %(message)s")
+    if wants_json(os.environ):
+        configure("model server", as_json=True, level="info")
+    else:
+        _log_as_tensorflow_serving()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     # gRPC writes a traceback for every request that is no message of its type. Its sender gets INTERNAL.
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
+
+
+def _log_as_tensorflow_serving() -> None:
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
+        logging.addLevelName(level, logging.getLevelName(level)[0])
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s serving: %(message)s")
 
 
 if __name__ == "__main__":

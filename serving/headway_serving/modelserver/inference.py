@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
+from headway_serving.core import request_trace
+from headway_serving.core.request_trace import TraceContext
 from headway_serving.modelserver.apis.classify import run_classify
 from headway_serving.modelserver.apis.multi_inference import run_multi_inference
 from headway_serving.modelserver.apis.predict import PredictOptions, Runnable, run_predict
@@ -43,16 +45,28 @@ class FoundVersion:
     servable: Runnable
 
 
+class Tracing(Protocol):
+    """Where spans go."""
+
+    def served(self, caller: TraceContext, api: str, model: str, entrypoint: str, code: str, seconds: float, /) -> None:
+        """An answer has just been made for a caller's span, in so many seconds."""
+        ...
+
+
 class Inference:
     """Answers requests, which are TensorFlow Serving's messages, with its messages; every method raises StatusError.
 
     A request without a model is refused; ``timeout_ms`` limits the run in milliseconds, None is no limit.
     """
 
-    def __init__(self, core: ServerCore[Any], options: PredictOptions, metrics: ServerMetrics) -> None:
+    def __init__(
+        self, core: ServerCore[Any], options: PredictOptions, metrics: ServerMetrics, tracing: Tracing | None = None
+    ) -> None:
+        """``tracing``: where spans go, of requests whose trace is the current one (:mod:`.core.request_trace`)."""
         self._core = core
         self.options = options
         self.metrics = metrics
+        self.tracing = tracing
 
     def predict(self, request: PredictRequest, timeout_ms: int | None) -> Message:
         """Return a PredictResponse."""
@@ -127,7 +141,11 @@ class Inference:
 
     def count_request(self, model: str, api: str, entrypoint: str, started: float, error: StatusError | None) -> None:
         """Count one request, which came at ``started`` by time.perf_counter(); a refused one has no latency."""
-        self.metrics.request_count.increment(model, "OK" if error is None else error.code.name)
+        code = "OK" if error is None else error.code.name
+        self.metrics.request_count.increment(model, code)
+        trace = None if self.tracing is None else request_trace.current()
+        if trace is not None and trace.context is not None and self.tracing is not None:
+            self.tracing.served(trace.context, api, model, entrypoint, code, time.perf_counter() - started)
         if error is None:
             self.metrics.request_latency.observe(_microseconds_since(started), model, api, entrypoint)
 

@@ -1,15 +1,19 @@
 """The server's own metrics, by the names, labels and buckets of TensorFlow Serving.
 
 Its names begin with a colon and its counters have no ``_total``, which prometheus_client cannot write; so the
-metrics and their text page are made here. Every metric has its ``# TYPE`` line even before it was counted.
+metrics and their text page are made here, a few of our own among them. Every metric has
+its ``# TYPE`` line even before it was counted.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import threading
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+
+from headway_serving.adapters.metrics import names
 
 MAX_SERIES = 1000
 """Series per metric. Requests for any number of made-up model names must not take memory without end."""
@@ -55,6 +59,32 @@ class Counter:
         name = _page_name(self._name)
         samples = [f"{name}{{{_page_labels(self._labels, key)}}} {value}" for key, value in values.items()]
         return [f"# TYPE {name} {self._kind}", *samples]
+
+
+class Watched:
+    """A metric of our own whose values are asked for when the page is made."""
+
+    def __init__(self, metric: names.Metric, samples: Callable[[], Iterable[tuple[str, ...]]] = tuple) -> None:
+        """``samples``: the label values of the series that are 1 now."""
+        self._metric, self.samples = metric, samples
+
+    def lines(self) -> list[str]:
+        """Return the metric's part of the text page."""
+        name, labels = self._metric.name, self._metric.labels
+        samples = [f"{name}{{{_page_labels(labels, values)}}} 1" for values in self.samples()]
+        return [f"# HELP {name} {self._metric.help}", f"# TYPE {name} {self._metric.kind}", *samples]
+
+
+class OwnCounter(Counter):
+    """A counter of our own, with its help."""
+
+    def __init__(self, metric: names.Metric) -> None:
+        super().__init__(metric.name, metric.labels)
+        self._help = metric.help
+
+    def lines(self) -> list[str]:
+        """Return the metric's part of the text page."""
+        return [f"# HELP {self._name} {self._help}", *super().lines()]
 
 
 @dataclass
@@ -127,6 +157,10 @@ class ServerMetrics:
         self.batch_input_size = Histogram(_serving("batching_session/input_batch_size"), sizes)
         self.batch_processed_size = Histogram(_serving("batching_session/processed_batch_size"), sizes)
         self.loads_by_precision = Counter("/headway/serving/load_count", ["model_path", "precision"])
+        self.load_failures = OwnCounter(names.SERVER_LOAD_FAILURES)
+        self.version_states = Watched(names.SERVER_VERSION_STATE)
+        version = importlib.metadata.version("headway")
+        self.build = Watched(names.SERVER_BUILD_INFO, lambda: [(version,)])
         self.mlmd_map = Counter(_serving("mlmd_map"), ["model_name", "version"], kind="gauge")
 
     def page(self) -> str:

@@ -16,6 +16,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from headway_contract.model_manifest import BFLOAT16
 from headway_contract.processor import bfloat16_obstacle_here
+from headway_serving.adapters.tracing.setup import TracingUnavailable, open_tracing
 from headway_serving.modelserver.apis.predict import PredictOptions
 from headway_serving.modelserver.batching.batched_model import Batching, BatchTask, LoadedModel
 from headway_serving.modelserver.batching.parameters import BatchingParameters, read_batching_parameters
@@ -23,7 +24,7 @@ from headway_serving.modelserver.batching.scheduler import BatchScheduler
 from headway_serving.modelserver.errors import StatusError, invalid_argument
 from headway_serving.modelserver.grpc.server import AddService, GrpcServer
 from headway_serving.modelserver.grpc.service import ModelService, PredictionService
-from headway_serving.modelserver.inference import Inference
+from headway_serving.modelserver.inference import Inference, Tracing
 from headway_serving.modelserver.local.server import LocalServer
 from headway_serving.modelserver.messages import ModelServerConfig
 from headway_serving.modelserver.metrics import ServerMetrics
@@ -62,7 +63,11 @@ def run(options: ServerOptions, termination: Termination) -> None:
         _retry(options),
         unload_threads=options.num_unload_threads,
         isolate=isolate,
+        on_failure=lambda name, number, error: metrics.load_failures.increment(name, str(number), error.code.name),
     )
+    metrics.version_states.samples = lambda: [
+        (name, str(status.number), status.state.name) for name in manager.models() for status in manager.statuses(name)
+    ]
     watcher = StorageWatcher(
         manager.set_aspired, poll_wait_seconds=options.file_system_poll_wait_seconds, isolate=isolate
     )
@@ -82,7 +87,7 @@ def run(options: ServerOptions, termination: Termination) -> None:
         core.reload(_initial_config(options))
         manager.set_load_threads(options.num_load_threads)
         _start_config_polling(options, core)
-        inference = Inference(core, _predict_options(options), metrics)
+        inference = Inference(core, _predict_options(options), metrics, _tracing())
         server.start(_services(core, inference, manager))
         local = _start_local(options, inference)
         rest = _start_rest(options, RestService(inference, rest_options))
@@ -208,12 +213,21 @@ def _start_config_polling(options: ServerOptions, core: ServerCore[LoadedModel])
 def _services(
     core: ServerCore[LoadedModel], inference: Inference, manager: VersionManager[LoadedModel]
 ) -> list[AddService]:
-    prediction = PredictionService(inference)
+    prediction = PredictionService(inference, follows_traces=inference.tracing is not None)
     model = ModelService(core, inference, manager.wake)
     return [
         lambda server: prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server),
         lambda server: model_service_pb2_grpc.add_ModelServiceServicer_to_server(model, server),
     ]
+
+
+def _tracing() -> Tracing | None:
+    """Where spans go, if OpenTelemetry's variables say so; what keeps them from it is logged, and nothing else."""
+    try:
+        return open_tracing(os.environ, "headway-model-server")
+    except TracingUnavailable as error:
+        logger.error("no traces are recorded: %s", error)
+        return None
 
 
 def _rest_options(options: ServerOptions) -> RestOptions:

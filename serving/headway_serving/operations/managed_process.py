@@ -5,12 +5,15 @@ whatever program it is; elsewhere it lives on, and the port that it holds says s
 """
 
 import ctypes
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+
+_log = logging.getLogger("headway.serve")
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 10.0
@@ -31,6 +34,7 @@ class ManagedProcess:
         self._started_at = 0.0
         self._pause = 0.0
         self._start_again_at: float | None = None
+        self.restarts = 0
 
     def start(self) -> None:
         """Start the child, from the thread that lives as long as this process. Raises OSError if it cannot be run."""
@@ -47,6 +51,11 @@ class ManagedProcess:
         """The exit code of a child that has ended, else None."""
         return None if self._process is None else self._process.poll()
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def revive(self) -> None:
         """Start the child again if it has ended, after a pause that grows while it keeps dying; never blocks."""
         code = self.exit_code()
@@ -59,13 +68,14 @@ class ManagedProcess:
             lived_well = now - self._started_at > _HEALTHY_SECONDS
             self._pause = 0.0 if lived_well else min(max(_FIRST_PAUSE_SECONDS, self._pause * 2), _LONGEST_PAUSE_SECONDS)
             self._start_again_at = now + self._pause
-            sys.stderr.write(f"headway serve: the {self.name} ended with {_described(code)}; starting it again\n")
+            _log.warning("the %s ended with %s; starting it again", self.name, _described(code))
         if now >= self._start_again_at:
             try:
                 self.start()
+                self.restarts += 1
             except OSError as error:
                 # A program that is being replaced at this moment will be there in a while.
-                sys.stderr.write(f"headway serve: the {self.name} cannot be started: {error}; trying again\n")
+                _log.error("the %s cannot be started: %s; trying again", self.name, error)
                 self._start_again_at = now + _LONGEST_PAUSE_SECONDS
 
     def stop(self, grace_seconds: float) -> None:
@@ -77,7 +87,7 @@ class ManagedProcess:
             try:
                 self._process.wait(grace_seconds)
             except subprocess.TimeoutExpired:
-                sys.stderr.write(f"headway serve: the {self.name} did not end within {grace_seconds:g} s; killing it\n")
+                _log.warning("the %s did not end within %g s; killing it", self.name, grace_seconds)
         self._signal_group(signal.SIGKILL)
         self._process.wait()
 

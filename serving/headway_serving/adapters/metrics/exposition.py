@@ -42,7 +42,7 @@ def _lines(metric: Metric, is_openmetrics: bool) -> Iterator[str]:
 
 
 def _line(sample: Sample, is_openmetrics: bool) -> str:
-    value, labels = floatToGoString(sample.value), sample.labels
+    value, labels = _number(sample.value), sample.labels
     text = f"{sample.name}{{{_labels(labels)}}} {value}" if labels else f"{sample.name} {value}"
     return f"{text}{_exemplar(sample.exemplar)}" if is_openmetrics and sample.exemplar else text
 
@@ -58,4 +58,9 @@ def _escaped(value: str) -> str:
 
 
 def _exemplar(exemplar: Exemplar) -> str:
-    return f" # {{{_labels(exemplar.labels)}}} {floatToGoString(exemplar.value)} {exemplar.timestamp}"
+    return f" # {{{_labels(exemplar.labels)}}} {_number(exemplar.value)} {exemplar.timestamp}"
+
+
+def _number(value: float) -> str:
+    text: str = floatToGoString(value)  # type: ignore[no-untyped-call]  # the library leaves it without types
+    return text

@@ -4,12 +4,14 @@ Prometheus' library looks a series up and locks it for every count, and keeps it
 a dictionary, and one whose version has left the routes disappears after an hour without a change.
 """
 
+import math
 import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -64,6 +66,13 @@ class Distribution:
         self.total += value
         if trace_id is not None:
             self.exemplars[bucket] = Exemplar({"trace_id": trace_id}, value, time.time())
+
+    def add_many(self, values: Sequence[float]) -> None:
+        """Count many values at once, for a fraction of what each would cost."""
+        buckets = np.searchsorted(self._edges, values)
+        for bucket, count in enumerate(np.bincount(buckets, minlength=len(self.counts)).tolist()):
+            self.counts[bucket] += count
+        self.total += math.fsum(values)
 
     @property
     def count(self) -> int:
@@ -169,10 +178,13 @@ class Distributions(Collector):
                 series = self._series[values] = Distribution(self._edges)
             series.add(value, trace_id)
 
-    def total(self, is_of: Callable[[Values], bool]) -> float:
-        """The sum of the values of some series."""
+    def observe_many(self, observed: Sequence[float], *values: str) -> None:
+        """Count many values at once."""
         with self._lock:
-            return sum(series.total for values, series in self._series.items() if is_of(values))
+            series = self._series.get(values)
+            if series is None:
+                series = self._series[values] = Distribution(self._edges)
+            series.add_many(observed)
 
     def retire(self, is_routed: IsRouted, now: float) -> None:
         """As :meth:`Tally.retire`."""

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from headway_serving.core.classification import PictureAnswer
 from headway_serving.core.requests import Fallback
 from headway_serving.core.routing import Route
 
 
-@dataclass(frozen=True)
-class Observation:
-    """One classification request as it ended.
+class Observation(NamedTuple):
+    """One classification request as it ended. A tuple, because making one of a frozen class takes twice as long.
 
     ``model``: None if no such model is routed. ``route``: None if the request failed before a version that exists was
     chosen. ``code``: ``ok`` or the problem's code. ``images``: pictures answered. ``seconds``: from request to answer.

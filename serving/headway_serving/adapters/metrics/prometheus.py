@@ -44,7 +44,6 @@ SLO_SECONDS = 0.25
 
 _SHIFTS = (0.001, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
 _BATCH_ROWS = (1, 4, 16, 64)
-_BATCH_WAITS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 _RETIRE_EVERY_SECONDS = 60.0
@@ -101,7 +100,6 @@ class PrometheusMetrics:
         self._registry, self._clock = registry, clock
         self._requests = RequestCounts(registry, slo_seconds)
         self._batch_rows = Distributions(names.BATCH_ROWS, _BATCH_ROWS, registry)
-        self._batch_waits = Distributions(names.BATCH_WAIT_SECONDS, _BATCH_WAITS, registry)
         self._call_seconds = Distributions(names.MODEL_SERVER_CALL_SECONDS, _CALL_SECONDS, registry)
         self._calls = Tally(names.MODEL_SERVER_CALLS, registry)
         self._refused_callers = Tally(names.REFUSED_CALLERS, registry)
@@ -195,9 +193,6 @@ class PrometheusMetrics:
     def observe(self, observation: Observation) -> None:
         """Count one request."""
         self._requests.observe(observation)
-        waited = observation.stage_seconds.get("batch")
-        if waited is not None:
-            self._batch_waits.observe(waited)
 
     def shed(self, reason: str) -> None:
         """Count somebody who was turned away before it was known what was asked."""

@@ -5,6 +5,7 @@ request pays for one append, and a batch of them for the looking up of their ser
 """
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry
@@ -22,6 +23,7 @@ from headway_serving.adapters.metrics.families import (
     family_of,
 )
 from headway_serving.adapters.metrics.observations import Observation, VersionTotals
+from headway_serving.core.classification import PictureAnswer
 
 UNKNOWN = "unknown"
 OTHER = "other"
@@ -39,8 +41,9 @@ OUTCOME_EDGES = (
 
 SCORE_EDGES = (0.5, 0.8, 0.95)
 _BYTES = (1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216)
+_BATCH_WAITS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _PICTURES = (1, 2, 4, 8, 16, 32, 64)
-_LONG = 128
+_LONG = 64
 
 _UNSEEN_STAGES = frozenset({"manifest", "rank"})
 """Stages that never take a time worth two series of every version; ``Server-Timing`` and the log line have them."""
@@ -48,7 +51,7 @@ _UNSEEN_STAGES = frozenset({"manifest", "rank"})
 _FAMILIES = (
     names.REQUESTS, names.IMAGES, names.REQUEST_SECONDS, names.STAGE_SECONDS, names.ANSWERS, names.ANSWER_SCORE,
     names.ABSTENTIONS, names.OUTCOME_SECONDS, names.BODY_BYTES, names.REQUEST_PICTURES, names.FALLBACKS,
-    names.BAD_PICTURES, names.SHED, names.TOKEN_REQUESTS,
+    names.BAD_PICTURES, names.SHED, names.TOKEN_REQUESTS, names.BATCH_WAIT_SECONDS,
 )  # fmt: skip
 
 
@@ -74,10 +77,9 @@ class _AnswerCounts:
         self.labels: dict[str, int] = {}
         self.scores = Distribution(SCORE_EDGES)
 
-    def count(self, label: str, score: float) -> None:
+    def count(self, label: str, number: int) -> None:
         known = label if label in self.labels or len(self.labels) < MOST_LABELS else OTHER
-        self.labels[known] = self.labels.get(known, 0) + 1
-        self.scores.add(score)
+        self.labels[known] = self.labels.get(known, 0) + number
 
 
 class RequestCounts(Collector):
@@ -95,6 +97,7 @@ class RequestCounts(Collector):
         self._outcomes = Distributions(names.OUTCOME_SECONDS, OUTCOME_EDGES, None)
         self._bytes = Distributions(names.BODY_BYTES, _BYTES, None)
         self._pictures = Distributions(names.REQUEST_PICTURES, _PICTURES, None)
+        self._batch_waits = Distributions(names.BATCH_WAIT_SECONDS, _BATCH_WAITS, None)
         self._retirement = Retirement(("model", "version", "arm"))
         registry.register(self)
 
@@ -144,55 +147,75 @@ class RequestCounts(Collector):
         # What other threads append meanwhile comes after these, and stays.
         observations = self._waiting[:]
         del self._waiting[: len(observations)]
+        by_arm: dict[tuple[str, str, str], list[Observation]] = {}
         for each in observations:
-            self._count(each)
+            by_arm.setdefault(_labels_of(each), []).append(each)
+        for labels, group in by_arm.items():
+            self._count_arm(labels, group)
+            self._count_rare(labels, group)
+        self._count_together(observations)
 
-    def _count(self, seen: Observation) -> None:
-        route = seen.route
-        labels = (
-            (seen.model or UNKNOWN, UNKNOWN, UNKNOWN)
-            if route is None
-            else (route.model, str(route.version), route.arm.value)
-        )
+    def _count_arm(self, labels: tuple[str, str, str], group: Sequence[Observation]) -> None:
+        """Count requests of one model, version and arm."""
         counts = self._arms.get(labels)
         if counts is None:
             counts = self._arms[labels] = _ArmCounts(self._edges)
-        counts.codes[seen.code] = counts.codes.get(seen.code, 0) + 1
-        counts.seconds.add(seen.seconds, seen.trace_id)
-        for stage, seconds in seen.stage_seconds.items():
-            if stage not in _UNSEEN_STAGES:
-                spent = counts.stages.setdefault(stage, [0.0, 0.0])
-                spent[0] += 1
-                spent[1] += seconds
-        if seen.code == "ok":
-            counts.images += seen.images
-            if seen.results:
-                self._count_answers(labels[:2], seen)
-        self._outcomes.observe(seen.seconds, outcome_class(seen.code, seen.status))
-        if seen.body_bytes is not None:
-            self._bytes.observe(seen.body_bytes)
-            self._pictures.observe(max(seen.images, 1))
-        if seen.fallback is not None:
-            failed = seen.fallback.route
-            self._add(names.FALLBACKS, failed.model, str(failed.version), seen.fallback.code)
-        for code in seen.bad_picture_codes:
-            self._add(names.BAD_PICTURES, code)
-        if seen.shed is not None:
-            self._add(names.SHED, labels[0], labels[2], seen.shed)
-        if seen.token is not None:
-            self._add(names.TOKEN_REQUESTS, seen.token)
+        for code, number in Counter([seen.code for seen in group]).items():
+            counts.codes[code] = counts.codes.get(code, 0) + number
+        counts.seconds.add_many([seen.seconds for seen in group if seen.trace_id is None])
+        for seen in group:
+            if seen.trace_id is not None:
+                counts.seconds.add(seen.seconds, seen.trace_id)
+        timed = [seen.stage_seconds for seen in group if seen.stage_seconds]
+        for stage in set().union(*timed) - _UNSEEN_STAGES:
+            spent = counts.stages.setdefault(stage, [0.0, 0.0])
+            seconds = [each[stage] for each in timed if stage in each]
+            spent[0] += len(seconds)
+            spent[1] += sum(seconds)
+        counts.images += sum([seen.images for seen in group if seen.code == "ok"])
+        answered = [result for seen in group if seen.code == "ok" for result in seen.results]
+        if answered:
+            self._count_answers(labels[:2], answered)
 
-    def _count_answers(self, version: tuple[str, str], seen: Observation) -> None:
+    def _count_together(self, observations: Sequence[Observation]) -> None:
+        """Count what is not told apart by model."""
+        by_outcome: dict[str, list[float]] = {}
+        for seen in observations:
+            by_outcome.setdefault(outcome_class(seen.code, seen.status), []).append(seen.seconds)
+        for outcome, seconds in by_outcome.items():
+            self._outcomes.observe_many(seconds, outcome)
+        with_body = [seen for seen in observations if seen.body_bytes is not None]
+        if with_body:
+            self._bytes.observe_many([seen.body_bytes or 0 for seen in with_body])
+            self._pictures.observe_many([max(seen.images, 1) for seen in with_body])
+        waits = [seen.stage_seconds["batch"] for seen in observations if "batch" in seen.stage_seconds]
+        if waits:
+            self._batch_waits.observe_many(waits)
+
+    def _count_rare(self, labels: tuple[str, str, str], group: Sequence[Observation]) -> None:
+        """Count what few requests have."""
+        for seen in group:
+            if seen.fallback is not None:
+                failed = seen.fallback.route
+                self._add(names.FALLBACKS, failed.model, str(failed.version), seen.fallback.code)
+            for code in seen.bad_picture_codes:
+                self._add(names.BAD_PICTURES, code)
+            if seen.shed is not None:
+                self._add(names.SHED, labels[0], labels[2], seen.shed)
+            if seen.token is not None:
+                self._add(names.TOKEN_REQUESTS, seen.token)
+
+    def _count_answers(self, version: tuple[str, str], results: Sequence[PictureAnswer]) -> None:
         answers = self._answers.get(version)
         if answers is None:
             answers = self._answers[version] = _AnswerCounts()
-        for result in seen.results:
-            if isinstance(result, InvalidImage):
-                continue
-            if result:
-                answers.count(result[0].label, result[0].score)
-            else:
-                answers.abstentions += 1
+        read = [result for result in results if not isinstance(result, InvalidImage)]
+        best = [result[0] for result in read if result]
+        answers.abstentions += len(read) - len(best)
+        for label, number in Counter([each.label for each in best]).items():
+            answers.count(label, number)
+        if best:
+            answers.scores.add_many([each.score for each in best])
 
     def _add(self, metric: names.Metric, *values: str) -> None:
         counts = self._sums[metric.name]
@@ -209,7 +232,7 @@ class RequestCounts(Collector):
                     family.add_metric(values, count)
                 families.append(family)
         yield from families
-        for distributions in (self._outcomes, self._bytes, self._pictures):
+        for distributions in (self._outcomes, self._bytes, self._pictures, self._batch_waits):
             yield from distributions.collect()
 
     def _of_arms(self) -> list[Metric]:
@@ -248,6 +271,13 @@ class RequestCounts(Collector):
     def describe(self) -> list[Metric]:
         """The names, for the registry to refuse others of the same name."""
         return [family_of(each) for each in _FAMILIES]
+
+
+def _labels_of(seen: Observation) -> tuple[str, str, str]:
+    route = seen.route
+    if route is None:
+        return seen.model or UNKNOWN, UNKNOWN, UNKNOWN
+    return route.model, str(route.version), route.arm.value
 
 
 def outcome_class(code: str, status: int) -> str:

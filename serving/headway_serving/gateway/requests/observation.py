@@ -16,7 +16,7 @@ from headway_serving.core.requests import Progress, Stages, StageSpan
 from headway_serving.core.routing import Route, RouteTable
 from headway_serving.gateway.requests.access_log import AccessLog
 from headway_serving.gateway.requests.exchange import Headers
-from headway_serving.gateway.requests.identity import RequestIdentity, current
+from headway_serving.gateway.requests.identity import current
 from headway_serving.gateway.requests.problems import problem_of
 
 
@@ -38,27 +38,23 @@ class InFlight:
         self._inside.pop()
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedRequest:
-    """A request of a recorded trace as it ended: what a span says. Times are seconds on the monotonic clock."""
-
-    span: TraceContext
-    parent: TraceContext | None
-    request_id: str
-    model: str | None
-    route: Route | None
-    code: str
-    status: int
-    began: float
-    ended: float
-    stages: Sequence[StageSpan]
-
-
 class Tracing(Protocol):
     """Where requests of recorded traces go."""
 
-    def request(self, request: RecordedRequest, /) -> None:
-        """Record one."""
+    def request(
+        self,
+        span: TraceContext,
+        parent: TraceContext | None,
+        request_id: str,
+        model: str | None,
+        route: Route | None,
+        code: str,
+        status: int,
+        began: float,
+        ended: float,
+        stages: list[StageSpan],
+    ) -> None:
+        """Record one as it ended, and its stages; times are seconds on the monotonic clock."""
         ...
 
 
@@ -117,7 +113,19 @@ class Observer:
         if self.access_log is not None:
             self.access_log.write(observation, request.identity, request.pictures)
         if span is not None and span.sampled and self.tracing is not None:
-            self.tracing.request(_recorded(request, span, observation, now))
+            identity = request.identity
+            self.tracing.request(
+                span,
+                identity.parent if span is identity.span else identity.span,
+                identity.request_id,
+                observation.model,
+                observation.route,
+                observation.code,
+                observation.status,
+                request.since,
+                now,
+                progress.stages.spans or [],
+            )
 
     def _count_key(self, request: "ObservedRequest", chosen: Route, seconds: float) -> None:
         routes, progress = self.routes().models.get(chosen.model), request.progress
@@ -178,15 +186,6 @@ class ObservedRequest:
 
 def _shed(error: Exception) -> str | None:
     return error.reason if isinstance(error, Overloaded) else None
-
-
-def _recorded(request: ObservedRequest, span: TraceContext, seen: Observation, now: float) -> RecordedRequest:
-    identity: RequestIdentity = request.identity
-    parent = identity.parent if span is identity.span else identity.span
-    stages = request.progress.stages.spans or ()
-    return RecordedRequest(
-        span, parent, identity.request_id, seen.model, seen.route, seen.code, seen.status, request.since, now, stages
-    )
 
 
 def route_headers(route: Route, stages: Stages) -> Headers:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from headway_serving.core import request_trace
 from headway_serving.core.errors import without_frames
+from headway_serving.core.request_trace import parse_traceparent
 from headway_serving.modelserver.errors import StatusError, invalid_argument, text_for_client, unforeseen
 from headway_serving.modelserver.inference import Inference
 from headway_serving.modelserver.messages import ExamplesRequest, MetadataRequest, ModelRequest, PredictRequest
@@ -20,6 +22,7 @@ from headway_serving.modelserver.versions.server_core import ServerCore
 
 logger = logging.getLogger(__name__)
 
+_TRACE_KEYS = frozenset({"traceparent", "tracestate"})
 _LONGEST_DEADLINE_SECONDS = 10 * 365 * 24 * 3600
 
 M = TypeVar("M", bound=ModelRequest)
@@ -37,6 +40,10 @@ class CallContext(Protocol):
 
     def time_remaining(self) -> float | None:
         """Seconds until the call's deadline; None without one."""
+        ...
+
+    def invocation_metadata(self) -> Iterable[tuple[str, str]]:
+        """What the caller says beside the request."""
         ...
 
     def is_active(self) -> bool:
@@ -73,8 +80,9 @@ def abort(context: CallContext, error: StatusError) -> NoReturn:
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
     """Every method of the service; a call's deadline limits its run."""
 
-    def __init__(self, inference: Inference) -> None:
-        self._inference = inference
+    def __init__(self, inference: Inference, *, follows_traces: bool = False) -> None:
+        """``follows_traces``: whether the callers' traces are looked for."""
+        self._inference, self._follows_traces = inference, follows_traces
 
     @_answers_with_status
     def Predict(self, request: PredictRequest, context: CallContext) -> Message:  # noqa: N802
@@ -104,6 +112,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     def _counted(self, answer: Callable[[M, int | None], R], api: str, request: M, context: CallContext) -> R:
         started = time.perf_counter()
         error = None
+        if self._follows_traces:
+            said = {name: value for name, value in context.invocation_metadata() if name in _TRACE_KEYS}
+            request_trace.begin(parse_traceparent(said.get("traceparent"), said.get("tracestate")))
         try:
             return answer(request, _timeout_ms(context))
         except StatusError as caught:

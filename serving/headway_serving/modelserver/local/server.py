@@ -12,7 +12,9 @@ from pathlib import Path
 from google.protobuf.message import DecodeError, Message
 from tensorflow_serving.apis import predict_pb2
 
+from headway_serving.core import request_trace
 from headway_serving.core.errors import without_frames
+from headway_serving.core.request_trace import parse_traceparent
 from headway_serving.modelserver.errors import Code, StatusError, invalid_argument, text_for_client, unforeseen
 from headway_serving.modelserver.inference import Inference
 from headway_serving.wire.local_frames import ANSWER, MOST_BYTES, REQUEST
@@ -118,10 +120,12 @@ class LocalServer:
         with self._lock:
             del self._busy[connection]
 
-    def _answer(self, message: bytes, seconds: float, _trace: bytes) -> tuple[Code, bytes]:
+    def _answer(self, message: bytes, seconds: float, trace: bytes) -> tuple[Code, bytes]:
         started, error, model = time.perf_counter(), None, ""
         if self._stopping:
             return Code.UNAVAILABLE, b"the model server is shutting down"
+        traceparent, _, state = trace.decode("latin-1").partition("\n")
+        request_trace.begin(parse_traceparent(traceparent, state))
         try:
             request = predict_pb2.PredictRequest.FromString(message)
             model = request.model_spec.name

@@ -121,9 +121,16 @@ class VersionManager(Generic[S]):
     """Owns every version of every model; see the theory of operation above."""
 
     def __init__(
-        self, loader: ServableLoader[S], retry: RetryPolicy, *, unload_threads: int = 0, isolate: bool = False
+        self,
+        loader: ServableLoader[S],
+        retry: RetryPolicy,
+        *,
+        unload_threads: int = 0,
+        isolate: bool = False,
+        on_failure: Callable[[str, int, StatusError], None] = lambda *_: None,
     ) -> None:
-        self._loader = loader
+        """``on_failure`` is told of every try to load a version that failed."""
+        self._loader, self._on_failure = loader, on_failure
         self._retry = retry
         self._isolate = isolate
         self._versions: dict[str, dict[int, _Version[S]]] = {}
@@ -215,6 +222,11 @@ class VersionManager(Generic[S]):
             versions = self._versions.get(name, {}).values()
             found = [VersionStatus(v.name, v.number, v.state, v.error) for v in versions]
         return sorted(found, key=lambda status: status.number, reverse=True)
+
+    def models(self) -> list[str]:
+        """Return the names of the models that it has known."""
+        with self._changed:
+            return list(self._versions)
 
     def wait_until_settled(self, names: Iterable[str], give_up: Callable[[], bool]) -> list[VersionStatus]:
         """Wait until each model has a version that is AVAILABLE or ENDed; return those whose newest such ended.
@@ -329,6 +341,7 @@ class VersionManager(Generic[S]):
                 logger.exception("Loading servable version %s failed unexpectedly", version)
                 error = unforeseen(without_frames(caught))
             logger.error("Loading servable: %s failed: %s", version, error)
+            self._on_failure(version.name, version.number, error)
             if retries_left <= 0 or not self._wait_before_retry(version, error):
                 return None, error
             retries_left -= 1

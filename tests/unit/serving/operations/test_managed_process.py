@@ -92,15 +92,13 @@ def test_a_killed_child_is_started_again_without_its_left_overs(manage: Manage, 
     assert child.exit_code() is None
 
 
-def test_a_child_that_dies_young_is_not_started_again_at_once(
-    manage: Manage, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_child_that_dies_young_is_not_started_again_at_once(manage: Manage, caplog: pytest.LogCaptureFixture) -> None:
     child = manage("raise SystemExit(3)")
     child.start()
     eventually(lambda: child.exit_code() is not None, "the child has ended")
     child.revive()
     assert child.exit_code() == 3
-    assert "the child ended with exit code 3; starting it again" in capfd.readouterr().err
+    assert "the child ended with exit code 3; starting it again" in caplog.text
 
 
 def test_a_child_that_lives_is_left_alone(manage: Manage, note: Path) -> None:
@@ -132,14 +130,14 @@ def test_stopping_waits_for_work_to_finish(manage: Manage, note: Path) -> None:
 
 
 def test_a_child_that_ignores_the_request_is_killed(
-    manage: Manage, note: Path, capfd: pytest.CaptureFixture[str]
+    manage: Manage, note: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     child = manage(DEAF)
     child.start()
     eventually(lambda: note.exists() and note.read_text() == "ready", "the child ignores SIGTERM")
     child.stop(grace_seconds=0.3)
     assert child.exit_code() == -signal.SIGKILL
-    assert "did not end within 0.3 s; killing it" in capfd.readouterr().err
+    assert "did not end within 0.3 s; killing it" in caplog.text
 
 
 def test_a_child_that_never_started_can_be_stopped(manage: Manage) -> None:

@@ -27,6 +27,9 @@ class Call:
     def time_remaining(self) -> float | None:
         return None
 
+    def invocation_metadata(self) -> list[tuple[str, str]]:
+        return []
+
     def is_active(self) -> bool:
         return True
 

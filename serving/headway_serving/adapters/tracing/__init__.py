@@ -1,0 +1,1 @@
+"""OpenTelemetry: where spans of recorded traces go. Imported only where OTEL_* variables ask for it."""
