@@ -9,7 +9,7 @@ IMAGES  ?= registry.example.com/headway
 RELEASE := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-check test test-unit test-lowest serving-tensorflow lint fix check bench bench-overload reproduce image lock proto clean
+.PHONY: help install demo demo-check test test-unit test-lowest serving-tensorflow lint fix check bench bench-overload reproduce image lock proto monitoring clean
 
 help:            ## Show these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,7 +74,7 @@ fix: $(STAMP)    ## Lint and format, and mend what can be mended
 
 check: lint      ## Lint, types, import rules
 	@$(BIN)/mypy
-	@$(BIN)/mypy scripts benchmarks tests
+	@$(BIN)/mypy scripts benchmarks deploy tests
 	@$(BIN)/lint-imports
 
 bench: .bench/packages/.installed ## Measure digits, photos and camera pictures beside plain FastAPI and Flask services
@@ -114,6 +114,9 @@ lock: $(STAMP)   ## Choose new versions for locks/ from pyproject.toml
 proto: $(STAMP)  ## Regenerate the wire messages from serving/headway_serving/wire/messages.proto
 	@$(BIN)/python -m grpc_tools.protoc -I serving --python_out=serving --pyi_out=serving \
 	  serving/headway_serving/wire/messages.proto
+
+monitoring: $(STAMP) ## Write the dashboards and the cluster's rules from deploy/
+	@$(BIN)/python -m deploy.prometheus_rule
 
 clean:           ## Remove what the verbs made
 	rm -rf $(VENV) .lowest .tensorflow-2.20 .demo .reproduce .bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

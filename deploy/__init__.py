@@ -1,0 +1,1 @@
+"""What watches Headway: rules for Prometheus, dashboards for Grafana, and the programs that make and check them."""
