@@ -117,6 +117,7 @@ proto: $(STAMP)  ## Regenerate the wire messages from serving/headway_serving/wi
 
 monitoring: $(STAMP) ## Write the dashboards and the cluster's rules from deploy/
 	@$(BIN)/python -m deploy.prometheus_rule
+	@$(BIN)/python -m deploy.dashboards.grafana
 
 clean:           ## Remove what the verbs made
 	rm -rf $(VENV) .lowest .tensorflow-2.20 .demo .reproduce .bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -42,6 +42,8 @@ VERBS = (
         "gateway",
     ),
     Verb("rollout", "headway_serving.commands.rollout", "main", "give a new version traffic step by step", "gateway"),
+    Verb("top", "headway_serving.commands.top", "main", "a live table of what gateways do", "gateway"),
+    Verb("dashboard", "headway_serving.commands.dashboard", "main", "print or write boards for Grafana", None),
     Verb("train", "headway_training.cli", "train_main", "train a base or a head from a recipe", "training"),
     Verb("compare", "headway_training.comparison_cli", "compare_main", "put trained versions side by side", "training"),
     Verb("recipes", "headway_training.cli", "recipes_main", "list the recipes and what they give", "training"),

@@ -122,6 +122,8 @@ def test_what_the_readme_tells_to_type_exists() -> None:
         "docs/reference.md",
         "docs/training.md",
         "docs/protocols.md",
+        "docs/metrics.md",
+        "docs/runbook.md",
     ],
 )
 def test_links_lead_somewhere(page: str) -> None:
