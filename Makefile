@@ -102,7 +102,7 @@ image:           ## Build the container images, with the names and the tag that 
 lock: $(STAMP)   ## Choose new versions for locks/ from pyproject.toml
 	@for extra in dev gateway serving training bench sbom; do \
 	  constraint=""; [ $$extra = dev ] || constraint="-c locks/dev.lock"; \
-	  case $$extra in gateway) constraint="$$constraint --extra heif --extra object-storage --extra tracing";; \
+	  case $$extra in gateway) constraint="$$constraint --extra heif --extra kubernetes --extra object-storage --extra tracing";; \
 	    serving) constraint="$$constraint --extra tracing";; \
 	    training) constraint="$$constraint --extra heif";; esac; \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

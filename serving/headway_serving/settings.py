@@ -14,6 +14,7 @@ PREFIX = "HEADWAY_"
 
 _HTTP_ORIGIN = re.compile(r"http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _WEB_ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+_CONFIG_MAP = re.compile(r"kubernetes:[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}")
 
 
 class InvalidSettings(Exception):
@@ -36,6 +37,9 @@ class GatewaySettings:
         None, "Unix socket of the embedded model server on this machine, quicker than gRPC; unset: gRPC alone"
     )
     routes_file: Path = _setting(Path("routes.json"), "the file that says which version of each model gets traffic")
+    routes: str = _setting(
+        "", "kubernetes:NAMESPACE/NAME: the ConfigMap whose routes.json is watched; empty: HEADWAY_ROUTES_FILE alone"
+    )
     routes_poll_seconds: float = _setting(
         0.5, "how often the routes and tokens files are looked at for changes, seconds", 0.05, 60
     )
@@ -108,6 +112,8 @@ class GatewaySettings:
         rest = settings.model_server_rest
         if rest and not _is_origin(rest):
             problems.append(f"{PREFIX}MODEL_SERVER_REST={rest!r}: must be http://HOST:PORT, or empty for none")
+        if settings.routes and not _CONFIG_MAP.fullmatch(settings.routes):
+            problems.append(f"{PREFIX}ROUTES={settings.routes!r}: must be kubernetes:NAMESPACE/NAME, or empty for none")
         for origin in settings.origins - {"*"}:
             if not _WEB_ORIGIN.fullmatch(origin):
                 problems.append(

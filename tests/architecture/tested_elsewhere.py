@@ -1,6 +1,10 @@
 """The modules that have no test file of their name, and the tests that exercise each: see ``test_tests_map.py``."""
 
 TESTED_ELSEWHERE: dict[str, tuple[str, ...]] = {
+    "serving/adapters/kubernetes/cluster.py": ("unit/serving/adapters/kubernetes/test_discovery.py",),
+    "serving/adapters/kubernetes/errors.py": ("unit/serving/adapters/kubernetes/test_api.py",),
+    "serving/adapters/kubernetes/reservations.py": ("unit/serving/adapters/kubernetes/test_config_map.py",),
+    "serving/core/documents.py": ("unit/serving/adapters/files/test_documents.py",),
     "serving/commands/rollout_policy.py": ("docs/test_reference.py", "unit/serving/commands/test_rollout.py"),
     "serving/core/rollout_traffic.py": ("unit/serving/core/rollout/test_decision.py",),
     "contract/decoding.py": (

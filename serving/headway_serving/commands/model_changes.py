@@ -8,6 +8,7 @@ from pathlib import Path
 from headway_contract.errors import ContractError
 from headway_contract.model_repository import ModelRepository
 from headway_serving.adapters.files.routes import InvalidRoutes
+from headway_serving.commands.document_places import add_kubernetes, models_config_place, routes_place
 from headway_serving.commands.rollout import Surroundings
 from headway_serving.commands.rollout_arguments import GATEWAY, MODEL_SERVER, default_gateway
 from headway_serving.commands.rollout_gate import http_client
@@ -29,7 +30,11 @@ _REFUSALS = (
 def main(verb: str, argv: Sequence[str]) -> int:
     """Run ``add`` or ``remove`` for each model that is named. Exit codes: 0 all done, 2 one was refused."""
     arguments = _parser(verb).parse_args(argv)
-    pair, code = _pair(arguments), _DONE
+    try:
+        pair, code = _pair(arguments), _DONE
+    except ValueError as error:
+        sys.stderr.write(f"headway models {verb}: {error}\n")
+        return _REFUSED
     with http_client() as http:
         for model, version in arguments.models:
             try:
@@ -49,13 +54,11 @@ def main(verb: str, argv: Sequence[str]) -> int:
 
 def _pair(arguments: argparse.Namespace) -> ServedBy:
     repository: Path = arguments.repository
-    config = arguments.models_config or repository / "models.config"
     offline: bool = arguments.offline
     return ServedBy(
         repository=ModelRepository(repository),
-        # A link is followed: replacing it by a file would cut off whoever reads what it points to.
-        routes_file=(arguments.routes or repository / "routes.json").resolve(),
-        models_config=None if arguments.models_config == "none" else Path(config).resolve(),
+        routes_file=routes_place(arguments),
+        models_config=models_config_place(arguments),
         gateways=() if offline else tuple(arguments.gateway or [default_gateway()]),
         model_servers=() if offline else tuple(arguments.model_server or [MODEL_SERVER]),
         load_seconds=arguments.load_timeout,
@@ -71,6 +74,7 @@ def _parser(verb: str) -> argparse.ArgumentParser:
     parser.add_argument("models", nargs="+", type=_named, metavar="NAME[/VERSION]", help="may be several")
     parser.add_argument("--repository", type=Path, default=Path("models"), help="the models (default: models)")
     parser.add_argument("--routes", type=Path, help="routes.json (default: in the repository)")
+    add_kubernetes(parser)
     parser.add_argument(
         "--models-config", help="models.config (default: in the repository); none: versions are loaded by other means"
     )

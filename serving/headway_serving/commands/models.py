@@ -15,6 +15,7 @@ from headway_contract.model_manifest import BFLOAT16, ModelManifest
 from headway_contract.model_repository import ModelRepository
 from headway_serving.adapters.files.routes import InvalidRoutes, read_routes
 from headway_serving.commands import model_changes
+from headway_serving.commands.document_places import add_kubernetes, routes_place
 from headway_serving.core.routing import ModelRoutes
 
 _TIMEOUT_SECONDS = 5.0
@@ -30,10 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return model_changes.main(given[0], given[1:])
     arguments = _parser().parse_args(given)
     repository = ModelRepository(arguments.repository)
-    path = arguments.routes or repository.root / "routes.json"
     try:
-        routed = read_routes(path).models if path.exists() else {}
-    except InvalidRoutes as error:
+        place = routes_place(arguments)
+        routed = {} if isinstance(place, Path) and not place.exists() else read_routes(place).models
+    except (InvalidRoutes, ValueError, OSError) as error:
         sys.stderr.write(f"headway models: {error}\n")
         return 2
     states, problem = _states(arguments.url)
@@ -141,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--repository", type=Path, default=Path("models"), help="the models (default: models)")
     parser.add_argument("--routes", type=Path, help="routes.json (default: in the repository)")
+    add_kubernetes(parser)
     parser.add_argument(
         "--url", default=os.environ.get("HEADWAY_URL") or "http://127.0.0.1:8080",
         help="the gateway that knows what is loaded (default: HEADWAY_URL, else %(default)s)",

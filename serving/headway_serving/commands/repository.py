@@ -9,9 +9,11 @@ from pathlib import Path
 
 from headway_contract.errors import ContractError
 from headway_contract.model_repository import ModelRepository
+from headway_serving.adapters.files.documents import Place, document_at
 from headway_serving.adapters.files.locks import locked
 from headway_serving.adapters.files.routes import InvalidRoutes, read_routes
 from headway_serving.commands import repository_copies
+from headway_serving.commands.document_places import add_kubernetes, models_config_place, routes_place
 from headway_serving.operations import repository_care as care
 from headway_serving.operations.models_config import ForeignConfiguration
 
@@ -25,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.verb in repository_copies.VERBS:
             return repository_copies.run(arguments)
         return _VERBS[arguments.verb](arguments, ModelRepository(arguments.repository))
-    except (ContractError, InvalidRoutes, ForeignConfiguration, OSError) as error:
+    except (ContractError, InvalidRoutes, ForeignConfiguration, ValueError, OSError) as error:
         sys.stderr.write(f"headway repository: {error}\n")
         return _REFUSED
 
@@ -39,16 +41,17 @@ def _verify(arguments: argparse.Namespace, repository: ModelRepository) -> int:
     for path in care.half_versions(repository):
         sys.stdout.write(f"{path}  left by a publishing that was interrupted or still runs; nothing loads it\n")
     routes = _routes(arguments, repository)
-    gone = care.routed_but_gone(repository, read_routes(routes)) if routes.exists() and not arguments.version else {}
+    there = not arguments.version and document_at(routes).read() is not None
+    gone = care.routed_but_gone(repository, read_routes(routes)) if there else {}
     for (model, version), role in gone.items():
         sys.stdout.write(f"{model}/{version}  GONE: it is {role} in {routes}, but its directory is not there\n")
     return _DAMAGED if gone or any(each.problem for each in checks) else _DONE
 
 
 def _prune(arguments: argparse.Namespace, repository: ModelRepository) -> int:
-    routes, config = _routes(arguments, repository), _named(arguments.models_config, repository, "models.config")
+    routes, config = _routes(arguments, repository), _models_config(arguments, repository)
     with contextlib.ExitStack() as stack:
-        if arguments.yes and routes.exists():
+        if arguments.yes and isinstance(routes, Path) and routes.exists():
             # Nobody may give a version traffic between the look at the routes and its removal.
             stack.enter_context(locked(routes.resolve()))
         going, staying = care.prunable(repository, routes, config, arguments.keep)
@@ -56,6 +59,10 @@ def _prune(arguments: argparse.Namespace, repository: ModelRepository) -> int:
             sys.stdout.write(f"keep    {model}/{version}  {reason}\n")
         for model, version in going:
             if arguments.yes:
+                if not isinstance(routes, Path) and (model, version) in care.in_use(repository, routes, config):
+                    # A ConfigMap has no lock: it is asked again, just before.
+                    sys.stdout.write(f"keep    {model}/{version}  taken into use meanwhile\n")
+                    continue
                 repository.remove(model, version)
             sys.stdout.write(f"{'removed' if arguments.yes else 'remove '} {model}/{version}\n")
     if going and not arguments.yes:
@@ -63,8 +70,15 @@ def _prune(arguments: argparse.Namespace, repository: ModelRepository) -> int:
     return _DONE
 
 
-def _routes(arguments: argparse.Namespace, repository: ModelRepository) -> Path:
+def _routes(arguments: argparse.Namespace, repository: ModelRepository) -> Place:
+    if arguments.kubernetes is not None:
+        return routes_place(arguments)
     return _named(arguments.routes, repository, "routes.json")
+
+
+def _models_config(arguments: argparse.Namespace, repository: ModelRepository) -> Place:
+    found = None if arguments.kubernetes is None else models_config_place(arguments)
+    return found or _named(arguments.models_config, repository, "models.config")
 
 
 def _named(path: Path | None, repository: ModelRepository, name: str) -> Path:
@@ -111,12 +125,14 @@ def _parser() -> argparse.ArgumentParser:
     check = verb("verify", "compare versions with the checksums they were published with")
     check.add_argument("version", nargs="?", type=_version, metavar="MODEL/VERSION", help="default: every version")
     check.add_argument("--routes", type=Path, help="routes.json (default: in the repository)")
+    add_kubernetes(check)
     prune = verb("prune", "remove versions that nothing uses")
     prune.add_argument(
         "--keep", type=_count, default=3, metavar="N", help="newest of each model that stay (default: 3)"
     )
     prune.add_argument("--yes", action="store_true", help="remove; without it only what would go is shown")
     prune.add_argument("--routes", type=Path, help="routes.json (default: in the repository)")
+    add_kubernetes(prune)
     prune.add_argument("--models-config", type=Path, help="models.config (default: in the repository)")
     pin = verb("pin", "keep a version whatever happens")
     pin.add_argument("version", type=_version, metavar="MODEL/VERSION")

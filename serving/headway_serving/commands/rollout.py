@@ -42,6 +42,7 @@ from headway_serving.commands.rollout_gate import (
     verified_loaded,
 )
 from headway_serving.commands.rollout_status import say_status
+from headway_serving.core.documents import ReservationLost
 from headway_serving.core.errors import ServingError
 from headway_serving.core.rollout import changes
 from headway_serving.core.rollout.changes import Author, RolloutRefused
@@ -73,7 +74,7 @@ _EXIT_CODES = {
 _REFUSALS = (
     RolloutRefused, VerificationFailed, NotLoaded, Unreachable, ChangeRefused, NotFollowed,
     ForeignConfiguration, UnverifiedVersion, InvalidRoutes,
-    ServingError, ContractError, ValueError, OSError,
+    ServingError, ContractError, ReservationLost, ValueError, OSError,
 )  # fmt: skip
 _WATCH_SECONDS = 1.0
 _GO_ON = "headway rollout resume, or abort"
@@ -327,7 +328,7 @@ def _finish(command: Finish, output: Output, world: Surroundings) -> int:
         return changes.finished(found, world.author())
 
     routes = _change(target, finished)
-    state = before[0].rollout
+    state = before[-1].rollout
     if state is not None and command.models_config is not None:
         lost = state.previous if state.status is RolloutStatus.PROMOTED else state.candidate
         # Read after the change: what is unloaded must not be routed by then, of any model.

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from headway_serving.adapters.files.documents import Place
+from headway_serving.commands.document_places import add_kubernetes, models_config_place, routes_place
 from headway_serving.commands.rollout_policy import add_policy, policy_of
 from headway_serving.core.rollout_state import RolloutPolicy
 from headway_serving.operations.availability import Asked
@@ -26,7 +28,7 @@ class Target:
 
     model: str
     repository: Path
-    routes_file: Path
+    routes_file: Place
     as_json: bool
 
 
@@ -64,7 +66,7 @@ class Start:
     gate: Gate
     policy: RolloutPolicy
     data: DataSource
-    models_config: Path | None
+    models_config: Place | None
     load_seconds: float
     resume: bool
     shadow_auto: bool = False
@@ -115,7 +117,7 @@ class Finish:
     """End a rollout that is over, and unload the version that lost."""
 
     target: Target
-    models_config: Path | None
+    models_config: Place | None
 
 
 @dataclass(frozen=True)
@@ -150,14 +152,11 @@ def parse(argv: Sequence[str] | None) -> Command:
     Raises :class:`InvalidCommand` for a policy that makes no sense.
     """
     arguments = parser().parse_args(argv)
-    repository: Path = arguments.repository
-    # A link is followed: replacing it by a file would cut off whoever reads what it points to.
-    routes_file = (arguments.routes or repository / "routes.json").resolve()
-    target = Target(arguments.model, repository, routes_file, arguments.json)
     try:
+        target = Target(arguments.model, arguments.repository, routes_place(arguments), arguments.json)
         return _COMMANDS[arguments.verb](target, arguments)
     except ValueError as error:
-        raise InvalidCommand(str(error), as_json=target.as_json) from error
+        raise InvalidCommand(str(error), as_json=arguments.json) from error
 
 
 def _start(target: Target, arguments: argparse.Namespace) -> Start:
@@ -166,7 +165,7 @@ def _start(target: Target, arguments: argparse.Namespace) -> Start:
         _gate(arguments),
         policy_of(arguments),
         _data(arguments),
-        _models_config(target, arguments),
+        models_config_place(arguments),
         arguments.load_timeout,
         arguments.resume,
         shadow_auto=arguments.shadow is None,
@@ -195,7 +194,7 @@ _COMMANDS: Mapping[str, Callable[[Target, argparse.Namespace], Command]] = {
     "pause": _decide,
     "promote": _decide,
     "abort": _decide,
-    "finish": lambda target, arguments: Finish(target, _models_config(target, arguments)),
+    "finish": lambda target, arguments: Finish(target, models_config_place(arguments)),
     "history": lambda target, _: History(target),
     "report": lambda target, arguments: Report(target, _data(arguments)),
 }
@@ -222,12 +221,6 @@ def _data(arguments: argparse.Namespace) -> DataSource:
     return DataSource(arguments.prometheus, tuple(arguments.metrics or arguments.gateway or [default_gateway()]))
 
 
-def _models_config(target: Target, arguments: argparse.Namespace) -> Path | None:
-    if arguments.models_config == "none":
-        return None
-    return Path(arguments.models_config or target.repository / "models.config").resolve()
-
-
 def parser() -> argparse.ArgumentParser:
     """The parser of all verbs; ``verb`` says which was chosen."""
     top = argparse.ArgumentParser(
@@ -240,6 +233,7 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument("model", metavar="MODEL", help="the model's name")
         added.add_argument("--repository", type=Path, default=Path("models"), help="the models (default: models)")
         added.add_argument("--routes", type=Path, help="routes.json (default: in the repository)")
+        add_kubernetes(added)
         added.add_argument("--json", action="store_true", help="write JSON, one object a line")
         return added
 

@@ -1,17 +1,16 @@
 """Composes the Flask application from its parts; nothing here reads the environment or starts anything."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from flask import Blueprint, Flask
 from werkzeug.routing import BaseConverter
 
 from headway_contract.preprocessing import DecodeLimits
-from headway_serving.adapters.files.routes import RouteFile
 from headway_serving.adapters.files.tokens import TokenFile
 from headway_serving.adapters.metrics import names
 from headway_serving.adapters.metrics.prometheus import PrometheusMetrics
@@ -70,6 +69,35 @@ class ModelServer(Predictor, ManifestSource, VersionStates, Protocol):
     """All that the gateway asks of a model server."""
 
 
+class RouteSource(Protocol):
+    """Where the routes come from: a file, or a ConfigMap."""
+
+    @property
+    def read_at(self) -> float:
+        """When the last good table was read, Unix time."""
+        ...
+
+    def content(self) -> RouteTable:
+        """The last good table."""
+        ...
+
+    def problem(self) -> str | None:
+        """Why the routes as they are now were refused, or None if they are in force."""
+        ...
+
+    def standing(self) -> Mapping[str, Any]:
+        """``from``: where they come from; ``followed``: whether changes are seen; ``trouble``: why not."""
+        ...
+
+    def follow(self, take: Callable[[RouteTable], None]) -> None:
+        """Have ``take`` called with every new good table; it must return at once."""
+        ...
+
+    def watch(self) -> None:
+        """Begin to follow changes."""
+        ...
+
+
 @dataclass(frozen=True)
 class Parts:
     """What the application is made of.
@@ -79,7 +107,7 @@ class Parts:
     caller's trace is followed without one too.
     """
 
-    routes: RouteFile
+    routes: RouteSource
     server: ModelServer
     metrics: PrometheusMetrics
     rest: RestModelServer | None = None
@@ -137,7 +165,7 @@ def create_gateway(parts: Parts, settings: GatewaySettings) -> Gateway:
     app.register_blueprint(inference_metadata_endpoints.blueprint(routes, catalog, parts.server, readiness))
     app.register_blueprint(triton_endpoints.blueprint(routes, catalog, parts.metrics.totals, limits.max_images))
     app.register_blueprint(model_endpoints.blueprint(routes, catalog, readiness, parts.server, parts.states_of_all()))
-    app.register_blueprint(health_endpoints.blueprint(parts.routes.problem, routes, readiness))
+    app.register_blueprint(health_endpoints.blueprint(parts.routes.problem, parts.routes.standing, routes, readiness))
     if not settings.admin_port:
         app.register_blueprint(_admin(parts))
     app.register_blueprint(docs_endpoints.blueprint(app, tokens_needed=parts.tokens is not None))

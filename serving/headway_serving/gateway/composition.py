@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from headway_serving.adapters.files.routes import RouteFile
+from headway_serving.adapters.files.routes_document import routes_digest
 from headway_serving.adapters.files.tokens import TokenFile
 from headway_serving.adapters.logs.setup import JSON, configure, unknown_variables
 from headway_serving.adapters.metrics import names
@@ -21,7 +22,7 @@ from headway_serving.adapters.model_server.rest import TfServingRest
 from headway_serving.adapters.model_server.version_watch import VersionWatch
 from headway_serving.adapters.tracing.setup import TracingUnavailable, open_tracing
 from headway_serving.core.polled_states import PolledStates
-from headway_serving.gateway.app import Gateway, Parts, create_admin_app, create_gateway, queue_limits
+from headway_serving.gateway.app import Gateway, Parts, RouteSource, create_admin_app, create_gateway, queue_limits
 from headway_serving.gateway.server.admin_port import AdminServer
 from headway_serving.gateway.server.descriptors import most_connections
 from headway_serving.gateway.server.dispatch import Dispatcher
@@ -37,7 +38,8 @@ _log = logging.getLogger(__name__)
 def compose_server(settings: GatewaySettings) -> HttpServer:
     """Compose the gateway behind its own HTTP server, and begin to follow its files.
 
-    Raises ``InvalidRoutes``, ``InvalidTokens``, or OSError if the admin port cannot be had.
+    Raises ``InvalidRoutes`` (also for a cluster that is not known), ``InvalidTokens``, or OSError if the admin port
+    cannot be had.
     """
     gateway, model_server, metrics = _compose(settings)
     dispatcher = Dispatcher(
@@ -71,7 +73,7 @@ def _compose(settings: GatewaySettings) -> tuple[Gateway, TfServingPredictor, Pr
     lines = configure("gateway", as_json=settings.log_format == JSON, level=settings.log_level)
     for remark in unknown_variables(os.environ, known_variables()):
         _log.warning("%s", remark)
-    routes = RouteFile(settings.routes_file, settings.routes_poll_seconds)
+    routes = _routes(settings)
     metrics = PrometheusMetrics(process_registry(), settings.slo_seconds)
     _watch_files(metrics, routes, settings)
     metrics.watch(names.LOG_RECORDS, lambda: [((level,), count) for level, count in list(lines.counts.items())])
@@ -116,12 +118,22 @@ def _both(one: Observe, other: Observe) -> Observe:
     return observe
 
 
-def _watch_files(metrics: PrometheusMetrics, routes: RouteFile, settings: GatewaySettings) -> None:
+def _watch_files(metrics: PrometheusMetrics, routes: RouteSource, settings: GatewaySettings) -> None:
     metrics.watch_routes(routes.problem)
-    metrics.watch(names.ROUTES_INFO, lambda: [((routes.digest(),), 1.0)])
+    metrics.watch(names.ROUTES_INFO, lambda: [((routes_digest(routes.content()),), 1.0)])
     metrics.watch_value(names.ROUTES_TIMESTAMP, lambda: routes.read_at)
     metrics.watch(names.MEMORY_LIMIT_BYTES, memory_limit)
     if settings.supervision_file is not None:
         supervision = Supervision(settings.supervision_file)
         metrics.watch(names.CHILD_UP, supervision.up)
         metrics.watch(names.CHILD_RESTARTS, supervision.restarts)
+
+
+def _routes(settings: GatewaySettings) -> RouteSource:
+    if not settings.routes:
+        return RouteFile(settings.routes_file, settings.routes_poll_seconds)
+    # Only now: a gateway that follows a file needs nothing of this.
+    from headway_serving.adapters.kubernetes.watched_routes import watch_routes  # noqa: PLC0415
+
+    where = settings.routes.removeprefix("kubernetes:")
+    return watch_routes(where, settings.routes_file, settings.routes_poll_seconds)

@@ -8,14 +8,13 @@ at once; a later one gets none here: that is what a rollout is for.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import httpx
 
 from headway_contract.errors import ContractError
 from headway_contract.model_repository import ModelRepository
-from headway_serving.adapters.files.locks import locked
-from headway_serving.adapters.files.routes import read_routes, write_routes
+from headway_serving.adapters.files.documents import Place
+from headway_serving.adapters.files.routes import change_routes, read_routes
 from headway_serving.adapters.metrics.traffic_window import addresses
 from headway_serving.core.rollout.changes import Author, RolloutRefused
 from headway_serving.core.rollout_state import OPEN, HistoryEntry, appended
@@ -54,8 +53,8 @@ class ServedBy:
     """
 
     repository: ModelRepository
-    routes_file: Path
-    models_config: Path | None
+    routes_file: Place
+    models_config: Place | None
     gateways: tuple[str, ...]
     model_servers: tuple[str, ...]
     load_seconds: float = 120.0
@@ -139,23 +138,23 @@ def _load_and_check(pair: ServedBy, model: str, version: int, http: httpx.Client
 
 def _route(pair: ServedBy, model: str, version: int, who: Author) -> None:
     remember_removed(pair.routes_file, model, removed=False)
-    with locked(pair.routes_file):
-        table = read_routes(pair.routes_file)
+
+    def routed(table: RouteTable) -> RouteTable:
         if model in table.models:
             raise ChangeRefused(f"{model} was added meanwhile: version {table.models[model].stable} is stable")
         added = ModelRoutes(version)
         entry = HistoryEntry(who.at, who.by, f"version {version} is stable", "the model was added")
-        added = replace(added, history=appended(added.history, entry))
-        write_routes(pair.routes_file, RouteTable({**table.models, model: added}))
+        return RouteTable({**table.models, model: replace(added, history=appended(added.history, entry))})
+
+    change_routes(pair.routes_file, routed)
 
 
 def _unroute(pair: ServedBy, model: str) -> None:
-    with locked(pair.routes_file):
-        table = read_routes(pair.routes_file)
+    def unrouted(table: RouteTable) -> RouteTable:
         _refuse_open_rollout(table, model)
-        if model in table.models:
-            left = {name: routes for name, routes in table.models.items() if name != model}
-            write_routes(pair.routes_file, RouteTable(left))
+        return RouteTable({name: routes for name, routes in table.models.items() if name != model})
+
+    change_routes(pair.routes_file, unrouted)
 
 
 def _unload(pair: ServedBy, model: str, versions: tuple[int, ...]) -> None:

@@ -5,15 +5,15 @@ moved gets its new paths. In a file without it versions are added and taken away
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from headway_contract.durable_files import write_atomically
 from headway_contract.errors import ContractError
 from headway_contract.model_manifest import BaseReference
 from headway_contract.model_repository import ModelRepository
-from headway_contract.regular_files import read_regular_file
-from headway_serving.adapters.files.locks import locked
+from headway_serving.adapters.files.documents import FileDocument, Place, document_at
+from headway_serving.core.documents import Document, Unreadable
 from headway_serving.core.routing import ModelRoutes, RouteTable
 
 Loaded = Mapping[str, tuple[str, tuple[int, ...]]]
@@ -47,30 +47,34 @@ def write_models_config(path: Path, repository: ModelRepository, table: RouteTab
     write_atomically(path, format_models_config(repository, table).encode("utf-8"))
 
 
-def load_also(path: Path, repository: ModelRepository, model: str, version: int) -> None:
+def load_also(place: Place, repository: ModelRepository, model: str, version: int) -> None:
     """Add a version, and the base that it needs, to what the file loads; everything else stays.
 
-    Raises :class:`ForeignConfiguration` if the file holds what would be lost, and ``ModelMissing`` or
-    ``VersionMissing``.
+    Raises :class:`ForeignConfiguration` if the file holds what would be lost, ``ModelMissing`` or ``VersionMissing``,
+    and OSError.
     """
     added = _located(repository, _needed(repository, RouteTable({model: ModelRoutes(version)})))
-    with locked(path):
-        loaded, marked = dict(_parse(path)), is_marked(path)
+
+    def changed(document: Document, text: str | None) -> str:
+        loaded = dict(_parse(document, text))
         for name, (base_path, versions) in added.items():
             path_before, before = loaded.get(name, (base_path, ()))
             loaded[name] = (path_before, tuple(sorted({*before, *versions})))
-        write_atomically(path, _format(loaded, marked=marked).encode("utf-8"))
+        return _format(loaded, marked=_bears_mark(text))
+
+    _change(document_at(place), changed)
 
 
-def unload(path: Path, repository: ModelRepository, table: RouteTable, model: str, version: int) -> None:
+def unload(place: Place, repository: ModelRepository, table: RouteTable, model: str, version: int) -> None:
     """Take a version, and a base that nothing else in the table needs, out of what the file loads.
 
-    What the table still needs stays. Raises :class:`ForeignConfiguration`.
+    What the table still needs stays. Raises :class:`ForeignConfiguration`, and OSError.
     """
     needed = _needed(repository, table)
     gone = _needed(repository, RouteTable({model: ModelRoutes(version)}))
-    with locked(path):
-        loaded, marked = dict(_parse(path)), is_marked(path)
+
+    def changed(document: Document, text: str | None) -> str:
+        loaded = dict(_parse(document, text))
         for name, numbers in gone.items():
             base_path, before = loaded.get(name, ("", ()))
             left = tuple(number for number in before if number not in numbers or number in needed.get(name, ()))
@@ -78,7 +82,9 @@ def unload(path: Path, repository: ModelRepository, table: RouteTable, model: st
                 loaded[name] = (base_path, left)
             else:
                 loaded.pop(name, None)
-        write_atomically(path, _format(loaded, marked=marked).encode("utf-8"))
+        return _format(loaded, marked=_bears_mark(text))
+
+    _change(document_at(place), changed)
 
 
 def bring_up_to_date(path: Path, repository: ModelRepository, table: RouteTable) -> list[str]:
@@ -87,9 +93,10 @@ def bring_up_to_date(path: Path, repository: ModelRepository, table: RouteTable)
     What is routed and there is added, what is gone from the repository is taken out, what else is loaded stays. Returns
     what was changed, for people. Raises :class:`ForeignConfiguration`.
     """
-    root, remarks = repository.root.resolve(), list[str]()
-    with locked(path):
-        before, needed = _parse(path), _needed(repository, table)
+    root, needed, remarks = repository.root.resolve(), _needed(repository, table), list[str]()
+
+    def changed(document: Document, text: str | None) -> str | None:
+        before = _parse(document, text)
         after: dict[str, tuple[str, tuple[int, ...]]] = {}
         for name in sorted({*before, *needed}):
             base_path, versions = before.get(name, (_quoted(root / name), ()))
@@ -97,49 +104,78 @@ def bring_up_to_date(path: Path, repository: ModelRepository, table: RouteTable)
             kept = tuple(sorted({*versions, *needed.get(name, ())} & there))
             if base_path != _quoted(root / name):
                 remarks.append(f"{name} is in {root / name} now, and no longer in {base_path}")
-            remarks += [f"{name}/{gone} is no longer in the repository" for gone in sorted(set(versions) - there)]
-            remarks += [f"{name}/{added} is routed and was not loaded" for added in kept if added not in versions]
+            remarks.extend(f"{name}/{gone} is no longer in the repository" for gone in sorted(set(versions) - there))
+            remarks.extend(f"{name}/{added} is routed and was not loaded" for added in kept if added not in versions)
             if kept:
                 after[name] = (_quoted(root / name), kept)
-        if after != before:
-            write_atomically(path, _format(after, marked=True).encode("utf-8"))
+        return None if after == before else _format(after, marked=True)
+
+    _change(FileDocument(path), changed)
     return remarks
 
 
 def is_marked(path: Path) -> bool:
     """Whether the file is kept by these functions alone; one that is not there will be."""
-    return not path.exists() or _text(path).startswith(MARK)
+    return _bears_mark(_text(FileDocument(path)))
 
 
-def loaded_versions(path: Path) -> dict[str, tuple[int, ...]]:
-    """The versions by model that the file loads; nothing if it is not there. Raises :class:`ForeignConfiguration`."""
-    return {name: versions for name, (_, versions) in _parse(path).items()}
+def loaded_versions(place: Place) -> dict[str, tuple[int, ...]]:
+    """The versions by model that the file loads; nothing if it is not there.
+
+    Raises :class:`ForeignConfiguration`, and OSError.
+    """
+    document = document_at(place)
+    return {name: versions for name, (_, versions) in _parse(document, _text(document)).items()}
 
 
-def _parse(path: Path) -> Loaded:
+def _change(document: Document, change: Callable[[Document, str | None], str | None]) -> None:
+    """Replace the text by what ``change`` makes of it; None: it stays."""
+
+    def changed(content: bytes | None) -> bytes | None:
+        after = change(document, _decoded(document, content))
+        return None if after is None else after.encode("utf-8")
+
+    try:
+        document.change(changed)
+    except Unreadable as error:
+        raise _unreadable(document, error.why) from error
+
+
+def _bears_mark(text: str | None) -> bool:
+    return text is None or text.startswith(MARK)
+
+
+def _parse(document: Document, text: str | None) -> Loaded:
     """Read what this module writes, and nothing else: a setting it does not know would be lost by writing again."""
-    text = _text(path) if path.exists() else "model_config_list {}"
-    text = text.removeprefix(MARK)
+    text = "model_config_list {}" if text is None else text.removeprefix(MARK)
     body = re.fullmatch(r"\s*model_config_list\s*:?\s*{(.*)}\s*", text, re.DOTALL)
     entries = [] if body is None else list(_ENTRY.finditer(body.group(1)))
     if body is None or "".join(entry.group(0) for entry in entries) != body.group(1):
         if body is not None and not body.group(1).strip():
             return {}
         raise ForeignConfiguration(
-            f"{path} holds more than names, paths and specific versions, which would be lost by changing it; "
+            f"{document} holds more than names, paths and specific versions, which would be lost by changing it; "
             "load the versions there yourself and give --models-config none"
         )
     return {entry[1]: (entry[2], tuple(int(number) for number in re.findall(r"\d+", entry[3]))) for entry in entries}
 
 
-def _text(path: Path) -> str:
+def _text(document: Document) -> str | None:
     try:
-        return read_regular_file(path).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise ForeignConfiguration(
-            f"{path} cannot be read: {reason}; correct it, or move it away and it is written anew"
-        ) from error
+        return _decoded(document, document.read())
+    except Unreadable as error:
+        raise _unreadable(document, error.why) from error
+
+
+def _decoded(document: Document, content: bytes | None) -> str | None:
+    try:
+        return None if content is None else content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _unreadable(document, "not UTF-8") from error
+
+
+def _unreadable(document: Document, why: str) -> ForeignConfiguration:
+    return ForeignConfiguration(f"{document} cannot be read: {why}; correct it, or move it away and it is written anew")
 
 
 def _located(repository: ModelRepository, needed: Mapping[str, list[int]]) -> Loaded:

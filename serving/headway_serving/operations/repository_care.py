@@ -15,6 +15,7 @@ from headway_contract.errors import ContractError, RepositoryError
 from headway_contract.model_manifest import ModelManifest
 from headway_contract.model_repository import ModelRepository
 from headway_contract.regular_files import read_regular_file
+from headway_serving.adapters.files.documents import Place, document_at
 from headway_serving.adapters.files.routes import read_routes
 from headway_serving.core.routing import ModelRoutes, RouteTable
 from headway_serving.operations.models_config import loaded_versions
@@ -71,14 +72,14 @@ def pin(repository: ModelRepository, model: str, version: int, *, pinned: bool) 
     write_atomically(repository.root / PINS_FILE, f"{text}\n".encode())
 
 
-def in_use(repository: ModelRepository, routes: Path, models_config: Path) -> dict[tuple[str, int], str]:
+def in_use(repository: ModelRepository, routes: Place, models_config: Place) -> dict[tuple[str, int], str]:
     """Each (model, version) that must stay, and why. Raises what reading one of the files raises."""
     reasons: dict[tuple[str, int], str] = {}
     for name, versions in read_pins(repository).items():
         reasons |= {(name, version): "pinned" for version in versions}
     for name, versions in loaded_versions(models_config).items():
         reasons |= {(name, version): "loaded" for version in versions}
-    if routes.exists():
+    if document_at(routes).read() is not None:
         for name, routed in read_routes(routes).models.items():
             reasons |= {(name, version): "routed" for version in routed.versions()}
     return reasons
@@ -108,7 +109,7 @@ def _roles(routed: ModelRoutes, version: int) -> str:
 
 
 def prunable(
-    repository: ModelRepository, routes: Path, models_config: Path, keep: int
+    repository: ModelRepository, routes: Place, models_config: Place, keep: int
 ) -> tuple[list[tuple[str, int]], dict[tuple[str, int], str]]:
     """What may go and what stays, with the reason. The newest ``keep`` versions of each model always stay."""
     staying = in_use(repository, routes, models_config)

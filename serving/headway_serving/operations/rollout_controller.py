@@ -8,10 +8,9 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, TypeVar
 
-from headway_serving.adapters.files.locks import locked
+from headway_serving.adapters.files.documents import Place, document_at
 from headway_serving.adapters.files.routes import InvalidRoutes, change_model, read_routes
 from headway_serving.adapters.metrics.traffic_window import TrafficUnknown
 from headway_serving.core.rollout import changes
@@ -22,7 +21,6 @@ from headway_serving.core.rollout_state import RolloutState, RolloutStatus
 from headway_serving.core.rollout_traffic import Observation
 from headway_serving.core.routing import ModelRoutes
 
-_POLL_SECONDS = 0.1
 _AGAIN_SECONDS = 1.0
 TROUBLE_SECONDS = 300.0
 """So long a routes file that cannot be read or written is tried again: people mend such things, and disks empty."""
@@ -64,7 +62,7 @@ class Controller:
     does not count. ``clock`` gives Unix time, seconds.
     """
 
-    routes_file: Path
+    routes_file: Place
     model: str
     source: TrafficSource
     author: Callable[[], Author]
@@ -82,6 +80,7 @@ class Controller:
         """
         marked, looks = (-1, -1.0), 0
         next_look = 0.0
+        poll_seconds = document_at(self.routes_file).poll_seconds
         while True:
             routes, state = self._state()
             if state.status in (RolloutStatus.PROMOTED, RolloutStatus.ROLLED_BACK, RolloutStatus.HELD):
@@ -95,7 +94,7 @@ class Controller:
                 looks += 1
                 next_look += state.policy.interval_seconds
                 self._look(state, last=looks >= state.policy.patience)
-            self.sleep(_POLL_SECONDS)
+            self.sleep(poll_seconds)
 
     def _begin_window(self) -> float:
         """Let the gateways follow, note where the counters stand, and count from now on."""
@@ -173,24 +172,24 @@ class ControlledElsewhere(RolloutRefused):
     """Another command controls the rollout."""
 
 
-def is_controlled(routes_file: Path, model: str) -> bool:
+def is_controlled(routes_file: Place, model: str) -> bool:
     """Whether a command controls the model's rollout now."""
-    try:
-        with controlling(routes_file, model):
-            return False
-    except ControlledElsewhere:
-        return True
+    return document_at(routes_file).is_reserved(_reservation(model))
+
+
+def _reservation(model: str) -> str:
+    return f"{model}.controller"
 
 
 @contextlib.contextmanager
-def controlling(routes_file: Path, model: str, *, wait: bool = False) -> Iterator[None]:
+def controlling(routes_file: Place, model: str, *, wait: bool = False) -> Iterator[None]:
     """Be the only controller of a model's rollout, once there is no other if ``wait``.
 
     Raises :class:`ControlledElsewhere` if another one runs and this is not to wait for its end.
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(routes_file.with_name(f"{routes_file.name}.{model}.controller"), wait=wait))
+            stack.enter_context(document_at(routes_file).reserved(_reservation(model), wait=wait))
         except BlockingIOError as error:
             raise ControlledElsewhere(f"another command controls the rollout of {model!r}") from error
         yield

@@ -4,17 +4,17 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NoReturn
 
 from headway_contract.model_repository import ModelRepository
+from headway_serving.adapters.files.documents import Place
 from headway_serving.adapters.files.routes import read_routes
 from headway_serving.operations.models_config import load_also, unload
 
 
 @contextlib.contextmanager
 def loaded_tentatively(
-    models_config: Path | None, repository: ModelRepository, routes_file: Path, model: str, version: int
+    models_config: Place | None, repository: ModelRepository, routes_file: Place, model: str, version: int
 ) -> Iterator[None]:
     """Have ``models_config`` name the version; if the block fails, or somebody ends the command, take it out again.
 

@@ -169,6 +169,7 @@ def test_readiness_in_words_says_that_a_broken_routes_file_is_refused(gateway: G
         "routes": {
             "valid": True,
             "problem": None,
+            "source": {"from": str(gateway.routes_file), "followed": True, "trouble": None},
             "in_force": {"digits": {"stable": 1, "candidate": None, "shadow": None}},
             "pending": {},
         },

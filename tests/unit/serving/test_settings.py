@@ -14,6 +14,7 @@ GOOD = {
     "model_server_rest": ("http://model-server:8501", "http://model-server:8501"),
     "model_server_socket": ("/run/model-server.sock", Path("/run/model-server.sock")),
     "routes_file": ("/etc/headway/routes.json", Path("/etc/headway/routes.json")),
+    "routes": ("kubernetes:headway/headway-routes", "kubernetes:headway/headway-routes"),
     "routes_poll_seconds": ("2.5", 2.5),
     "threads": ("4", 4),
     "max_in_flight": ("9", 9),

@@ -8,15 +8,17 @@
 A file that cannot be used is refused with the reason; the last good one stays in force.
 """
 
-import hashlib
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from headway_contract.durable_files import write_atomically
-from headway_serving.adapters.files.locks import locked
+from headway_serving.adapters.files.documents import Place, document_at
 from headway_serving.adapters.files.routes_document import ROUTES_SCHEMA, format_routes, parse_routes
 from headway_serving.adapters.files.values import InvalidRoutes
-from headway_serving.adapters.files.watched_file import WatchedFile, read_whole
+from headway_serving.adapters.files.watched_file import WatchedFile
+from headway_serving.core.documents import Document, Unreadable
 from headway_serving.core.routing import ModelRoutes, RouteTable
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "RouteFile",
     "UnverifiedVersion",
     "change_model",
+    "change_routes",
     "format_routes",
     "parse_routes",
     "read_routes",
@@ -36,9 +39,22 @@ class UnverifiedVersion(Exception):
     """A change would send traffic to a version that no verification admits."""
 
 
-def read_routes(path: Path) -> RouteTable:
-    """Read a routes file. Raises :class:`InvalidRoutes` naming the file and what is wrong with it."""
-    return read_whole(path, parse_routes, InvalidRoutes, "routes")
+def read_routes(place: Place) -> RouteTable:
+    """Read the routes. Raises :class:`InvalidRoutes` naming the file and what is wrong with it, and OSError."""
+    document = document_at(place)
+    try:
+        return _parsed(document, document.read())
+    except Unreadable as error:
+        raise InvalidRoutes(f"routes file {document} cannot be read: {error.why}") from error
+
+
+def _parsed(document: Document, content: bytes | None) -> RouteTable:
+    if content is None:
+        raise InvalidRoutes(f"routes file {document} cannot be read: {os.strerror(errno.ENOENT)}")
+    try:
+        return parse_routes(content)
+    except InvalidRoutes as error:
+        raise InvalidRoutes(f"routes file {document} is refused: {error}") from error
 
 
 def write_routes(path: Path, table: RouteTable) -> None:
@@ -46,20 +62,37 @@ def write_routes(path: Path, table: RouteTable) -> None:
     write_atomically(path, format_routes(table).encode("utf-8"))
 
 
-def change_model(path: Path, model: str, change: Callable[[ModelRoutes], ModelRoutes]) -> ModelRoutes:
+def change_model(place: Place, model: str, change: Callable[[ModelRoutes], ModelRoutes]) -> ModelRoutes:
     """Replace the routes of one model by what ``change`` makes of them, and return those.
 
-    A lock beside the file lets one such change run at a time, so none is lost. Raises ``ModelNotFound``,
-    :class:`InvalidRoutes`, :class:`UnverifiedVersion`, OSError, and what ``change`` raises; the file then stays.
+    ``change`` may be called several times: what another has changed meanwhile is not lost. Raises ``ModelNotFound``,
+    :class:`InvalidRoutes`, :class:`UnverifiedVersion`, OSError, and what ``change`` raises; the routes then stay.
     """
-    with locked(path):
-        table = read_routes(path)
+
+    def changed(table: RouteTable) -> RouteTable:
         before = table.of(model)
         after = change(before)
         _check_admitted(before, after)
-        if after != before:
-            write_routes(path, RouteTable({**table.models, model: after}))
-        return after
+        return RouteTable({**table.models, model: after})
+
+    return change_routes(place, changed).of(model)
+
+
+def change_routes(place: Place, change: Callable[[RouteTable], RouteTable]) -> RouteTable:
+    """Replace the table by what ``change`` makes of it, and return that. Raises as :func:`change_model`."""
+    document, made = document_at(place), list[RouteTable]()
+
+    def changed(content: bytes | None) -> bytes | None:
+        before = _parsed(document, content)
+        after = change(before)
+        made.append(after)
+        return None if after == before else format_routes(after).encode("utf-8")
+
+    try:
+        document.change(changed)
+    except Unreadable as error:
+        raise InvalidRoutes(f"routes file {document} cannot be read: {error.why}") from error
+    return made[-1]
 
 
 def _check_admitted(before: ModelRoutes, after: ModelRoutes) -> None:
@@ -88,7 +121,3 @@ class RouteFile(WatchedFile[RouteTable]):
     def table(self) -> RouteTable:
         """The last good table."""
         return self.content()
-
-    def digest(self) -> str:
-        """The first 16 digits of the SHA-256 of the last good table, as Headway writes it."""
-        return hashlib.sha256(format_routes(self.content()).encode()).hexdigest()[:16]

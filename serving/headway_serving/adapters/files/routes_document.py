@@ -3,6 +3,7 @@
 Schema 1 knew stable, candidate and labels; it is still read. What is written is schema 2.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -49,6 +50,11 @@ def format_routes(table: RouteTable) -> str:
     """The JSON form of a table, as :func:`parse_routes` reads it."""
     models = {name: _model_entry(routes) for name, routes in sorted(table.models.items())}
     return json.dumps({"schema": ROUTES_SCHEMA, "models": models}, indent=2, allow_nan=False) + "\n"
+
+
+def routes_digest(table: RouteTable) -> str:
+    """The first 16 digits of the SHA-256 of a table, as Headway writes it."""
+    return hashlib.sha256(format_routes(table).encode()).hexdigest()[:16]
 
 
 def _model_entry(routes: ModelRoutes) -> dict[str, Any]:

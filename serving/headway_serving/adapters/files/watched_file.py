@@ -3,9 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from headway_contract.regular_files import read_regular_file
 
@@ -58,6 +58,10 @@ class WatchedFile(Generic[T]):
     def problem(self) -> str | None:
         """Why the file as it is now was refused, or None if it is in force."""
         return self._problem
+
+    def standing(self) -> Mapping[str, Any]:
+        """Where the content comes from, for people: a file is looked at whatever happens."""
+        return {"from": str(self._path), "followed": True, "trouble": None}
 
     def follow(self, take: Callable[[T], None]) -> None:
         """Have ``take`` called with every new good content, by the thread that watches; it must return at once."""

@@ -38,10 +38,16 @@ _READY = Operation(
 )
 
 
-def blueprint(problem: Callable[[], str | None], routes: RoutesInForce, readiness: Readiness) -> Blueprint:
+def blueprint(
+    problem: Callable[[], str | None],
+    standing: Callable[[], Mapping[str, Any]],
+    routes: RoutesInForce,
+    readiness: Readiness,
+) -> Blueprint:
     """Liveness depends on nothing else; readiness on the model server; neither counts as traffic.
 
-    ``problem``: why the routes file as it is now is refused, or None.
+    ``problem``: why the routes as they are now are refused, or None. ``standing``: where they come from, and
+    whether changes are seen.
     """
     endpoints = Blueprint("health", __name__)
 
@@ -68,6 +74,7 @@ def blueprint(problem: Callable[[], str | None], routes: RoutesInForce, readines
             "routes": {
                 "valid": refused is None,
                 "problem": refused,
+                "source": dict(standing()),
                 "in_force": {name: traffic_document(each) for name, each in sorted(table.models.items())},
                 "pending": {name: pending_document(each) for name, each in sorted(routes.pending().items())},
             },

@@ -8,7 +8,7 @@ import pytest
 from headway_contract.errors import ModelMissing
 from headway_contract.model_manifest import BaseReference
 from headway_contract.model_repository import MANIFEST_FILE, ModelRepository
-from headway_serving.adapters.files.routes import change_model, read_routes, write_routes
+from headway_serving.adapters.files.routes import change_model, change_routes, read_routes, write_routes
 from headway_serving.core.rollout import changes
 from headway_serving.core.rollout.changes import RolloutRefused
 from headway_serving.core.rollout_state import RolloutPolicy
@@ -97,7 +97,7 @@ def test_what_a_rollout_gives_traffic_to_stays(pair: ServedBy) -> None:
 
 
 def test_what_the_routes_name_stays(pair: ServedBy) -> None:
-    write_routes(pair.routes_file, RouteTable({"letters": ModelRoutes(2, labels={"old": 1})}))
+    change_routes(pair.routes_file, lambda _: RouteTable({"letters": ModelRoutes(2, labels={"old": 1})}))
     with pytest.raises(ChangeRefused, match="label 'old'"):
         removed(pair, "letters", 1)
     with pytest.raises(ChangeRefused, match="stable"):
@@ -108,7 +108,7 @@ def test_what_a_served_head_stands_on_stays(pair: ServedBy) -> None:
     file = pair.repository.root / "heads" / "1" / MANIFEST_FILE
     file.parent.mkdir(parents=True)
     file.write_text(manifest(model="heads", form="on_base", base=BaseReference("letters", 2, "sha256:22")).to_json())
-    write_routes(pair.routes_file, RouteTable({"letters": ModelRoutes(1), "heads": ModelRoutes(1)}))
+    change_routes(pair.routes_file, lambda _: RouteTable({"letters": ModelRoutes(1), "heads": ModelRoutes(1)}))
     for version in (None, 2):
         with pytest.raises(ChangeRefused, match="head heads/1 stands on letters/2; remove heads first"):
             removed(pair, "letters", version)

@@ -1,0 +1,1 @@
+"""The Kubernetes API: documents in ConfigMaps, read, changed and watched."""
