@@ -158,9 +158,13 @@ def _start(command: Start, output: Output, world: Surroundings) -> int:
     with controlling(routes_file, model):
         routes = read_routes(routes_file).of(model)
         version = repository.latest(model) if command.gate.version is None else command.gate.version
-        running = routes.rollout is not None and routes.rollout.status in OPEN
-        if command.resume and running and routes.rollout is not None and routes.rollout.candidate == version:
-            return _resumed(target, command.data, command.notify, output, world)
+        state = routes.rollout
+        running = state is not None and state.status in OPEN
+        if command.resume and state is not None and state.candidate == version:
+            if state.status is RolloutStatus.RUNNING:
+                return _resumed(target, command.data, command.notify, output, world)
+            # What a person has paused waits for that person; of what is held or over, it is said how it ended.
+            return _control(target, command.data, command.notify, output, world)
         if running or version == routes.stable:
             # The same refusal as later, but before anything is loaded.
             changes.begun(routes, Verification(version, "", "", 0), policy, "", 0.0, world.author())
