@@ -15,11 +15,14 @@ from tests.k8s.custom_resources import CUSTOM_SCHEMAS, custom_errors
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = ("k8s/overlays/production", "k8s/overlays/single")
 DEPLOYMENTS = ("k8s/base", *OVERLAYS)
-BUILDS = (*DEPLOYMENTS, "k8s/copier")
+BUILDS = (*DEPLOYMENTS, "k8s/copier", "k8s/rollout")
 # Those that an overlay of one's own may add to ours, in an order that they agree with.
-COMPONENTS = ("autoscaling", "autoscaling-by-load", "monitoring", "tokens", "object-storage", "gpu")
+COMPONENTS = ("autoscaling", "autoscaling-by-load", "monitoring", "tokens", "object-storage", "gpu", "rollout")
 # What people make themselves, as nothing secret is in a file: docs/kubernetes.md says how.
 SECRETS = frozenset({"headway-tokens", "headway-prometheus-token", "headway-object-storage"})
+# What is there without being applied: the cluster's own, and with `rollout` what rollouts change.
+THERE = frozenset({"kube-root-ca.crt"})
+CHANGED_BY_ROLLOUTS = frozenset({"headway-routes", "headway-models-config"})
 # The first release with the `sleep` action on by default, and the newest that the schema package knows.
 SUPPORTED_RELEASES = ("1.30", kubernetes_validate.latest_version())
 
@@ -143,6 +146,9 @@ def probe_errors(documents: list[Document]) -> list[str]:
 def reference_errors(documents: list[Document]) -> list[str]:
     """Return each ConfigMap, claim and volume that a pod mentions and that is not there."""
     there = {(document["kind"], document["metadata"]["name"]) for document in documents}
+    there |= {("ConfigMap", name) for name in THERE}
+    if ("Role", "headway-rollout") in there:
+        there |= {("ConfigMap", name) for name in CHANGED_BY_ROLLOUTS}
     errors = []
     for spec in pod_specs(documents):
         for volume in spec["volumes"]:

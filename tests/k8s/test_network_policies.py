@@ -51,7 +51,14 @@ def peers(documents: list[Document]) -> tuple[Peer, ...]:
 
 
 @pytest.mark.parametrize(
-    "components", [(), ("monitoring",), ("object-storage",), ("autoscaling", "monitoring", "object-storage")]
+    "components",
+    [
+        (),
+        ("monitoring",),
+        ("object-storage",),
+        ("rollout",),
+        ("autoscaling", "monitoring", "object-storage", "rollout"),
+    ],
 )
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_allowed_edges_are_those_that_are_drawn(overlay: str, components: tuple[str, ...], tmp_path: Path) -> None:

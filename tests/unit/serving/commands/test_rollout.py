@@ -10,7 +10,7 @@ import pytest
 from headway_serving.adapters.files.routes import change_model, read_routes, write_routes
 from headway_serving.commands.rollout import Surroundings, main
 from headway_serving.core.rollout import changes
-from headway_serving.core.rollout_state import RolloutPolicy
+from headway_serving.core.rollout_state import OPEN, RolloutPolicy, RolloutStatus
 from headway_serving.core.rollout_traffic import Observation
 from headway_serving.core.routing import ModelRoutes, RouteTable
 from headway_serving.operations.rollout_controller import controlling
@@ -222,3 +222,34 @@ def test_a_rollout_that_there_is_not_is_refused(tmp_path: Path, capsys: pytest.C
     for verb in ("resume", "pause", "promote", "abort", "finish", "report"):
         assert run(path, World(alike), verb) == REFUSED
         assert "no rollout" in capsys.readouterr().err
+
+
+def test_a_start_that_is_repeated_says_how_the_rollout_ended(routes_file: Path) -> None:
+    """As a Job does whose pod was killed after the decision and before its exit."""
+    again = ("start", "--version", "2", "--resume")
+    assert run(routes_file, World(failing), "resume") == ROLLED_BACK
+    before = routes_file.read_bytes()
+    assert run(routes_file, World(alike), *again) == ROLLED_BACK
+    assert routes_file.read_bytes() == before, "what was rolled back is not begun anew"
+    change_model(routes_file, MODEL, lambda now: changes.finished(now, ME))
+    change_model(routes_file, MODEL, lambda now: changes.begun(now, PROOF, RolloutPolicy(patience=3), "s", 0.0, ME))
+    assert run(routes_file, World(silent), "resume") == INCONCLUSIVE
+    assert run(routes_file, World(alike), *again) == INCONCLUSIVE, "held, until a person decides"
+    change_model(routes_file, MODEL, lambda now: changes.promoted(now, "by hand", ME))
+    assert run(routes_file, World(alike), *again) == DONE
+
+
+def test_a_start_that_is_repeated_leaves_it_to_a_person_what_that_person_has_paused(routes_file: Path) -> None:
+    change_model(routes_file, MODEL, lambda now: changes.paused(now, "lunch", ME))
+    world = World(alike)
+
+    def look() -> None:
+        rollout = read_routes(routes_file).of(MODEL).rollout
+        assert rollout is not None
+        if world.now > 1_000_060 and rollout.status in OPEN:
+            assert rollout.status is RolloutStatus.PAUSED
+            change_model(routes_file, MODEL, lambda now: changes.rolled_back(now, "no", ME))
+
+    world.on_sleep = look
+    assert run(routes_file, world, "start", "--version", "2", "--resume") == ROLLED_BACK
+    assert world.windows == [], "nobody was judged meanwhile"
