@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from headway_contract.errors import ContractError
 from headway_contract.model_repository import ModelRepository
 from headway_serving.adapters.files.routes import InvalidRoutes, UnverifiedVersion, change_model, read_routes
+from headway_serving.adapters.kubernetes.errors import Unreachable as ApiAway
 from headway_serving.adapters.metrics.traffic_window import GatewayMetrics, PrometheusApi, TrafficUnknown
 from headway_serving.commands import rollout_view as view
 from headway_serving.commands.rollout_arguments import (
@@ -123,6 +124,9 @@ def main(argv: Sequence[str] | None = None, surroundings: Surroundings = Surroun
     output = Output(command.target.as_json)
     try:
         return _run(command, output, surroundings)
+    except ApiAway as error:
+        # Nothing is decided by that: whoever starts Jobs again may try again.
+        return output.say({"event": "unreachable", "why": str(error)}, f"ALARM {error}", _ALARM)
     except _REFUSALS as error:
         return output.say({"event": "refused", "why": str(error)}, f"refused: {error}", _REFUSED)
     except TrafficUnknown as error:

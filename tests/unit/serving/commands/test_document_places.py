@@ -101,6 +101,13 @@ def test_a_lacking_permission_names_the_rule(
     assert run(World(alike), "history") == DONE
 
 
+def test_an_api_that_is_away_refuses_nothing(server: KubernetesApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """A Job ends at what was refused, and is tried again after anything else."""
+    server.stop()
+    assert run(World(alike), "start", "--version", "2", "--resume") == ALARM
+    assert "the Kubernetes API at" in capsys.readouterr().out
+
+
 def test_a_file_and_a_config_map_are_not_named_together(
     server: KubernetesApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
