@@ -3,7 +3,6 @@
 Everything is measured on the two halves as they will be exported, after calibration, on every test picture.
 """
 
-import io
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,11 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from headway_contract.labelled_pictures import (
-    MOST_BYTES,
-    MOST_PICTURES,
     TEST_PICTURES_FILE,
-    LabelledPicture,
-    labelled_pictures_file,
 )
 from headway_contract.model_manifest import (
     Abstention,
@@ -34,9 +29,9 @@ from headway_contract.model_manifest import (
     Provenance,
 )
 from headway_contract.model_repository import ModelRepository
-from headway_contract.preprocessing import ImageSpec, decode_image, to_model_input
+from headway_contract.preprocessing import ImageSpec
 from headway_contract.processor import bfloat16_obstacle_here
-from headway_training import baselines, calibration, datasets, evaluation, export, head, precision
+from headway_training import baselines, calibration, datasets, evaluation, export, golden_samples, head, precision
 from headway_training.errors import TrainingError
 from headway_training.familiarity import (
     LOW,
@@ -67,11 +62,6 @@ from headway_training.run_record import (
 )
 from headway_training.surroundings import git_commit, package_versions
 
-_GOLDEN_SAMPLES = 10
-_MOST_GOLDEN = 50
-_GOLDEN_BYTES = 32_768  # the manifest travels to every gateway: larger pictures are stored smaller
-_GOLDEN_SIDE = 384
-_TEST_PICTURES_SEED = 1  # not the recipe's: versions with one test split store the same pictures
 _BASELINE_SIDE = 32
 _BASELINE_ROWS = 20_000
 _BASELINE_BATCH = 64
@@ -159,7 +149,7 @@ def publish(
     with console.status("evaluating ..."):
         measured = _calibrate(recipe, splits, fitted)
         record = _record(recipe, splits, fitted, measured, data_dir, seconds, clock)
-        golden = _golden_samples(splits, fitted, measured.test)
+        golden = golden_samples.golden_samples(splits, fitted.image, fitted.base, fitted.head, measured.test)
         familiarity = _familiarity(recipe, fitted, measured.temperature)
     with console.status("measuring in bfloat16 ..."):
         precisions = _precisions(recipe, splits, fitted, measured, golden, console)
@@ -176,7 +166,7 @@ def publish(
         identities = np.array([pictures.identity(index) for index in range(len(pictures))])
         ScoredPictures(measured.test, splits.test.labels, identities).save(directory / SCORES_FILE)
         if recipe.export.test_pictures:
-            (directory / TEST_PICTURES_FILE).write_bytes(labelled_pictures_file(_test_pictures(splits)))
+            (directory / TEST_PICTURES_FILE).write_bytes(golden_samples.stored_test_pictures(splits))
 
     with console.status("exporting, loading again and comparing ..."):
         expected = export.Expected(splits.test.pictures, fitted.test_features, measured.test, familiar)
@@ -303,7 +293,7 @@ def _precisions(
         console.print(f"  bfloat16: not measured, so not used: {obstacle}", markup=False)
         return ()
     composed = head.compose(fitted.base, fitted.head)
-    pixels = np.stack([_as_asked(sample.image, fitted.image) for sample in golden])
+    pixels = np.stack([golden_samples.as_asked(sample.image, fitted.image) for sample in golden])
     with precision.computing_in_bfloat16():
         validation, test, samples = (
             infer(composed, inputs) for inputs in (splits.validation.pictures, splits.test.pictures, pixels)
@@ -381,65 +371,3 @@ def _other_test(composed: Any, dataset: str, image: ImageSpec, data_dir: Path | 
     split = datasets.load_test_split(dataset, None, image, data_dir)
     accuracy = evaluation.accuracy(infer(composed, split.pictures), split.labels)
     return OtherTest(dataset, accuracy, "the model applied unchanged, classes by position")
-
-
-def _golden_samples(
-    splits: datasets.Splits, fitted: Fitted, test_scores: NDArray[np.float32]
-) -> tuple[GoldenSample, ...]:
-    chosen = golden_rows(splits.test.labels, len(splits.classes))
-    originals = [splits.test.pictures.encoded(index) for index in chosen]
-    encoded = [_storable(picture) for picture in originals]
-    scores = test_scores[chosen]
-    # A picture that was stored smaller has other pixels than the test split's, and so other scores.
-    smaller = [place for place, picture in enumerate(encoded) if picture is not originals[place]]
-    if smaller:
-        pixels = np.stack([_as_asked(encoded[place], fitted.image) for place in smaller])
-        scores[smaller] = infer(fitted.head, infer(fitted.base, pixels))
-    return tuple(
-        GoldenSample(image=picture, label=splits.classes[splits.test.labels[index]], scores=tuple(map(_written, row)))
-        for picture, index, row in zip(encoded, chosen, scores, strict=True)
-    )
-
-
-def golden_rows(labels: NDArray[np.int32], classes: int) -> list[int]:
-    """The first test pictures of every class in turn, so that few samples show every class.
-
-    Of many classes some, spread evenly: each sample has a score for every class, and their number must not grow too.
-    """
-    shown = np.unique(np.linspace(0, classes - 1, min(classes, _MOST_GOLDEN)).round().astype(int))
-    members = [np.flatnonzero(labels == index) for index in shown]
-    chosen = [int(group[rank]) for rank in range(_GOLDEN_SAMPLES) for group in members if rank < len(group)]
-    return chosen[: max(_GOLDEN_SAMPLES, len(shown))]
-
-
-def _written(score: np.float32) -> float:
-    """A score in as many digits as a float32 has: as many again would say nothing."""
-    return float(f"{score:.8g}")
-
-
-def _test_pictures(splits: datasets.Splits) -> list[LabelledPicture]:
-    """A random sample of the test split, in random order, as large as is stored: any first part is a sample too."""
-    drawn: list[LabelledPicture] = []
-    size = 0
-    for index in np.random.default_rng(_TEST_PICTURES_SEED).permutation(len(splits.test))[:MOST_PICTURES]:
-        picture = _storable(splits.test.pictures.encoded(int(index)))
-        size += len(picture)
-        if size > MOST_BYTES:
-            break
-        drawn.append(LabelledPicture(picture, splits.classes[splits.test.labels[index]]))
-    return drawn
-
-
-def _as_asked(picture: bytes, image: ImageSpec) -> NDArray[np.uint8]:
-    return to_model_input(decode_image(picture, spec=image), image)
-
-
-def _storable(encoded: bytes) -> bytes:
-    """The picture itself where it is small, so that a host with another resize is found out; else a smaller JPEG."""
-    if len(encoded) <= _GOLDEN_BYTES:
-        return encoded
-    picture = decode_image(encoded)
-    picture.thumbnail((_GOLDEN_SIDE, _GOLDEN_SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()

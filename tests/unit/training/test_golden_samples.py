@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from headway_contract.model_manifest import ClassFigures, GoldenSample
-from headway_training.publication import golden_rows
+from headway_training.golden_samples import golden_rows
 from tests.support.contract_examples import manifest
 
 
