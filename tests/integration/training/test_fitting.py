@@ -31,6 +31,7 @@ RECIPE = Recipe.model_validate(
         ],
         "image": {"height": 8, "width": 8, "channels": 1},
         "data": {"dataset": "digits"},
+        "augmentation": {"shift": 1},
         "fitting": {"epochs": 5, "batch_size": 16, "learning_rate": 0.01},
     }
 )  # fmt: skip
@@ -39,6 +40,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam, constant, smoothed": {"schedule": "constant", "label_smoothing": 0.1},
     "sgd": {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01},
     "adadelta": {"optimizer": "adadelta", "learning_rate": 1.0},
+    "one-cycle": {"schedule": "one-cycle"},
 }
 
 
