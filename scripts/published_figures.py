@@ -35,8 +35,8 @@ EXPERIMENTS = (
     Experiment(
         "000", "Fashion head: the network for digits, all but its last layer frozen", '"not as good as MNIST"',
         "fashion-head-as-published", "fashion-head",
-        note="Transfer from digits to clothes does not win: from scratch is better at the same number of epochs. Improved "
-        "heads of 25 November stand on `mnist` as it was then.",
+        note="Transfer from digits to clothes does not win: from scratch is better at the same number of epochs. "
+        "Improved heads of 25 November stand on `mnist` as it was then.",
     ),
     Experiment(
         "000", "... and fewer layers frozen (its exercise)", "not reported", "fashion-sweep-as-published",
