@@ -30,7 +30,9 @@ def main() -> int:
             wrong = sum(each.wrong for each in heads.figures)
             text = results.write(work, "heads", [heads])
         elif arguments.command == "observability":
-            watchings = measure_observability(bench, work, arguments.rounds, arguments.seconds)
+            watchings = measure_observability(
+                bench, work, arguments.rounds, arguments.seconds, with_lines=arguments.lines
+            )
             wrong, text = sum(each.wrong for each in watchings), observability_table(watchings)
         elif arguments.command == "compare":
             comparisons = [
@@ -61,6 +63,7 @@ def _arguments() -> argparse.Namespace:
     headed.add_argument("--rounds", type=int, default=5, help="rounds, each with every number of heads (default: 5)")
     headed.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default: 4)")
     watched = commands.add_parser("observability", help="what metrics, logs and traces cost")
+    watched.add_argument("--lines", action="store_true", help="also with a line for each classification, or for some")
     watched.add_argument("--rounds", type=int, default=9, help="rounds, each with every way (default: 9)")
     watched.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default: 4)")
     for command, seconds, cases in ((compared, 5.0, list(CASES)), (overloaded, 10.0, ["digits", "photos"])):

@@ -58,7 +58,7 @@ _MODEL_SERVER_GRACE_SECONDS = 15.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT. Exit codes: 0 stopped, 1 a child failed at start, 2 refused."""
-    configure("serve", as_json=wants_json(os.environ), level="info", line="headway serve: %(message)s")
+    lines = configure("serve", as_json=wants_json(os.environ), level="info", line="headway serve: %(message)s")
     with contextlib.ExitStack() as held:
         try:
             plan = parse(argv)
@@ -74,7 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _log.error("%s", error)
             return 2
         folder = held.enter_context(tempfile.TemporaryDirectory(prefix="headway-"))
-        children = _children(plan, model_server, Path(folder))
+        # What writes JSON itself needs no second reading of it here.
+        own = lines.stream.fileno() if wants_json(os.environ) else None
+        children = _children(plan, model_server, Path(folder), own)
         return _run(plan, children, Newcomers(plan, pair), SupervisionFile(_supervision(Path(folder)), children))
 
 
@@ -106,7 +108,8 @@ def _write_routes(plan: Plan) -> None:
             write_routes(plan.routes, RouteTable(routes))
 
 
-def _children(plan: Plan, model_server: list[str] | None, folder: Path) -> list[ManagedProcess]:
+def _children(plan: Plan, model_server: list[str] | None, folder: Path, own: int | None) -> list[ManagedProcess]:
+    """``own``: the standard error of those that are ours."""
     environment = dict(gateway_environment(plan, _supervision(folder)))
     path = folder / "model-server.sock"
     if model_server is not None and EMBEDDED in model_server and len(os.fsencode(path)) <= _MOST_SOCKET_BYTES:
@@ -116,9 +119,10 @@ def _children(plan: Plan, model_server: list[str] | None, folder: Path) -> list[
         monitoring = folder / "monitoring.config"
         monitoring.write_text("prometheus_config { enable: true }\n")
         model_server = [*model_server, f"--monitoring_config_file={monitoring}"]
-    children = [ManagedProcess("gateway", gateway_command(), environment)]
+    children = [ManagedProcess("gateway", gateway_command(), environment, own)]
     if model_server is not None:
-        children.insert(0, ManagedProcess("model server", model_server, dict(os.environ)))
+        stderr = own if EMBEDDED in model_server else None
+        children.insert(0, ManagedProcess("model server", model_server, dict(os.environ), stderr))
     return children
 
 

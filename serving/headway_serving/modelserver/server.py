@@ -78,6 +78,7 @@ def run(options: ServerOptions, termination: Termination) -> None:
         isolate=isolate,
     )
     termination.on_request(manager.stop)
+    tracing = _tracing()
     # What was imported stays for ever; the collections after an unload need not look at it.
     gc.collect()
     gc.freeze()
@@ -87,7 +88,7 @@ def run(options: ServerOptions, termination: Termination) -> None:
         core.reload(_initial_config(options))
         manager.set_load_threads(options.num_load_threads)
         _start_config_polling(options, core)
-        inference = Inference(core, _predict_options(options), metrics, _tracing())
+        inference = Inference(core, _predict_options(options), metrics, tracing)
         server.start(_services(core, inference, manager))
         local = _start_local(options, inference)
         rest = _start_rest(options, RestService(inference, rest_options))

@@ -26,8 +26,11 @@ _PR_SET_PDEATHSIG = 1
 class ManagedProcess:
     """One child in a process group of its own, so that a terminal's Ctrl-C reaches only the supervisor."""
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], stderr: int | None = None
+    ) -> None:
+        """``stderr``: the descriptor that is its standard error; None: ours."""
+        self.name, self._stderr = name, stderr
         self._command = list(command)
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
@@ -41,6 +44,7 @@ class ManagedProcess:
         self._process = subprocess.Popen(
             self._command,
             env=self._environment,
+            stderr=self._stderr,
             start_new_session=True,
             preexec_fn=_end_with_parent(),  # noqa: PLW1509  # calls two functions of C, and takes no lock
         )

@@ -57,6 +57,7 @@ def test_a_request_is_a_span_below_its_callers_with_its_stages_below_it() -> Non
     now = time.monotonic()
     stages = [
         StageSpan("decode", now - 0.3, now - 0.2, failed=False),
+        StageSpan("rank", now - 0.2, now - 0.19995, failed=False),
         StageSpan("predict", now - 0.2, now, failed=True),
     ]
     spans.request(span, CALLER, "r-1", "digits", ROUTE, "prediction_failed", 502, now - 0.4, now, stages)
@@ -69,6 +70,7 @@ def test_a_request_is_a_span_below_its_callers_with_its_stages_below_it() -> Non
     assert request.kind is SpanKind.SERVER
     assert request.attributes == {
         "headway.request_id": "r-1", "headway.code": "prediction_failed", "http.response.status_code": 502,
+        "headway.stages_ms": "decode 100.000, rank 0.050, predict 200.000",
         "headway.model": "digits", "headway.version": 2, "headway.arm": "candidate", "headway.reason": "weight",
     }  # fmt: skip
     assert abs((request.end_time or 0) - time.time_ns()) < 5e9
@@ -107,3 +109,12 @@ def test_a_trace_that_begins_here_has_ids_of_its_own() -> None:
     one, other = sampled(spans, None), sampled(spans, None)
     assert one.sampled
     assert one.trace_id != other.trace_id
+
+
+def test_of_the_traces_that_begin_here_those_below_the_bound_are_recorded() -> None:
+    spans = Spans(TracerProvider(ParentBased(ALWAYS_ON)), Kept(), root_bound=2**62)
+    drawn = [spans.sample(None) for _ in range(2000)]
+    recorded = [span for span in drawn if span is not None]
+    assert 400 < len(recorded) < 600
+    assert all(int(span.trace_id[16:], 16) < 2**62 for span in recorded)
+    assert sampled(spans).sampled, "a caller decides for itself"
