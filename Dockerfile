@@ -27,34 +27,41 @@ COPY locks/sbom.lock /locks/
 RUN /opt/sbom/bin/pip install --no-cache-dir --require-hashes -r /locks/sbom.lock
 
 
+# Bytecode is made at the end of each of these, on every core: the images cannot write any when they run.
 FROM python:${PYTHON_TAG} AS gateway-packages
 RUN python -m venv --without-pip /opt/headway
 COPY locks/gateway.lock /locks/
-RUN pip --python /opt/headway/bin/python install --no-cache-dir --require-hashes -r /locks/gateway.lock
+# s3fs brings descriptions of some four hundred services of AWS, of which copying versions uses these.
+RUN pip --python /opt/headway/bin/python install --no-cache-dir --no-compile --require-hashes -r /locks/gateway.lock \
+ && find /opt/headway/lib/python3*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
+    ! -name s3 ! -name sso ! -name sso-oidc ! -name sts -exec rm -r {} +
 COPY --from=wheel /wheels /wheels
-RUN pip --python /opt/headway/bin/python install --no-cache-dir --no-deps /wheels/*.whl
+RUN pip --python /opt/headway/bin/python install --no-cache-dir --no-compile --no-deps /wheels/*.whl
 COPY --from=sbom /opt/sbom /opt/sbom
-RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --of JSON -o /opt/headway/sbom.cdx.json /opt/headway/bin/python
+RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --of JSON -o /opt/headway/sbom.cdx.json /opt/headway/bin/python \
+ && python -m compileall -q -j 0 /opt/headway/lib
 
 
 FROM python:${PYTHON_TAG} AS model-server-packages
 RUN python -m venv --without-pip /opt/headway
 COPY locks/serving.lock /locks/
-RUN pip --python /opt/headway/bin/python install --no-cache-dir --require-hashes -r /locks/serving.lock
+RUN pip --python /opt/headway/bin/python install --no-cache-dir --no-compile --require-hashes -r /locks/serving.lock
 COPY --from=wheel /wheels /wheels
-RUN pip --python /opt/headway/bin/python install --no-cache-dir --no-deps /wheels/*.whl
+RUN pip --python /opt/headway/bin/python install --no-cache-dir --no-compile --no-deps /wheels/*.whl
 COPY --from=sbom /opt/sbom /opt/sbom
-RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --of JSON -o /opt/headway/sbom.cdx.json /opt/headway/bin/python
+RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --of JSON -o /opt/headway/sbom.cdx.json /opt/headway/bin/python \
+ && python -m compileall -q -j 0 /opt/headway/lib
 
 
 FROM python:${PYTHON_TAG} AS training-packages
 RUN python -m venv --without-pip /opt/headway
 COPY locks/training.lock /locks/
-RUN pip --python /opt/headway/bin/python install --no-cache-dir --require-hashes -r /locks/training.lock
+RUN pip --python /opt/headway/bin/python install --no-cache-dir --no-compile --require-hashes -r /locks/training.lock
 COPY --from=wheel /wheels /wheels
-RUN pip --python /opt/headway/bin/python install --no-cache-dir --no-deps /wheels/*.whl
+RUN pip --python /opt/headway/bin/python install --no-cache-dir --no-compile --no-deps /wheels/*.whl
 COPY --from=sbom /opt/sbom /opt/sbom
-RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --of JSON -o /opt/headway/sbom.cdx.json /opt/headway/bin/python
+RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --of JSON -o /opt/headway/sbom.cdx.json /opt/headway/bin/python \
+ && python -m compileall -q -j 0 /opt/headway/lib
 
 
 # The HTTP gateway. Needs HEADWAY_MODEL_SERVER and a routes.json at HEADWAY_ROUTES_FILE. Holds the `headway` command too,

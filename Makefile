@@ -9,7 +9,7 @@ IMAGES  ?= registry.example.com/headway
 RELEASE := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-check test test-unit test-lowest serving-tensorflow lint fix check bench bench-overload reproduce image lock proto monitoring clean
+.PHONY: help install demo demo-check test test-unit test-lowest serving-tensorflow lint fix check bench bench-overload reproduce image image-check lock proto monitoring clean
 
 help:            ## Show these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ image:           ## Build the container images, with the names and the tag that 
 	docker build --target model-server -t $(IMAGES)/model-server:$(RELEASE) .
 	docker build --target model-server-embedded -t $(IMAGES)/model-server-embedded:$(RELEASE) .
 	docker build --target training -t $(IMAGES)/training:$(RELEASE) .
+
+image-check: $(STAMP) ## Build two of them without Docker, run both, and look at what a cluster relies on (root, buildah)
+	@$(BIN)/python -m scripts.image_check
 
 lock: $(STAMP)   ## Choose new versions for locks/ from pyproject.toml
 	@for extra in dev gateway serving training bench sbom; do \
