@@ -126,15 +126,19 @@ def test_a_watcher_follows_the_source_and_ends_when_asked(here: ModelRepository,
     with subprocess.Popen(
         command("sync", url, back.root, "--watch", "1"), stderr=subprocess.PIPE, text=True
     ) as watcher:
-        # Nothing is there yet: it says so once, and stays.
-        assert watcher.stderr is not None
-        assert "holds no version" in watcher.stderr.readline()
-        assert run("push", here.root, url) == 0
-        eventually(lambda: back.versions("letters") == (1, 2), "what was pushed is copied")
-        watcher.send_signal(signal.SIGTERM)
-        assert watcher.wait(30) == 0
+        try:
+            # Nothing is there yet: it says so once, and stays.
+            assert watcher.stderr is not None
+            assert "holds no version" in watcher.stderr.readline()
+            assert run("push", here.root, url) == 0
+            eventually(lambda: back.versions("letters") == (1, 2), "what was pushed is copied")
+            watcher.send_signal(signal.SIGTERM)
+            assert watcher.wait(30) == 0
+        finally:
+            watcher.kill()
 
 
+@pytest.mark.timeout(400 + 60 * KILLS)
 def test_killed_at_any_moment_no_copy_leaves_a_version_that_is_damaged(url: str, tmp_path: Path) -> None:
     chance = random.Random(19)
     here = ModelRepository(tmp_path / "here")
@@ -178,7 +182,9 @@ def _kill(line: list[str], after: float) -> None:
     arguments = line[line.index("repository") + 1 :]
     with subprocess.Popen([sys.executable, "-c", starter, *arguments], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(after)
-        process.kill()
+        try:
+            process.stdout.readline()
+            time.sleep(after)
+        finally:
+            process.kill()
         assert process.wait(30) == -signal.SIGKILL
