@@ -11,10 +11,11 @@ _OF_COPIES = 2  # of the encoded bytes: without metadata, and what a decoder kee
 _ALWAYS = 65_536
 
 
-def decode_bytes(header: PictureHeader, encoded: int, scaled_by: int = 1) -> int:
+def decode_bytes(header: PictureHeader, encoded: int, scaled_by: int = 1, *, repeated: bool = False) -> int:
     """Bytes that decoding takes at the most. ``encoded``: of the file; ``scaled_by``: what its sides are divided by.
 
-    ``scaled_by`` counts for a JPEG alone (:func:`~headway_contract.jpeg_scaling.denominator`).
+    ``scaled_by`` counts for a JPEG alone (:func:`~headway_contract.jpeg_scaling.denominator`), and so does
+    ``repeated``: whether it has no end marker, and is decoded beside itself.
     """
     pixels = header.width * header.height
     if header.kind == "JPEG":
@@ -22,6 +23,7 @@ def decode_bytes(header: PictureHeader, encoded: int, scaled_by: int = 1) -> int
         # Of many scans, all coefficients are kept: two bytes for each sample of the whole picture.
         kept = pixels * header.samples * 2 if header.many_scans else 0
         size = 2 * shown + kept
+        encoded += encoded if repeated else 0
     elif header.kind == "PNG":
         size = pixels * _of_png(header)
     else:

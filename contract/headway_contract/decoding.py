@@ -89,6 +89,10 @@ _TRANSPOSE = {
 
 _MOST_RUN_LENGTH_BYTES = 1_000_000  # Pillow decodes run-length BMPs in Python: 3 s for 20 MB
 _COLOUR_MAP = 320
+_STRIP_ROWS = 64
+_WAYS_NOT_READ = ("unknown pixel mode", "unknown data organization", "Unsupported BMP", "string index out of range")
+"""What Pillow says of samples that are stored otherwise than it knows; the last of a TIFF in unusual planes."""
+
 _SMALL_BYTES = 16 * 1024
 _SMALL_PIXELS = 64 * 64
 
@@ -133,7 +137,13 @@ def decode_image(data: bytes, limits: DecodeLimits | None = None, spec: ImageSpe
     except ContractError:
         raise
     except Exception as error:
+        if "raw mode" in str(error):
+            raise _unread(kind) from error
         raise InvalidImage(f"the {kind} picture is damaged or incomplete: {error}") from error
+
+
+def _unread(kind: str) -> UnsupportedImage:
+    return UnsupportedImage(f"the {kind} picture stores its samples in a way that is not read; save it as PNG")
 
 
 def decode_cost(data: bytes, limits: DecodeLimits | None = None, spec: ImageSpec | None = None) -> int:
@@ -146,7 +156,9 @@ def decode_cost(data: bytes, limits: DecodeLimits | None = None, spec: ImageSpec
     scaled = kind == "JPEG" and spec is not None and spec.revision >= 2
     # Which way up it will be is not known yet.
     divisor = min(denominator(size, spec), denominator(size[::-1], spec)) if scaled and spec is not None else 1
-    return decode_bytes(header, len(data), divisor)
+    # Of one without an end marker another is made, and decoded several times.
+    repeated = kind == "JPEG" and not jpeg_segments.is_ended(data)
+    return decode_bytes(header, len(data), divisor, repeated=repeated)
 
 
 def is_small(data: bytes) -> bool:
@@ -244,14 +256,25 @@ def _jpeg(data: bytes, limits: DecodeLimits, spec: ImageSpec | None, *, sideways
 
     try:
         return decoded(data)
-    except OSError:
+    except OSError as error:
         if jpeg_segments.is_ended(data) or not jpeg_segments.has_all_scans(data):
             raise
-        whole, others = jpeg_segments.ended(data)
-        image = decoded(whole)
-        if any(decoded(other).tobytes() != image.tobytes() for other in others):
-            raise
-        return image
+        problem = str(error)
+    # Only here: within, the error's traceback would hold the picture that failed.
+    whole, *others = jpeg_segments.ended(data)
+    image = decoded(whole())
+    if any(not _alike(decoded(other()), image) for other in others):
+        raise OSError(problem)
+    return image
+
+
+def _alike(one: Image.Image, other: Image.Image) -> bool:
+    """Whether two pictures of one size and mode are the same, without a copy of either."""
+    for top in range(0, one.height, _STRIP_ROWS):
+        strip = 0, top, one.width, min(top + _STRIP_ROWS, one.height)
+        if one.crop(strip).tobytes() != other.crop(strip).tobytes():
+            return False
+    return True
 
 
 def _tiff(data: bytes, limits: DecodeLimits) -> Image.Image:
@@ -275,10 +298,8 @@ def _open(kind: str, data: bytes, limits: DecodeLimits) -> ImageFile.ImageFile:
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(f"the picture has more than the {limits.max_pixels:,} pixels that are accepted") from error
     except Exception as error:
-        if str(error).startswith(("unknown pixel mode", "unknown data organization", "Unsupported BMP")):
-            raise UnsupportedImage(
-                f"the {kind} picture stores its samples in a way that is not read; save it as PNG"
-            ) from error
+        if str(error).startswith(_WAYS_NOT_READ):
+            raise _unread(kind) from error
         raise InvalidImage(f"the {kind} picture's header cannot be read: {error}") from error
     _check_size(image.size, limits)
     return image

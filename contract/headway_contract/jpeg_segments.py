@@ -6,8 +6,9 @@ each scan of a progressive JPEG walks over the whole picture: 200 kB can hold th
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from headway_contract.errors import InvalidImage
 from headway_contract.exif import orientation
@@ -117,18 +118,18 @@ def has_all_scans(data: bytes) -> bool:
     return sum(place in (0, 63) for _, place in sent) == 2 * frame.components
 
 
-def ended(data: bytes) -> tuple[bytes, list[bytes]]:
-    """A file that lacks its end marker, with one; and with rubbish of several kinds before it.
+def ended(data: bytes) -> list[Callable[[], bytes]]:
+    """What makes a file that lacks its end marker, with one; and such with rubbish of several kinds before it.
 
     If all of the picture is there, what follows makes no difference to it. If its last scan is cut short, a decoder
     fills up with gray in the one case and takes the rubbish in the others, behind restart markers too.
     """
-    data = data.rstrip(b"\xff")  # half of a marker, which would make one of what follows
-    others = []
+    end = len(data.rstrip(b"\xff"))  # without half of a marker, which would make one of what follows
+    view, tails = memoryview(data)[:end], [_END]
     for kind in _RUBBISH:
         restarts = b"".join(b"\xff" + bytes([0xD0 + number]) + kind for number in range(8))
-        others.append(data + kind + restarts * 2 + _END)
-    return data + _END, others
+        tails.append(kind + restarts * 2 + _END)
+    return [partial(b"".join, (view, tail)) for tail in tails]
 
 
 def _is_one_scan(data: bytes, frames: list[int], first: tuple[int, int, int] | None) -> bool:

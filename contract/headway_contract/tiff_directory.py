@@ -20,13 +20,15 @@ _PIXEL_TAGS = {
 """Tags that say how pixels are stored. All others (EXIF, profiles, texts) are left out."""
 
 _VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-_MOST_TAG_BYTES = 262_144
+_MOST_TAG_BYTES = 393_216  # the colour map of 16 bits
 _MOST_STRIPS = 65_536
 _COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
 """None, CCITT (2 to 4), LZW, JPEG, Deflate, PackBits, old Deflate; the others' decoders have no limits."""
 
 _CCITT = {2, 3, 4}
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _LAB = 0, 1, 2, 8
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _LAB = 0, 1, 2, 3, 8
+_COLOUR_MAP = 320
+_CMYK = 5
 _SIGNED = 2
 _PLANAR, _IN_PLANES = 284, 2
 _INLINE = 4  # bytes of values that stand in the directory itself
@@ -86,6 +88,8 @@ def pixel_tags(data: bytes, max_pixels: int) -> TiffPixels:
     if _number(tags, _PHOTOMETRIC, _RGB) == _LAB:
         raise UnsupportedImage("the TIFF picture has CIELAB colours; save it as RGB")
     bits, samples = _number(tags, _BITS, 1), _number(tags, _SAMPLES, 1)
+    _check_planes(order, tags, samples)
+    _check_colour_map(tags, bits)
     if bits == 16 and samples > 1 and compression == 1 and _number(tags, _PLANAR, 1) == _IN_PLANES:
         # Pillow would take the bytes of two samples for two samples.
         raise UnsupportedImage(
@@ -100,6 +104,34 @@ def pixel_tags(data: bytes, max_pixels: int) -> TiffPixels:
         # Pillow reads such samples as if 0 were black, or not at all.
         tags[_PHOTOMETRIC] = _short(order, _BLACK_IS_ZERO)
     return TiffPixels(_with_directory(data, order, tags), bits, inverted, _EXTRA_SAMPLES in tags)
+
+
+def _check_planes(order: str, tags: _Tags, samples: int) -> None:
+    """One plane is as good as none. Raises :class:`UnsupportedImage` for opacity in a plane, which Pillow misreads."""
+    if _number(tags, _PLANAR, 1) != _IN_PLANES:
+        return
+    if samples == 1:
+        # Pillow reads such samples without looking at which of them is white.
+        tags[_PLANAR] = _short(order, 1)
+    elif samples != 3 and not (samples == 4 and _EXTRA_SAMPLES in tags) and not _is_cmyk(tags, samples):
+        raise UnsupportedImage(
+            f"the TIFF picture has its {samples} samples a pixel in separate planes; save it with all of them together"
+        )
+
+
+def _is_cmyk(tags: _Tags, samples: int) -> bool:
+    return samples == 4 and _number(tags, _PHOTOMETRIC, _RGB) == _CMYK
+
+
+def _check_colour_map(tags: _Tags, bits: int) -> None:
+    """Raise :class:`InvalidImage` where colours by number have no map, or one of another size."""
+    if _number(tags, _PHOTOMETRIC, _RGB) != _PALETTE:
+        return
+    if _COLOUR_MAP not in tags:
+        raise InvalidImage("the TIFF picture is damaged: it has colours by number, and no colour map")
+    count = tags[_COLOUR_MAP].count
+    if count != 3 * 2**bits:
+        raise InvalidImage(f"the TIFF picture is damaged: {count} values in its colour map, and {bits} bits a sample")
 
 
 def _directory(data: bytes) -> tuple[str, _Tags]:

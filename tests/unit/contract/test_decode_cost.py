@@ -22,6 +22,8 @@ to_model_input(decode_image(data, None, spec), spec)
 print(said, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 
+_MEASURE_WHOLE = _MEASURE.replace("None, spec)", "None, None)")
+
 FORMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "JPEG": ("JPEG", "RGB", {}),
     "progressive JPEG": ("JPEG", "RGB", {"progressive": True}),
@@ -51,6 +53,15 @@ def test_decoding_takes_no_more_than_is_said(name: str) -> None:
     assert taken < said + ALLOWANCE
     # And it is no wild guess: a camera's pictures would else be refused.
     assert said < 16 * 6_000_000 + 2 * len(data) + 100_000
+
+
+@pytest.mark.parametrize("noise", [False, True], ids=["small file", "large file"])
+def test_a_jpeg_without_its_end_takes_no_more_than_is_said(noise: bool) -> None:
+    image = Image.effect_noise((3000, 2000), 200).convert("RGB") if noise else Image.new("RGB", (3000, 2000))
+    data = encoded(image, "JPEG", quality=95).removesuffix(b"\xff\xd9")
+    done = subprocess.run([sys.executable, "-c", _MEASURE_WHOLE], input=data, capture_output=True, check=True)
+    said, taken = map(int, done.stdout.split())
+    assert taken < said + ALLOWANCE
 
 
 def test_a_jpeg_that_is_scaled_costs_less() -> None:

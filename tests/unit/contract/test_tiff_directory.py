@@ -125,6 +125,48 @@ def test_samples_that_would_be_misread_are_refused_by_name(more: Tag, named: str
 
 
 def test_a_tag_of_more_values_than_any_program_writes_is_refused() -> None:
-    data = row("<", 8, 3, bytes([0, 1, 2, 1]), (320, 3, [0] * 150_000))
-    with pytest.raises(InvalidImage, match="tag 320 has 150,000 values"):
+    data = row("<", 8, 3, bytes([0, 1, 2, 1]), (320, 3, [0] * 200_000))
+    with pytest.raises(InvalidImage, match="tag 320 has 200,000 values"):
         decode_image(data)
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+@pytest.mark.parametrize(
+    ("bits", "data"),
+    [(1, b"\x60"), (4, b"\x0f\x81"), (8, bytes([0, 255, 128, 16])), (16, None)],
+    ids=["1 bit", "4 bits", "8 bits", "16 bits"],
+)
+@pytest.mark.parametrize("photometric", [0, 1], ids=["0 is white", "0 is black"])
+def test_one_plane_is_as_good_as_none(order: str, bits: int, data: bytes | None, photometric: int) -> None:
+    stored = np.array([0, 0xFFFF, 0x8000, 0x1000]).astype(f"{order}u2").tobytes() if data is None else data
+    together, apart = (row(order, bits, photometric, stored, (284, 3, [planar])) for planar in (1, 2))
+    expected = np.asarray(decode_image(together).convert("L"))
+    assert (expected[0, 0] == 255) == (photometric == 0)
+    np.testing.assert_array_equal(np.asarray(decode_image(apart).convert("L")), expected)
+
+
+@pytest.mark.parametrize("compression", [1, 8], ids=["plain", "Deflate"])
+@pytest.mark.parametrize("count", [2, 4], ids=["gray with opacity", "colours and a fourth sample"])
+def test_opacity_in_a_plane_of_its_own_is_refused_by_name(count: int, compression: int) -> None:
+    with pytest.raises(UnsupportedImage, match=f"its {count} samples a pixel in separate planes"):
+        decode_image(planes("<", 8, separate=True, compression=compression, count=count))
+
+
+def test_a_way_of_storing_samples_that_is_not_known_is_refused_by_name() -> None:
+    values = bytes(range(0, 160, 10))
+    tags: list[Tag] = [(256, 3, [2]), (257, 3, [2]), (258, 3, [8] * 4), (262, 3, [2]), (277, 3, [4]), (338, 3, [0])]
+    tags += [(273, 4, [8, 12, 16, 20]), (278, 3, [2]), (279, 4, [4] * 4), (284, 3, [2])]
+    with pytest.raises(UnsupportedImage, match="stores its samples in a way that is not read"):
+        decode_image(tiff("<", tags, values))
+
+
+def test_a_colour_map_that_does_not_fit_is_damage() -> None:
+    with pytest.raises(InvalidImage, match="no colour map"):
+        decode_image(row("<", 8, 3, bytes([0, 1, 2, 1])))
+    with pytest.raises(InvalidImage, match="48 values in its colour map, and 8 bits"):
+        decode_image(row("<", 8, 3, bytes([0, 1, 2, 1]), (320, 3, [0] * 48)))
+
+
+def test_a_colour_map_of_16_bits_is_no_damage() -> None:
+    with pytest.raises(UnsupportedImage, match="stores its samples in a way that is not read"):
+        decode_image(row("<", 16, 3, bytes(8), (320, 3, [0] * 3 * 65_536)))
