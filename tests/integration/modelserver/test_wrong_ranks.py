@@ -49,6 +49,14 @@ def test_the_text_is_that_of_the_kernel_without_onednn(server: ModelServerProces
     assert refused("max_pool_3d") == "INVALID_ARGUMENT: tensor_in must be 5-dimensional"
 
 
+@pytest.mark.parametrize("signature", ["sizes", "transposed_sizes"])
+def test_sizes_that_are_no_vector_are_an_invalid_argument(server: ModelServerProcess, signature: str) -> None:
+    for shape in ([], [1, 4], [1] * 5):
+        ones = {"x": np.ones(shape, np.float32)}
+        assert refusal(server.stubs.predict, "default", ones, signature=signature).startswith("INVALID_ARGUMENT: ")
+    assert server.stubs.predict("default", {"x": np.ones(4, np.float32)}, signature=signature)["y"].shape == (1,) * 4
+
+
 @pytest.mark.parametrize("shape", [[0, 1 << 62, 1 << 62], [1 << 62, 0], [0, -1]])
 def test_a_huge_size_beside_a_zero_is_an_invalid_argument(server: ModelServerProcess, shape: list[int]) -> None:
     refused = refusal(server.stubs.prediction.Predict, _request("conv2d", shape))

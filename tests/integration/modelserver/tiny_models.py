@@ -46,7 +46,10 @@ class Picture(tf.Module):
         return {"scores": tf.reduce_mean(convolved, [1, 2])}
 
 
-CONVOLVED_RANKS = {"conv1d": 3, "conv2d": 4, "depthwise": 4, "conv3d": 5, "max_pool_3d": 5, "nested": 4, "twice": 4}
+CONVOLVED_RANKS = {
+    **{"conv1d": 3, "conv2d": 4, "depthwise": 4, "conv3d": 5, "max_pool_3d": 5, "nested": 4, "twice": 4},
+    **{"filter_gradient": 4, "filter_gradient_of": 4, "pool_gradient": 4, "pool_3d_gradient": 5},
+}
 """The signatures of `Convolutions`, and the rank that each takes."""
 
 
@@ -61,10 +64,38 @@ class Convolutions(tf.Module):
         self.kernel = tf.Variable(tf.ones([1, 1, 1, 1]))
 
     def signatures(self) -> dict[str, Any]:
-        return {name: self._signature(getattr(self, name)) for name in CONVOLVED_RANKS}
+        return {name: self._signature(getattr(self, name)) for name in (*CONVOLVED_RANKS, "sizes", "transposed_sizes")}
 
     def _signature(self, run: Callable[[Any], Any]) -> Any:
         return tf.function(lambda x: {"y": run(x)}, input_signature=[tf.TensorSpec(None, tf.float32, name="x")])
+
+    def filter_gradient(self, x: Any) -> Any:
+        ones, options = tf.ones([1] * 4), {"strides": [1] * 4, "padding": "SAME"}
+        return tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=[1] * 4, out_backprop=ones, **options)
+
+    def filter_gradient_of(self, x: Any) -> Any:
+        ones, options = tf.ones([1] * 4), {"strides": [1] * 4, "padding": "SAME"}
+        return tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+            input=ones, filter_sizes=[1] * 4, out_backprop=x, **options
+        )
+
+    def pool_gradient(self, x: Any) -> Any:
+        options = {"ksize": [1] * 4, "strides": [1] * 4, "padding": "SAME"}
+        return tf.raw_ops.AvgPoolGrad(orig_input_shape=[1] * 4, grad=x, **options)
+
+    def pool_3d_gradient(self, x: Any) -> Any:
+        options = {"ksize": [1] * 5, "strides": [1] * 5, "padding": "SAME"}
+        return tf.raw_ops.AvgPool3DGrad(orig_input_shape=[1] * 5, grad=x, **options)
+
+    def sizes(self, x: Any) -> Any:
+        options = {"ksize": [1] * 4, "strides": [1] * 4, "padding": "SAME"}
+        return tf.raw_ops.AvgPoolGrad(orig_input_shape=tf.cast(x, tf.int32), grad=tf.ones([1] * 4), **options)
+
+    def transposed_sizes(self, x: Any) -> Any:
+        ones, options = tf.ones([1] * 4), {"strides": [1] * 4, "padding": "SAME"}
+        return tf.raw_ops.Conv2DBackpropInput(
+            input_sizes=tf.cast(x, tf.int32), filter=ones, out_backprop=ones, **options
+        )
 
     def conv1d(self, x: Any) -> Any:
         return tf.nn.conv1d(x, tf.ones([1, 1, 1]), 1, "SAME")

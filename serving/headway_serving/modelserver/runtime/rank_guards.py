@@ -13,18 +13,31 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-_RANKS = {
-    "Conv2D": 4,
-    "_FusedConv2D": 4,
-    "DepthwiseConv2dNative": 4,
-    "_FusedDepthwiseConv2dNative": 4,
-    "Conv3D": 5,
-    "_FusedConv3D": 5,
-    "MaxPool3D": 5,
-    "AvgPool3D": 5,
-}
-"""The operations that are guarded, and the rank of their input; found by giving each kernel ranks 0 to 9."""
+Shape = tuple[int, ...]
+_VECTOR, _PICTURES, _VOLUMES = (-1,), (-1,) * 4, (-1,) * 5
 
+_SHAPES: Mapping[str, Mapping[int, Shape]] = {
+    "Conv2D": {0: _PICTURES},
+    "_FusedConv2D": {0: _PICTURES},
+    "DepthwiseConv2dNative": {0: _PICTURES},
+    "_FusedDepthwiseConv2dNative": {0: _PICTURES},
+    "Conv3D": {0: _VOLUMES},
+    "_FusedConv3D": {0: _VOLUMES},
+    "MaxPool3D": {0: _VOLUMES},
+    "AvgPool3D": {0: _VOLUMES},
+    # What gradients are made of, as saliency maps are: sizes first, or pictures first and theirs last.
+    "Conv2DBackpropInput": {0: _VECTOR},
+    "Conv3DBackpropInputV2": {0: _VECTOR},
+    "DepthwiseConv2dNativeBackpropInput": {0: _VECTOR},
+    "Conv2DBackpropFilter": {0: _PICTURES, 2: _PICTURES},
+    "DepthwiseConv2dNativeBackpropFilter": {0: _PICTURES, 2: _PICTURES},
+    "Conv3DBackpropFilterV2": {0: _VOLUMES, 2: _VOLUMES},
+    "AvgPoolGrad": {0: (4,), 1: _PICTURES},
+    "AvgPool3DGrad": {0: (5,), 1: _VOLUMES},
+}
+"""The operations that are guarded, and by place of an input its shape; found by giving each kernel ranks 0 to 9."""
+
+_OTHER_TEXT = "{operation}: an input of shape {shape} does not fit"
 _TEXTS = {
     "Conv2D": "convolution input must be 4-dimensional: {shape}",
     "DepthwiseConv2dNative": "input must be 4-dimensional{shape}",
@@ -34,7 +47,11 @@ _TEXTS = {
 }
 """What the runtime says of a wrong rank where oneDNN is off."""
 
-_GIVEN = _RANKS | {
+_GIVEN = {
+    **{operation: len(inputs[0]) for operation, inputs in _SHAPES.items() if "Backprop" not in operation},
+    "Shape": 1,
+    "AvgPoolGrad": 4,
+    "AvgPool3DGrad": 5,
     "Conv2DBackpropInput": 4,
     "Conv3DBackpropInputV2": 5,
     "MaxPool": 4,
@@ -59,6 +76,7 @@ _WIDER = frozenset({"Add", "AddV2", "Sub", "Mul", "RealDiv", "Maximum", "Minimum
 _FIRST_OF_SEVERAL = ("", "0", "y:0")
 """What the first output of a normalization is called in a graph and in a function."""
 
+_INT32 = 3
 _NAME = "headway_rank_of_"
 _REFUSED = re.compile(rf"Shape of tensor \S+ (\[[\d,]*\]) is not compatible with expected shape.*{_NAME}(\w+?)\b", re.S)
 _MOST_STEPS = 200
@@ -82,7 +100,7 @@ def text_of_refusal(message: str) -> str:
     if found is None:
         return message
     operation = found[2].removeprefix("_Fused")
-    return _TEXTS.get(operation, _TEXTS["Conv2D"]).format(shape=found[1])
+    return _TEXTS.get(operation, _OTHER_TEXT).format(operation=operation, shape=found[1])
 
 
 class _Body:
@@ -96,24 +114,29 @@ class _Body:
 
     def guard(self, *, in_function: bool) -> int:
         """Put a guard before each operation that needs one; returns their number."""
-        guards: dict[tuple[str, int], str] = {}
-        for node in [node for node in self._nodes if node.op in _RANKS]:
-            rank, tensor = _RANKS[node.op], node.input[0]
-            if self._rank(tensor, _MOST_STEPS) == rank:
+        guards: dict[tuple[str, Shape], str] = {}
+        guarded = [node for node in self._nodes if node.op in _SHAPES]
+        wanted = [(node, *each) for node in guarded for each in _SHAPES[node.op].items()]
+        for node, place, shape in wanted:
+            tensor = node.input[place]
+            if set(shape) == {-1} and self._rank(tensor, _MOST_STEPS) == len(shape):
                 continue
-            if (tensor, rank) not in guards:
+            if (tensor, shape) not in guards:
                 # The name tells the refusal which kernel was meant.
-                name = f"{node.name}/{_NAME}{node.op}"
-                self._add(name, node, rank)
-                guards[tensor, rank] = f"{name}:output:0" if in_function else name
-            node.input[0] = guards[tensor, rank]
+                name = f"{node.name}/{place}/{_NAME}{node.op}"
+                self._add(name, node, tensor, shape)
+                guards[tensor, shape] = f"{name}:output:0" if in_function else name
+            node.input[place] = guards[tensor, shape]
         return len(guards)
 
-    def _add(self, name: str, node: Any, rank: int) -> None:
-        guard = self._nodes.add(name=name, op="EnsureShape", input=[node.input[0]], device=node.device)
-        guard.attr["T"].CopyFrom(node.attr["T"])
-        for _ in range(rank):
-            guard.attr["shape"].shape.dim.add(size=-1)
+    def _add(self, name: str, node: Any, tensor: str, shape: Shape) -> None:
+        guard = self._nodes.add(name=name, op="EnsureShape", input=[tensor], device=node.device)
+        if len(shape) == 1:
+            guard.attr["T"].type = node.attr["Tshape"].type if "Tshape" in node.attr else _INT32
+        else:
+            guard.attr["T"].CopyFrom(node.attr["T"])
+        for size in shape:
+            guard.attr["shape"].shape.dim.add(size=size)
 
     def _rank(self, tensor: str, steps: int) -> int | None:
         """Return the rank that ``tensor`` always has, None if it can have several or is not known."""
