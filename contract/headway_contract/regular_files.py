@@ -11,6 +11,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def followed(path: Path) -> Path:
+    """The absolute path of what ``path`` leads to, which need not be there. Raises OSError for a link to itself."""
+    found = Path(os.path.realpath(path))
+    if found.is_symlink():
+        raise OSError(errno.ELOOP, "a link that leads to itself", str(path))
+    return found
+
+
 def open_regular_file(path: Path) -> BinaryIO:
     """Open a regular file for reading, links followed. Raises OSError, also for anything else; never waits for it."""
     # The kind is asked of what was opened, so that nothing can be put into its place between the two.

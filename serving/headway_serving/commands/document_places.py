@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from headway_contract.regular_files import followed
 from headway_serving.adapters.files.documents import Place
 from headway_serving.adapters.kubernetes.api import ConfigMapApi, ConfigMapName, config_map_named
 from headway_serving.adapters.kubernetes.config_map import ConfigMapDocument
@@ -28,7 +29,7 @@ def routes_place(arguments: argparse.Namespace) -> Place:
         return _document(arguments.kubernetes, None, "routes.json")
     path: Path = arguments.routes or arguments.repository / "routes.json"
     # A link is followed: replacing it by a file would cut off whoever reads what it points to.
-    return path.resolve()
+    return followed(path)
 
 
 def models_config_place(arguments: argparse.Namespace) -> Place | None:
@@ -38,7 +39,7 @@ def models_config_place(arguments: argparse.Namespace) -> Place | None:
     if arguments.kubernetes is not None:
         _refuse_beside_kubernetes(arguments.models_config, "--models-config")
         return _document(arguments.kubernetes, MODELS_CONFIG_MAP, "models.config")
-    return Path(arguments.models_config or arguments.repository / "models.config").resolve()
+    return followed(Path(arguments.models_config or arguments.repository / "models.config"))
 
 
 def _document(text: str, name: str | None, key: str) -> ConfigMapDocument:

@@ -32,7 +32,7 @@ def main(verb: str, argv: Sequence[str]) -> int:
     arguments = _parser(verb).parse_args(argv)
     try:
         pair, code = _pair(arguments), _DONE
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.stderr.write(f"headway models {verb}: {error}\n")
         return _REFUSED
     with http_client() as http:

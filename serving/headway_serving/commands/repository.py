@@ -9,9 +9,10 @@ from pathlib import Path
 
 from headway_contract.errors import ContractError
 from headway_contract.model_repository import ModelRepository
-from headway_serving.adapters.files.documents import Place, document_at
+from headway_contract.regular_files import followed
+from headway_serving.adapters.files.documents import Place
 from headway_serving.adapters.files.locks import locked
-from headway_serving.adapters.files.routes import InvalidRoutes, read_routes
+from headway_serving.adapters.files.routes import InvalidRoutes, read_routes, routes_are_there
 from headway_serving.commands import repository_copies
 from headway_serving.commands.document_places import add_kubernetes, models_config_place, routes_place
 from headway_serving.operations import repository_care as care
@@ -41,7 +42,7 @@ def _verify(arguments: argparse.Namespace, repository: ModelRepository) -> int:
     for path in care.half_versions(repository):
         sys.stdout.write(f"{path}  left by a publishing that was interrupted or still runs; nothing loads it\n")
     routes = _routes(arguments, repository)
-    there = not arguments.version and document_at(routes).read() is not None
+    there = not arguments.version and routes_are_there(routes)
     gone = care.routed_but_gone(repository, read_routes(routes)) if there else {}
     for (model, version), role in gone.items():
         sys.stdout.write(f"{model}/{version}  GONE: it is {role} in {routes}, but its directory is not there\n")
@@ -53,7 +54,7 @@ def _prune(arguments: argparse.Namespace, repository: ModelRepository) -> int:
     with contextlib.ExitStack() as stack:
         if arguments.yes and isinstance(routes, Path) and routes.exists():
             # Nobody may give a version traffic between the look at the routes and its removal.
-            stack.enter_context(locked(routes.resolve()))
+            stack.enter_context(locked(followed(routes)))
         going, staying = care.prunable(repository, routes, config, arguments.keep)
         for (model, version), reason in staying.items():
             sys.stdout.write(f"keep    {model}/{version}  {reason}\n")

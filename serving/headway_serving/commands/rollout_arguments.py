@@ -155,7 +155,7 @@ def parse(argv: Sequence[str] | None) -> Command:
     try:
         target = Target(arguments.model, arguments.repository, routes_place(arguments), arguments.json)
         return _COMMANDS[arguments.verb](target, arguments)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise InvalidCommand(str(error), as_json=arguments.json) from error
 
 

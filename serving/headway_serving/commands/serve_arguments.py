@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headway_contract.model_repository import ModelRepository
+from headway_contract.regular_files import followed
 
 TFSERVING = "tensorflow_model_server"
 EXTERNAL_TARGET = re.compile(r"(dns:///)?[^/\s]+:\d{1,5}")
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
-    root = arguments.repository.resolve()
+    root = followed(arguments.repository)
     repository = ModelRepository(root)
     if not repository.models():
         raise CannotServe(
@@ -94,8 +95,8 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         )
     return Plan(
         repository=repository,
-        routes=(arguments.routes or root / "routes.json").resolve(),
-        models_config=(arguments.models_config or root / "models.config").resolve(),
+        routes=followed(arguments.routes or root / "routes.json"),
+        models_config=followed(arguments.models_config or root / "models.config"),
         host=arguments.host,
         port=arguments.port,
         grpc_port=arguments.grpc_port,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headway_contract.regular_files import read_regular_file
+from headway_contract.regular_files import followed, read_regular_file
 
 
 def test_a_file_is_read_through_links(tmp_path: Path) -> None:
@@ -33,3 +33,13 @@ def test_folders_sockets_and_absent_files_are_the_operating_systems_errors(tmp_p
         listener.bind(os.path.relpath(tmp_path / "socket"))
         with pytest.raises(OSError, match="No such device"):
             read_regular_file(tmp_path / "socket")
+
+
+def test_a_path_is_followed_to_what_need_not_be_there_and_not_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("file")
+    assert followed(tmp_path / "link") == tmp_path.resolve() / "file"
+    (tmp_path / "one").symlink_to("other")
+    (tmp_path / "other").symlink_to("one")
+    with pytest.raises(OSError, match="a link that leads to itself") as refused:
+        followed(tmp_path / "one")
+    assert refused.value.filename == str(tmp_path / "one")

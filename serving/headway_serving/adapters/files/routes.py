@@ -31,6 +31,7 @@ __all__ = [
     "format_routes",
     "parse_routes",
     "read_routes",
+    "routes_are_there",
     "write_routes",
 ]
 
@@ -44,6 +45,15 @@ def read_routes(place: Place) -> RouteTable:
     document = document_at(place)
     try:
         return _parsed(document, document.read())
+    except Unreadable as error:
+        raise InvalidRoutes(f"routes file {document} cannot be read: {error.why}") from error
+
+
+def routes_are_there(place: Place) -> bool:
+    """Whether there are routes, usable or not. Raises :class:`InvalidRoutes` if that cannot be seen."""
+    document = document_at(place)
+    try:
+        return document.read() is not None
     except Unreadable as error:
         raise InvalidRoutes(f"routes file {document} cannot be read: {error.why}") from error
 

@@ -1,16 +1,18 @@
 """``--kubernetes``: every verb of ``headway rollout``, ``models`` and ``repository`` on ConfigMaps instead of files."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from headway_contract.model_repository import ModelRepository
 from headway_serving.adapters.files.routes import format_routes, parse_routes
 from headway_serving.commands import models, repository, rollout
 from headway_serving.core.rollout import changes
 from headway_serving.core.rollout_state import RolloutPolicy
 from headway_serving.core.routing import ModelRoutes, RouteTable
+from tests.support.contract_examples import publish
 from tests.support.kubernetes_api import KubernetesApi, kubernetes_api
 from tests.unit.serving.commands.test_rollout import ALARM, DONE, MODEL, REFUSED, ROLLED_BACK, World, alike, failing
 from tests.unit.serving.core.rollout.rollout_examples import ME, PROOF
@@ -146,3 +148,23 @@ def test_what_a_cluster_routes_is_not_pruned(
     (tmp_path / "models" / MODEL / "1").rmdir()
     assert repository.main(["verify", *given]) == 1
     assert "digits/1  GONE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        (models.main, []),
+        (models.main, ["add", "digits"]),
+        (rollout.main, ["status", "digits"]),
+        (rollout.main, ["abort", "digits"]),
+        (repository.main, ["verify"]),
+    ],
+)
+def test_a_link_to_itself_in_the_place_of_the_routes_is_refused_in_one_line(
+    run: Callable[[list[str]], int], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(ModelRepository(tmp_path))
+    (tmp_path / "routes.json").symlink_to("routes.json")
+    assert run([*words, "--repository", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "routes.json") in line
