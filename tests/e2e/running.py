@@ -77,7 +77,9 @@ def serving(
     """
     port, grpc_port = free_port(), free_port()
     command = [*HEADWAY, "serve", "--repository", str(repository), "--port", str(port), "--grpc-port", str(grpc_port)]
-    with log.open("w") as stream, (errors or log).open("a") as error_stream:
+    log.write_text("")
+    # Both at the end: of one file, one would else write over the other.
+    with log.open("a") as stream, (errors or log).open("a") as error_stream:
         process = subprocess.Popen(
             [*command, *flags], stdout=stream, stderr=error_stream, text=True, env={**os.environ, **(environment or {})}
         )
