@@ -56,17 +56,20 @@ def pixel_chunks(data: bytes) -> PngPixels:
     if filters:
         raise InvalidImage(f"the PNG picture's header cannot be read: filter method {filters} does not exist")
     view, packed, palette, opacities, transparent, turned = memoryview(data), [], None, None, None, 1
-    position = 33
+    position, behind = 33, 0
     for _ in range(_MOST_CHUNKS):
         if position + 8 > len(data):
             break
         length, kind = _CHUNK.unpack_from(data, position)
         start, end = position + 8, position + 8 + length
         if kind == b"IDAT":
+            if packed and position != behind:
+                raise InvalidImage("the PNG picture is damaged: its pixels are not in one place")
             packed.append(view[start:end])
+            behind = end + 4
         elif kind == b"IEND":
             break
-        elif kind == b"PLTE" and colour == _PALETTE:
+        elif kind == b"PLTE" and colour == _PALETTE and not packed:
             _check_sum(data, position, length)
             palette = data[start:end]
         elif kind == b"tRNS" and colour == _PALETTE:

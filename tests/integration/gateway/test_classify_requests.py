@@ -59,11 +59,12 @@ def test_the_answer_is_exactly_the_documented_one(gateway: GatewayUnderTest) -> 
         {"data": picture(2)},
         as_body(picture(2), "application/x-www-form-urlencoded"),
         as_body(picture(2), "text/plain"),
+        as_body(picture(2), "*/*"),
         {"data": json.dumps(as_json(picture(2))["json"]), "content_type": "application/x-www-form-urlencoded"},
     ],
     ids=[
         *("image", "octets", "wrong image type", "parts", "json", "json with charset", "data URL", "base64 in lines"),
-        *("no type", "curl --data-binary", "text", "json by curl --data"),
+        *("no type", "curl --data-binary", "text", "anything", "json by curl --data"),
     ],
 )
 def test_every_form_of_body_is_read(gateway: GatewayUnderTest, form: dict[str, Any]) -> None:

@@ -97,10 +97,11 @@ def test_a_stream_that_ends_at_a_rows_border_is_incomplete(depth: int, colour: i
             decode_image(png(short))
 
 
-def test_what_lies_between_the_pixels_makes_no_difference() -> None:
+def test_what_lies_around_the_pixels_makes_no_difference() -> None:
     whole = chunks(8, 2, pieces=5)
-    between = [part for chunk in whole[1:] for part in ((b"tEXt", b"a\0b"), chunk, (b"prVt", bytes(9)))]
-    assert decode_image(png([whole[0], *between])).tobytes() == decode_image(png(whole)).tobytes()
+    more: list[Chunk] = [(b"tEXt", b"a\0b"), (b"prVt", bytes(9))]
+    around = [whole[0], *more, *whole[1:-1], *more, whole[-1]]
+    assert decode_image(png(around)).tobytes() == decode_image(png(whole)).tobytes()
     assert decode_image(png(whole[:-1])).tobytes() == decode_image(png(whole)).tobytes()
 
 
@@ -127,3 +128,15 @@ def test_a_palette_that_is_damaged_or_missing_is_refused() -> None:
         decode_image(png(whole).replace(palette, palette[::-1]))
     with pytest.raises(InvalidImage, match="its palette is missing"):
         decode_image(png([whole[0], *whole[2:]]))
+
+
+def test_pixels_in_two_places_are_damage_as_for_every_viewer() -> None:
+    head, first, second, end = chunks(8, 0, pieces=2)
+    with pytest.raises(InvalidImage, match="not in one place"):
+        decode_image(png([head, first, (b"tEXt", b"a\0b"), second, end]))
+
+
+def test_a_palette_behind_the_pixels_is_none() -> None:
+    head, palette, *pixels, end = chunks(8, 3)
+    with pytest.raises(InvalidImage, match="palette is missing"):
+        decode_image(png([head, *pixels, palette, end]))

@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 
-_DATA_URL = re.compile(rb"\s*data:([^,]{0,200}),", re.IGNORECASE)
+_DATA_URL = re.compile(rb"data:([^,]{0,200}),", re.IGNORECASE)
 _LINE_BREAKS = b" \t\r\n"
 
 
@@ -14,10 +14,10 @@ def decoded(text: str | bytes) -> bytes:
     Raises ValueError, whose text says what is wrong.
     """
     # ValueError of encode(): base64 is ASCII.
-    data = text.encode("ascii") if isinstance(text, str) else text
+    data = (text.encode("ascii") if isinstance(text, str) else text).lstrip(_LINE_BREAKS)
     if data[:5].lower() == b"data:":
         found = _DATA_URL.match(data)
-        if found is None or not found[1].lower().endswith(b";base64"):
+        if found is None or not found[1].lower().replace(b" ", b"").endswith(b";base64"):
             raise ValueError("a data URL of a picture is data:image/png;base64,...")
         data = data[found.end() :]
     try:

@@ -22,7 +22,7 @@ MOST_OTHER_PARTS = 16
 _MOST_VALUES = 100_000
 """In one JSON body, of which each picture is two."""
 
-_UNDECIDED = ("", "application/x-www-form-urlencoded", "text/plain", "binary/octet-stream")
+_UNDECIDED = ("", "application/x-www-form-urlencoded", "text/plain", "binary/octet-stream", "*/*")
 """What clients send that were told no type (curl's --data-binary): the content decides."""
 
 EMPTY_PICTURE = "image 0 (counted from 0) is empty: 0 bytes were sent"

@@ -19,9 +19,10 @@ TEXT = base64.b64encode(DATA).decode()
         f"data:image/png;base64,{TEXT}",
         f"data:;base64,{TEXT}",
         f"DATA:image/svg+xml;charset=utf-8;BASE64,{TEXT}",
+        f" \n data:image/png; base64,{TEXT}",
         TEXT.encode(),
     ],
-    ids=["plain", "lines", "CR LF", "data URL", "without a type", "with parameters", "bytes"],
+    ids=["plain", "lines", "CR LF", "data URL", "without a type", "with parameters", "with spaces", "bytes"],
 )
 def test_it_is_read_plain_in_lines_and_as_a_data_url(text: str | bytes) -> None:
     assert decoded(text) == DATA
