@@ -55,7 +55,8 @@ def pixel_chunks(data: bytes) -> PngPixels:
     width, height, depth, colour, filters, interlaced = _HEADER.unpack_from(data, 16)
     if filters:
         raise InvalidImage(f"the PNG picture's header cannot be read: filter method {filters} does not exist")
-    view, packed, palette, opacities, transparent, turned = memoryview(data), [], None, None, None, 1
+    view, palette, opacities, transparent, turned = memoryview(data), None, None, None, 1
+    packed: list[memoryview] = []
     position, behind = 33, 0
     for _ in range(_MOST_CHUNKS):
         if position + 8 > len(data):
