@@ -153,7 +153,7 @@ def test_a_bad_path_is_refused_with_what_there_is(
         ("top_k=%D9%A3", "top_k must be"),
         ("top_k=%203", "top_k must be"),
         ("top_k=" + "9" * 5000, "top_k must be"),
-        ("min_confidence=1.01", "min_confidence must be a number, 0 to 1, not '1.01'"),
+        ("min_confidence=1.01", "min_confidence must be a number, 0 to 1 (or model), not '1.01'"),
         ("min_confidence=-0.1", "min_confidence must be"),
         ("min_confidence=nan", "min_confidence must be"),
         ("min_confidence=inf", "min_confidence must be"),
