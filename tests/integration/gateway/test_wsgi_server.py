@@ -1,5 +1,6 @@
 """The Flask application alone, under a WSGI server that is not ours: it answers every route as our server does."""
 
+import json
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -56,7 +57,8 @@ def told(gateway: LiveGateway, method: str, path: str, request: dict[str, Any]) 
     headers = {**request.get("headers", {}), "X-Request-Id": "one"}
     answer = httpx.request(method, gateway.url + path, **{**request, "headers": headers}, timeout=30)
     said = {name: value for name, value in answer.headers.items() if name not in OF_THE_SERVER}
-    return answer.status_code, said, answer.json()
+    # Each has its routes in a folder of its own, and says so.
+    return answer.status_code, said, json.loads(answer.text.replace(str(gateway.log.parent), "folder"))
 
 
 @pytest.mark.parametrize("name", REQUESTS)
