@@ -9,7 +9,7 @@ IMAGES  ?= registry.example.com/headway
 RELEASE := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-check test test-unit test-lowest serving-tensorflow lint fix check bench bench-overload reproduce image image-check lock proto monitoring clean
+.PHONY: help install demo demo-check test test-unit test-lowest serving-tensorflow lint fix check bench bench-overload reproduce image image-check lock proto monitoring pictures clean
 
 help:            ## Show these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -121,6 +121,9 @@ proto: $(STAMP)  ## Regenerate the wire messages from serving/headway_serving/wi
 monitoring: $(STAMP) ## Write the dashboards and the cluster's rules from deploy/
 	@$(BIN)/python -m deploy.prometheus_rule
 	@$(BIN)/python -m deploy.dashboards.grafana
+
+pictures: $(STAMP) ## Draw the boards for docs/pictures from a real run of a Prometheus beside real gateways
+	@HEADWAY_BOARD_PICTURES=docs/pictures $(BIN)/python -m pytest tests/e2e/test_alerts.py
 
 clean:           ## Remove what the verbs made
 	rm -rf $(VENV) .lowest .tensorflow-2.20 .demo .reproduce .bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

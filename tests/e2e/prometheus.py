@@ -19,12 +19,16 @@ needs_prometheus = pytest.mark.skipif(
 
 
 @contextmanager
-def scraping(gateways: Sequence[str], folder: Path) -> Iterator[str]:
-    """Give the URL of a Prometheus that scrapes the gateways at these URLs; ``folder``: for what it keeps."""
+def scraping(gateways: Sequence[str], folder: Path, interval: str = "1s", rules: Path | None = None) -> Iterator[str]:
+    """Give the URL of a Prometheus that scrapes the gateways at these URLs; ``folder``: for what it keeps.
+
+    ``rules``: a file that it evaluates as often as it scrapes.
+    """
     targets = ", ".join(f"'{url.removeprefix('http://')}'" for url in gateways)
     config, address = folder / "prometheus.yml", f"127.0.0.1:{free_port()}"
     config.write_text(
-        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+        f"global: {{scrape_interval: {interval}, scrape_timeout: {interval}, evaluation_interval: {interval}}}\n"
+        f"rule_files: {[str(rules)] if rules else []}\n"
         f"scrape_configs: [{{job_name: headway, static_configs: [{{targets: [{targets}]}}]}}]\n"
     )
     process = subprocess.Popen(
