@@ -57,6 +57,16 @@ def test_sizes_that_are_no_vector_are_an_invalid_argument(server: ModelServerPro
     assert server.stubs.predict("default", {"x": np.ones(4, np.float32)}, signature=signature)["y"].shape == (1,) * 4
 
 
+def test_a_scalar_has_no_channels_to_be_quantized_by(server: ModelServerProcess) -> None:
+    def quantized(*shape: int) -> tuple[int, ...]:
+        x = {"x": np.ones(shape, np.float32)}
+        return tuple(server.stubs.predict("default", x, signature="quantized")["y"].shape)
+
+    assert refusal(quantized).startswith("INVALID_ARGUMENT: ")
+    for shape in ((1,), (3, 1), (2, 3, 4, 1)):
+        assert quantized(*shape) == shape
+
+
 @pytest.mark.parametrize("shape", [[0, 1 << 62, 1 << 62], [1 << 62, 0], [0, -1]])
 def test_a_huge_size_beside_a_zero_is_an_invalid_argument(server: ModelServerProcess, shape: list[int]) -> None:
     refused = refusal(server.stubs.prediction.Predict, _request("conv2d", shape))

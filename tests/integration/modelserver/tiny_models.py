@@ -64,7 +64,10 @@ class Convolutions(tf.Module):
         self.kernel = tf.Variable(tf.ones([1, 1, 1, 1]))
 
     def signatures(self) -> dict[str, Any]:
-        return {name: self._signature(getattr(self, name)) for name in (*CONVOLVED_RANKS, "sizes", "transposed_sizes")}
+        return {
+            name: self._signature(getattr(self, name))
+            for name in (*CONVOLVED_RANKS, "sizes", "transposed_sizes", "quantized")
+        }
 
     def _signature(self, run: Callable[[Any], Any]) -> Any:
         return tf.function(lambda x: {"y": run(x)}, input_signature=[tf.TensorSpec(None, tf.float32, name="x")])
@@ -86,6 +89,9 @@ class Convolutions(tf.Module):
     def pool_3d_gradient(self, x: Any) -> Any:
         options = {"ksize": [1] * 5, "strides": [1] * 5, "padding": "SAME"}
         return tf.raw_ops.AvgPool3DGrad(orig_input_shape=[1] * 5, grad=x, **options)
+
+    def quantized(self, x: Any) -> Any:
+        return tf.quantization.fake_quant_with_min_max_vars_per_channel(x, [0.0], [1.0])
 
     def sizes(self, x: Any) -> Any:
         options = {"ksize": [1] * 4, "strides": [1] * 4, "padding": "SAME"}

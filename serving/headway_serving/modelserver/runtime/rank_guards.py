@@ -37,6 +37,12 @@ _SHAPES: Mapping[str, Mapping[int, Shape]] = {
 }
 """The operations that are guarded, and by place of an input its shape; found by giving each kernel ranks 0 to 9."""
 
+_NO_SCALAR: Mapping[str, tuple[int, ...]] = {
+    "FakeQuantWithMinMaxVarsPerChannel": (0,),
+    "FakeQuantWithMinMaxVarsPerChannelGradient": (0, 1),
+}
+"""Operations that take any rank but 0 at these places."""
+
 _OTHER_TEXT = "{operation}: an input of shape {shape} does not fit"
 _TEXTS = {
     "Conv2D": "convolution input must be 4-dimensional: {shape}",
@@ -76,7 +82,7 @@ _WIDER = frozenset({"Add", "AddV2", "Sub", "Mul", "RealDiv", "Maximum", "Minimum
 _FIRST_OF_SEVERAL = ("", "0", "y:0")
 """What the first output of a normalization is called in a graph and in a function."""
 
-_INT32 = 3
+_FLOAT, _INT32 = 1, 3
 _NAME = "headway_rank_of_"
 _REFUSED = re.compile(rf"Shape of tensor \S+ (\[[\d,]*\]) is not compatible with expected shape.*{_NAME}(\w+?)\b", re.S)
 _MOST_STEPS = 200
@@ -127,7 +133,26 @@ class _Body:
                 self._add(name, node, tensor, shape)
                 guards[tensor, shape] = f"{name}:output:0" if in_function else name
             node.input[place] = guards[tensor, shape]
+        for quantized in [each for each in self._nodes if each.op in _NO_SCALAR]:
+            for place in _NO_SCALAR[quantized.op]:
+                output = ":output:0" if in_function else ""
+                quantized.input[place] = self._add_against_scalars(quantized, place, output)
         return len(guards)
+
+    def _add_against_scalars(self, node: Any, place: int, output: str) -> str:
+        """No operation demands a least rank; but only what has a dimension has room for another before its last."""
+        name = f"{node.name}/{place}/headway_no_scalar"
+        axis = self._nodes.add(name=f"{name}/axis", op="Const", device=node.device)
+        axis.attr["dtype"].type = axis.attr["value"].tensor.dtype = _INT32
+        axis.attr["value"].tensor.tensor_shape.SetInParent()
+        axis.attr["value"].tensor.int_val.append(-2)
+        inputs = [node.input[place], f"{name}/axis{output}"]
+        wider = self._nodes.add(name=f"{name}/wider", op="ExpandDims", input=inputs, device=node.device)
+        wider.attr["T"].type, wider.attr["Tdim"].type = _FLOAT, _INT32
+        same = self._nodes.add(name=name, op="Squeeze", input=[f"{name}/wider{output}"], device=node.device)
+        same.attr["T"].type = _FLOAT
+        same.attr["squeeze_dims"].list.i.append(-2)
+        return f"{name}{output}"
 
     def _add(self, name: str, node: Any, tensor: str, shape: Shape) -> None:
         guard = self._nodes.add(name=name, op="EnsureShape", input=[tensor], device=node.device)
