@@ -150,11 +150,10 @@ def publish(
         measured = _calibrate(recipe, splits, fitted)
         record = _record(recipe, splits, fitted, measured, data_dir, seconds, clock)
         golden = golden_samples.golden_samples(splits, fitted.image, fitted.base, fitted.head, measured.test)
-        familiarity = _familiarity(recipe, fitted, measured.temperature)
+        familiarity, familiar = _familiarity(recipe, fitted, measured.temperature)
     with console.status("measuring in bfloat16 ..."):
         precisions = _precisions(recipe, splits, fitted, measured, golden, console)
     with console.status("evaluating ..."):
-        familiar = _familiar(fitted, familiarity)
         manifest = _manifest(recipe, splits, fitted, measured, record, golden, precisions)
         manifest = replace(manifest, familiarity=_described(familiarity, familiar))
         page = render_report(record, make_galleries(splits, record.evaluation))
@@ -203,26 +202,28 @@ def _calibrate(recipe: Recipe, splits: datasets.Splits, fitted: Fitted) -> _Meas
     )
 
 
-def _familiarity(recipe: Recipe, fitted: Fitted, temperature: float) -> Familiarity | None:
-    """What the version says of how familiar a picture is; None where its scores or its pictures do not allow it."""
+def _familiarity(
+    recipe: Recipe, fitted: Fitted, temperature: float
+) -> tuple[Familiarity | None, NDArray[np.float32] | None]:
+    """What the version says of how familiar a picture is, and of the test pictures, ``float32[N]``.
+
+    None where its scores or its pictures do not allow it.
+    """
     logits_of = head.logits_of(fitted.head)
     if logits_of is None:
-        return None
+        return None, None
     # A pretrained backbone was not taught to gather each of these classes around one mean.
     per_class = MEANS if fitted.frozen_features is not None else 1
     means = class_means(fitted.learned, per_class, recipe.seed)
     if fitted.held_out is not None:
-        return fit_familiarity(fitted.held_out.signs, means, temperature)
-    logits = np.asarray(logits_of(fitted.validation_features)) * np.float32(temperature)
-    return fit_familiarity(signs_of(fitted.validation_features, logits, means), means, temperature)
-
-
-def _familiar(fitted: Fitted, familiarity: Familiarity | None) -> NDArray[np.float32] | None:
-    """The familiarity of the test pictures, ``float32[N]``."""
-    logits_of = head.logits_of(fitted.head)
-    if familiarity is None or logits_of is None:
-        return None
-    return np.asarray(familiarity.of(fitted.test_features, logits_of(fitted.test_features)))
+        signs = fitted.held_out.signs
+    else:
+        logits = np.asarray(logits_of(fitted.validation_features)) * np.float32(temperature)
+        signs = signs_of(fitted.validation_features, logits, means)
+    found = fit_familiarity(signs, means, temperature)
+    if found is None:
+        return None, None
+    return found, np.asarray(found.of(fitted.test_features, logits_of(fitted.test_features)))
 
 
 def _described(familiarity: Familiarity | None, familiar: NDArray[np.float32] | None) -> FamiliarityFigures | None:

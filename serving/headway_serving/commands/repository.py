@@ -12,7 +12,7 @@ from headway_contract.model_repository import ModelRepository
 from headway_contract.regular_files import followed
 from headway_serving.adapters.files.documents import Place
 from headway_serving.adapters.files.locks import locked
-from headway_serving.adapters.files.routes import InvalidRoutes, read_routes, routes_are_there
+from headway_serving.adapters.files.routes import InvalidRoutes, routes_if_any
 from headway_serving.commands import repository_copies
 from headway_serving.commands.document_places import add_kubernetes, models_config_place, routes_place
 from headway_serving.operations import repository_care as care
@@ -42,8 +42,7 @@ def _verify(arguments: argparse.Namespace, repository: ModelRepository) -> int:
     for path in care.half_versions(repository):
         sys.stdout.write(f"{path}  left by a publishing that was interrupted or still runs; nothing loads it\n")
     routes = _routes(arguments, repository)
-    there = not arguments.version and routes_are_there(routes)
-    gone = care.routed_but_gone(repository, read_routes(routes)) if there else {}
+    gone = {} if arguments.version else care.routed_but_gone(repository, routes_if_any(routes))
     for (model, version), role in gone.items():
         sys.stdout.write(f"{model}/{version}  GONE: it is {role} in {routes}, but its directory is not there\n")
     return _DAMAGED if gone or any(each.problem for each in checks) else _DONE

@@ -16,7 +16,7 @@ from headway_contract.model_manifest import ModelManifest
 from headway_contract.model_repository import ModelRepository
 from headway_contract.regular_files import read_regular_file
 from headway_serving.adapters.files.documents import Place
-from headway_serving.adapters.files.routes import read_routes, routes_are_there
+from headway_serving.adapters.files.routes import routes_if_any
 from headway_serving.core.routing import ModelRoutes, RouteTable
 from headway_serving.operations.models_config import loaded_versions
 
@@ -79,9 +79,8 @@ def in_use(repository: ModelRepository, routes: Place, models_config: Place) -> 
         reasons |= {(name, version): "pinned" for version in versions}
     for name, versions in loaded_versions(models_config).items():
         reasons |= {(name, version): "loaded" for version in versions}
-    if routes_are_there(routes):
-        for name, routed in read_routes(routes).models.items():
-            reasons |= {(name, version): "routed" for version in routed.versions()}
+    for name, routed in routes_if_any(routes).models.items():
+        reasons |= {(name, version): "routed" for version in routed.versions()}
     return reasons
 
 

@@ -31,7 +31,7 @@ __all__ = [
     "format_routes",
     "parse_routes",
     "read_routes",
-    "routes_are_there",
+    "routes_if_any",
     "write_routes",
 ]
 
@@ -43,17 +43,19 @@ class UnverifiedVersion(Exception):
 def read_routes(place: Place) -> RouteTable:
     """Read the routes. Raises :class:`InvalidRoutes` naming the file and what is wrong with it, and OSError."""
     document = document_at(place)
-    try:
-        return _parsed(document, document.read())
-    except Unreadable as error:
-        raise InvalidRoutes(f"routes file {document} cannot be read: {error.why}") from error
+    return _parsed(document, _content(document))
 
 
-def routes_are_there(place: Place) -> bool:
-    """Whether there are routes, usable or not. Raises :class:`InvalidRoutes` if that cannot be seen."""
+def routes_if_any(place: Place) -> RouteTable:
+    """The table of a place that need not have routes; without any it is empty. Raises as :func:`read_routes`."""
     document = document_at(place)
+    content = _content(document)
+    return RouteTable({}) if content is None else _parsed(document, content)
+
+
+def _content(document: Document) -> bytes | None:
     try:
-        return document.read() is not None
+        return document.read()
     except Unreadable as error:
         raise InvalidRoutes(f"routes file {document} cannot be read: {error.why}") from error
 
